@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"context"
+	"time"
+)
+
+// A Journal keeps what a session leaves behind. Its methods are called by the
+// conductor and must not block on I/O: an implementation queues, in order,
+// bounded, and writes when its storage is back.
+type Journal interface {
+	// Turn records a finished turn. Turns come in order; Index counts from 0.
+	Turn(context.Context, Turn)
+
+	// Commit stores the flow's state after a step. Revision counts from 1.
+	Commit(context.Context, Commit)
+}
+
+// A Turn is one party's holding of the floor, as it came to pass.
+type Turn struct {
+	Index   int
+	Speaker string // "caller" or "agent"
+
+	// What the agent made, what went to the wire, and what the caller heard of
+	// it, rounded down to whole words. For the caller, Heard is what was
+	// recognized and the others are empty.
+	Generated, Sent, Heard string
+
+	Interrupted bool
+	Input       string // caller: "speech", "dtmf", "text"
+	Node        string // the flow's node, if a flow speaks or asks
+	Confidence  float64
+
+	// Offsets from the session's start.
+	Start, End time.Duration
+
+	Latency Latency // agent only
+}
+
+// Latency splits the time between the end of the caller's speech and the
+// agent's first audible sample. Zero means that the step did not happen.
+type Latency struct {
+	EndOfTurn       time.Duration // end of speech → the turn was taken as ended
+	FinalTranscript time.Duration // end of speech → final transcript
+	FirstToken      time.Duration // end of turn → the model's first token
+	FirstClause     time.Duration // end of turn → first clause ready to be spoken
+	FirstSpeech     time.Duration // end of turn → the vendor's first speech byte
+	FirstAudio      time.Duration // end of speech → first audible sample on the wire
+	MarkRoundTrip   time.Duration // of the mark before the first audio
+}
+
+// A Commit is a flow's stored step.
+type Commit struct {
+	Revision int
+	Node     string // where it waits; "" when ended
+	Status   string // active, completed, abandoned, failed, transferred
+	State    []byte // canonical JSON
+	Hash     string // base64 of SHA-256 of State, flow.md §8.7
+}
+
+// An Ending is how a session ended.
+type Ending struct {
+	// Reason is a fixed word: "goodbye", "transfer", "caller", "idle", "limit",
+	// "vendor", "operator", "drain", "protocol", "network".
+	Reason string
+	// Transfer is the number or address to connect the caller to, if Reason
+	// is "transfer".
+	Transfer string
+	Err      error // the fault behind it, if any
+}
