@@ -1,0 +1,253 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Kinds of agents.
+const (
+	KindFlow   = "flow"   // a flow decides where the conversation goes
+	KindPrompt = "prompt" // a language model does, led by a prompt
+)
+
+// An Agent answers calls.
+type Agent struct {
+	ID        uuid.UUID
+	Name      string // unique in the tenant: lower-case letters, digits, hyphens
+	Public    bool   // anybody may call it from the page /call/{agent}
+	Settings  AgentSettings
+	Revision  int // counts from 1 with every change
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// AgentSettings is how an agent hears, thinks and speaks. Its JSON form is both
+// the API's and the table's.
+type AgentSettings struct {
+	Kind     string    `json:"kind" enum:"flow,prompt" doc:"Who leads the conversation: a flow or a language model."`
+	Prompt   string    `json:"prompt,omitempty" doc:"Kind prompt: what the model is told."`
+	Greeting string    `json:"greeting,omitempty" doc:"Kind prompt: the first words."`
+	FlowID   uuid.UUID `json:"flow_id,omitzero" doc:"Kind flow: the published flow to run."`
+	Language string    `json:"language,omitempty" doc:"BCP 47. Default en-US."`
+
+	// In order of preference: the next is used when one fails. Empty: the
+	// program's default.
+	STT []VendorChoice `json:"stt,omitempty"`
+	LLM []VendorChoice `json:"llm,omitempty"`
+	TTS []VendorChoice `json:"tts,omitempty"`
+
+	Turns      TurnTaking       `json:"turns,omitzero"`
+	Record     bool             `json:"record,omitempty" doc:"Keep a stereo recording."`
+	MaxSeconds int              `json:"max_seconds,omitempty" doc:"Longest call. Default 3600, at most 14400."`
+	Tools      []string         `json:"tools,omitempty" doc:"What the model may do: end_call, transfer, press_digits."`
+	Transfers  []TransferTarget `json:"transfers,omitempty" doc:"Where a call may be transferred to."`
+}
+
+// A VendorChoice names a vendor and what to ask of it.
+type VendorChoice struct {
+	Vendor string `json:"vendor"`
+	Model  string `json:"model,omitempty"`
+	Voice  string `json:"voice,omitempty"`
+	Secret string `json:"secret,omitempty" doc:"Reference to the vendor's key; empty for the program's own."`
+}
+
+// TurnTaking overrides the defaults of turn-taking; zero keeps the default.
+type TurnTaking struct {
+	EndSilenceMS    int  `json:"end_silence_ms,omitempty" doc:"Quiet that makes an end of turn a candidate. 100 to 3000."`
+	MaxEndSilenceMS int  `json:"max_end_silence_ms,omitempty" doc:"Quiet that ends an incomplete utterance. 250 to 10000."`
+	GateMS          int  `json:"gate_ms,omitempty" doc:"Speech over the agent before it pauses. 60 to 1000."`
+	IdleSeconds     int  `json:"idle_seconds,omitempty" doc:"Quiet before the agent asks whether the caller is there. 3 to 120."`
+	IdlePrompts     int  `json:"idle_prompts,omitempty" doc:"How often it asks before it ends the call. 1 to 5."`
+	NoInterruption  bool `json:"no_interruption,omitempty" doc:"The agent finishes what it says."`
+}
+
+// A TransferTarget is a place a caller may be sent to.
+type TransferTarget struct {
+	Name string `json:"name" doc:"What the model or the flow calls it."`
+	To   string `json:"to" doc:"+E.164 number, sip: address or client: name."`
+}
+
+// MaxDuration returns the longest call, with its default of an hour.
+func (s AgentSettings) MaxDuration() time.Duration {
+	if s.MaxSeconds == 0 {
+		return time.Hour
+	}
+	return time.Duration(s.MaxSeconds) * time.Second
+}
+
+// VendorNames are the vendors that the program knows, for validation: control
+// knows none by itself.
+type VendorNames struct{ STT, LLM, TTS []string }
+
+// AgentStore keeps agents, each in its tenant.
+type AgentStore interface {
+	// LocateAgent finds an agent by id, or by name where the context has no
+	// tenant: the oldest of that name, so that a later tenant cannot take it.
+	LocateAgent(ctx context.Context, idOrName string) (Located, error)
+
+	Agent(ctx context.Context, id uuid.UUID) (Agent, error)
+	AgentByName(ctx context.Context, name string) (Agent, error)
+	Agents(ctx context.Context, p Page) ([]Agent, error)
+	// InsertAgent fails with ErrConflict if the name is taken.
+	InsertAgent(ctx context.Context, a Agent) error
+	// UpdateAgent writes a if its stored revision is a.Revision, and counts it
+	// up; else ErrConflict.
+	UpdateAgent(ctx context.Context, a Agent) (Agent, error)
+}
+
+// A Page asks for a stretch of a list, newest first.
+type Page struct {
+	After uuid.UUID // the last id of the page before; zero for the first
+	Limit int       // 1 to 200
+}
+
+// Agents is the service of agents.
+type Agents struct {
+	Store   AgentStore
+	Flows   FlowStore
+	Vendors VendorNames
+}
+
+// Find returns an agent by id or name. Without a tenant in ctx it looks over
+// all tenants, as pages and webhooks must; the context returned has the
+// agent's tenant.
+func (s *Agents) Find(ctx context.Context, idOrName string) (context.Context, Agent, error) {
+	if _, ok := TenantOf(ctx); ok {
+		if id, err := uuid.Parse(idOrName); err == nil {
+			a, err := s.Store.Agent(ctx, id)
+			return ctx, a, err
+		}
+		a, err := s.Store.AgentByName(ctx, idOrName)
+		return ctx, a, err
+	}
+	at, err := s.Store.LocateAgent(ctx, idOrName)
+	if err != nil {
+		return ctx, Agent{}, err
+	}
+	ctx = WithTenant(ctx, at.Tenant)
+	a, err := s.Store.Agent(ctx, at.ID)
+	return ctx, a, err
+}
+
+// Create validates and stores a new agent. Errors: [Invalid], ErrConflict.
+func (s *Agents) Create(ctx context.Context, a Agent) (Agent, error) {
+	if err := s.Validate(ctx, a); err != nil {
+		return Agent{}, err
+	}
+	if a.ID == uuid.Nil {
+		a.ID = newID()
+	}
+	a.Revision = 1
+	a.CreatedAt = time.Now().UTC()
+	a.UpdatedAt = a.CreatedAt
+	if err := s.Store.InsertAgent(ctx, a); err != nil {
+		return Agent{}, fmt.Errorf("create agent: %w", err)
+	}
+	return a, nil
+}
+
+// Update validates and stores a over its revision.
+func (s *Agents) Update(ctx context.Context, a Agent) (Agent, error) {
+	if err := s.Validate(ctx, a); err != nil {
+		return Agent{}, err
+	}
+	return s.Store.UpdateAgent(ctx, a)
+}
+
+var agentName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// Validate reports the first thing that is wrong with a.
+func (s *Agents) Validate(ctx context.Context, a Agent) error {
+	set := a.Settings
+	switch {
+	case !agentName.MatchString(a.Name) || isUUID(a.Name):
+		return invalid("name", "must be 1 to 63 lower-case letters, digits and inner hyphens, and no UUID")
+	case set.Kind != KindFlow && set.Kind != KindPrompt:
+		return invalid("settings.kind", "must be flow or prompt")
+	case set.Kind == KindPrompt && strings.TrimSpace(set.Prompt) == "":
+		return invalid("settings.prompt", "is required for kind prompt")
+	case set.Kind == KindFlow && set.FlowID == uuid.Nil:
+		return invalid("settings.flow_id", "is required for kind flow")
+	case len(set.Prompt) > 64<<10:
+		return invalid("settings.prompt", "must be at most 65536 bytes")
+	case len(set.Greeting) > 2000:
+		return invalid("settings.greeting", "must be at most 2000 bytes")
+	case set.MaxSeconds < 0 || set.MaxSeconds > 4*3600:
+		return invalid("settings.max_seconds", "must be 1 to 14400")
+	}
+	if set.Kind == KindFlow {
+		if _, err := s.Flows.PublishedVersion(ctx, set.FlowID); err != nil {
+			return invalid("settings.flow_id", "must name a published flow")
+		}
+	}
+	for _, err := range []error{
+		validVendors("settings.stt", set.STT, s.Vendors.STT),
+		validVendors("settings.llm", set.LLM, s.Vendors.LLM),
+		validVendors("settings.tts", set.TTS, s.Vendors.TTS),
+		set.Turns.validate(),
+		validTools(set),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isUUID(s string) bool { _, err := uuid.Parse(s); return err == nil }
+
+func validVendors(field string, choices []VendorChoice, known []string) error {
+	if len(choices) > 5 {
+		return invalid(field, "must be at most 5")
+	}
+	for i, c := range choices {
+		if !slices.Contains(known, c.Vendor) {
+			return invalid(fmt.Sprintf("%s[%d].vendor", field, i), "must be one of %s", strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+func (t TurnTaking) validate() error {
+	for _, r := range []struct {
+		name          string
+		v, least, max int
+	}{
+		{"end_silence_ms", t.EndSilenceMS, 100, 3000},
+		{"max_end_silence_ms", t.MaxEndSilenceMS, 250, 10000},
+		{"gate_ms", t.GateMS, 60, 1000},
+		{"idle_seconds", t.IdleSeconds, 3, 120},
+		{"idle_prompts", t.IdlePrompts, 1, 5},
+	} {
+		if r.v != 0 && (r.v < r.least || r.v > r.max) {
+			return invalid("settings.turns."+r.name, "must be %d to %d", r.least, r.max)
+		}
+	}
+	return nil
+}
+
+var transferTo = regexp.MustCompile(`^(\+[1-9][0-9]{6,14}|sips?:[^\s<>"]{3,250}|client:[A-Za-z0-9_.-]{1,120})$`)
+
+func validTools(set AgentSettings) error {
+	for i, t := range set.Tools {
+		if !slices.Contains([]string{"end_call", "transfer", "press_digits"}, t) {
+			return invalid(fmt.Sprintf("settings.tools[%d]", i), "must be end_call, transfer or press_digits")
+		}
+	}
+	for i, t := range set.Transfers {
+		if t.Name == "" || len(t.Name) > 100 {
+			return invalid(fmt.Sprintf("settings.transfers[%d].name", i), "must be 1 to 100 bytes")
+		}
+		if !transferTo.MatchString(t.To) {
+			return invalid(fmt.Sprintf("settings.transfers[%d].to", i), "must be a +E.164 number, a sip: address or a client: name")
+		}
+	}
+	return nil
+}

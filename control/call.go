@@ -1,0 +1,126 @@
+package control
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"parley/agent"
+)
+
+// States of a call.
+const (
+	CallArrived      = "arrived"      // taken in, not yet served
+	CallActive       = "active"       // an agent serves it, or is to serve it again
+	CallTransferring = "transferring" // the agent has gone; the carrier connects it elsewhere
+	CallEnded        = "ended"
+)
+
+// A Call is what the carrier bills: from ring to hang-up.
+type Call struct {
+	ID            uuid.UUID
+	Tenant        uuid.UUID
+	Agent         uuid.UUID
+	Carrier       string // "twilio", "webrtc"
+	CarrierCallID string // Twilio: CallSid; may be empty
+	Direction     string // "inbound", "outbound"
+	From, To      string // E.164, or empty
+	Status        string
+	StartedAt     time.Time
+	AnsweredAt    time.Time // zero: not answered
+	EndedAt       time.Time // zero: not ended
+
+	// EndReason is an [agent.Ending]'s, or "crashed", "missed", or the
+	// carrier's "busy", "failed", "no-answer", "canceled".
+	EndReason       string
+	TransferTo      string // where to, once a transfer was asked for
+	TransferOutcome string // the carrier's word, once it is over
+	Recording       string // key of the blob; "" for none
+}
+
+// An Arrival is a call that wants an agent.
+type Arrival struct {
+	Carrier, CarrierCallID string
+	From, To               string
+	Agent                  string // id or name; else To picks the agent
+	Direction              string // default inbound
+	Resume                 string // a call's id to go on with, verified by the caller
+}
+
+// Next is what a carrier's call does next.
+type Next struct {
+	Do   string // "hangup", "dial", "connect"
+	Call uuid.UUID
+	Dial string
+}
+
+// CallStore keeps calls. LocateX look over all tenants.
+type CallStore interface {
+	LocateCall(ctx context.Context, id uuid.UUID) (Located, error)
+	LocateCarrierCall(ctx context.Context, carrier, carrierCallID string) (Located, error)
+	// LocateStaleCalls returns open calls whose server's lease has lapsed at
+	// the time given, and arrivals older than arrivedBefore; at most 500.
+	LocateStaleCalls(ctx context.Context, leasedBefore, arrivedBefore time.Time) ([]Located, error)
+
+	// InsertCall stores c, or returns the call that the carrier's id has
+	// already; the tenant is the context's.
+	InsertCall(ctx context.Context, c Call) (Call, error)
+	Call(ctx context.Context, id uuid.UUID) (Call, error)
+	Calls(ctx context.Context, f CallFilter) ([]Call, error)
+}
+
+// CallFilter narrows a list of calls; zero fields do not.
+type CallFilter struct {
+	Page
+	Agent  uuid.UUID
+	Status string
+}
+
+// CallChanges writes what happens to a call. Each method is one conditional
+// update: ErrConflict if the call is not in a state that allows it.
+type CallChanges interface {
+	// ClaimCall makes node the call's server until the lease ends, and the
+	// call active. ErrConflict if another node's lease holds, ErrEnded.
+	ClaimCall(ctx context.Context, id, node uuid.UUID, lease time.Duration) (Call, error)
+	// RenewCalls extends the leases that node holds.
+	RenewCalls(ctx context.Context, ids []uuid.UUID, node uuid.UUID, lease time.Duration) error
+	// EndCall closes an open call and releases its lease. An ended call stays
+	// as it is, and is returned with no error.
+	EndCall(ctx context.Context, id uuid.UUID, reason string, at time.Time) (Call, error)
+	// TransferCall releases the lease and has the carrier connect it to.
+	TransferCall(ctx context.Context, id uuid.UUID, to string) (Call, error)
+	// TransferEnded notes the outcome; back makes the call active again, to
+	// be served anew, else it ends with reason "transfer".
+	TransferEnded(ctx context.Context, id uuid.UUID, outcome string, back bool, at time.Time) (Call, error)
+	// SetRecording notes the blob that holds the recording.
+	SetRecording(ctx context.Context, id uuid.UUID, key string) error
+}
+
+// RecordStore keeps what was said and what a flow came to.
+type RecordStore interface {
+	// WriteTurn is idempotent by (call, index).
+	WriteTurn(ctx context.Context, call uuid.UUID, t agent.Turn) error
+	// WriteCommit is idempotent by (conversation, revision); an older revision
+	// never overwrites a newer one.
+	WriteCommit(ctx context.Context, c Conversation, m agent.Commit) error
+	// Turns returns turns with an index greater than after, in order.
+	Turns(ctx context.Context, call uuid.UUID, after, limit int) ([]agent.Turn, error)
+	// Conversation returns ErrNotFound where nothing was committed.
+	Conversation(ctx context.Context, id uuid.UUID) (Conversation, error)
+	// NextTurn is the index that the next turn of the call takes.
+	NextTurn(ctx context.Context, call uuid.UUID) (int, error)
+}
+
+// A Conversation is what a flow remembers. That of a call has the call's id.
+type Conversation struct {
+	ID          uuid.UUID
+	Call        uuid.UUID // zero: a chat
+	FlowVersion uuid.UUID
+	Revision    int
+	Node        string
+	Status      string
+	State       []byte // JSON
+	Hash        string
+	UpdatedAt   time.Time
+}
