@@ -16,10 +16,10 @@ const (
 	OpusClock     = 48000 // RTP clock
 	OpusMaxPacket = 1275  // bytes of the largest frame (RFC 6716 §3.2.1)
 
-	opusFrame       = OpusRate / 50     // samples of one Ptime
-	opusMaxSamples  = OpusRate * 3 / 25 // 120 ms, the longest packet (RFC 6716 §3.2.5)
-	opusBitrate     = 24000
-	opusComplexity  = 5 // 168 µs a frame; 8 costs half as much again for no audible gain
+	opusFrame      = OpusRate / 50     // samples of one Ptime
+	opusMaxSamples = OpusRate * 3 / 25 // 120 ms, the longest packet (RFC 6716 §3.2.5)
+	opusBitrate    = 24000
+	opusComplexity = 5 // 168 µs a frame; 8 costs half as much again for no audible gain
 )
 
 // ErrOpus reports a packet that is not Opus, or a codec that failed on it.
