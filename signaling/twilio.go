@@ -1,0 +1,333 @@
+package signaling
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Twilio takes Twilio's calls: its webhooks and the websocket of its Media
+// Streams (https://www.twilio.com/docs/voice/media-streams). Fill the fields,
+// then mount Routes. It is safe for concurrent use.
+type Twilio struct {
+	Desk   Desk
+	Tokens *MediaTokens
+
+	// PublicURL is the address that Twilio calls us by ("https://gw.example"),
+	// over which it signs. Forwarding headers are never asked. Empty: the
+	// request's own Host, by https unless that is this machine.
+	PublicURL string
+
+	// AccountSID, where not empty, is the only account whose webhooks are taken.
+	AccountSID string
+
+	// AuthTokens gives the tokens that may sign: the current one, and the old
+	// one while rotating. Nil or none: webhooks cannot be signed, and are taken
+	// by the rules below only.
+	AuthTokens func(context.Context) ([]string, error)
+
+	// AllowUnsigned takes unsigned requests from this very machine: a loopback
+	// peer with a loopback Host and no sign of a proxy or a web page. Only where
+	// there is no auth token.
+	AllowUnsigned bool
+
+	// TunnelWithoutSignature takes unsigned requests from anybody. For a
+	// developer's tunnel only; never without his asking.
+	TunnelWithoutSignature bool
+
+	Logger  *slog.Logger
+	Metrics TwilioMetrics
+}
+
+// TwilioMetrics are called as things happen; nil ones are not. Their words are
+// few and fixed, fit for labels.
+type TwilioMetrics struct {
+	// Refused counts what was turned away, by route ("voice", "media", "next",
+	// "status") and reason ("signature", "account", "token", "request", "start",
+	// "busy", "no-agent", "ended").
+	Refused func(route, reason string)
+
+	// Dropped counts what came on a media socket and was not used: "malformed",
+	// "binary", "order", "size", "overflow", "event", "mark".
+	Dropped func(what string)
+
+	// Concealed counts frames of silence given for audio that was late or lost.
+	Concealed func()
+
+	// Skipped counts quiet frames left out to make up for audio that came late,
+	// or for the far clock running fast.
+	Skipped func()
+}
+
+// A Route is a handler and the pattern (net/http) to mount it by. Logs must
+// hold the pattern, never the path: the path of the media socket is a secret.
+type Route struct {
+	Pattern string
+	Handler http.HandlerFunc
+}
+
+// Routes returns what to mount.
+func (t *Twilio) Routes() []Route {
+	return []Route{
+		{"POST /twilio/voice", t.voice},
+		{"POST /twilio/voice/{agent}", t.voice},
+		{"GET /twilio/media/{token}", t.media},
+		{"POST /twilio/next", t.next},
+		{"POST /twilio/status", t.status},
+	}
+}
+
+const (
+	carrierTwilio = "twilio"
+	maxBody       = 64 << 10
+	maxField      = 256 // bytes of an id or an address
+)
+
+// voice answers POST /twilio/voice: a call has come in, or one of ours was
+// answered.
+func (t *Twilio) voice(w http.ResponseWriter, r *http.Request) {
+	form, ok := t.webhook(w, r, "voice")
+	if !ok {
+		return
+	}
+	a := Arrival{
+		Carrier:       carrierTwilio,
+		CarrierCallID: form.Get("CallSid"),
+		From:          form.Get("From"),
+		To:            form.Get("To"),
+		Agent:         r.PathValue("agent"),
+		Direction:     "inbound",
+	}
+	if strings.HasPrefix(form.Get("Direction"), "outbound") {
+		a.Direction = "outbound"
+	}
+	log := t.Logger.With("call_sid", a.CarrierCallID)
+	admitted, err := t.Desk.Arrive(r.Context(), a)
+	switch {
+	case err == nil:
+		t.connect(w, r, a.CarrierCallID, admitted.CallID)
+	case errors.Is(err, ErrEnded):
+		t.refused("voice", "ended")
+		writeTwiML(w, hangup)
+	case errors.Is(err, ErrBusy):
+		t.refused("voice", "busy")
+		log.Warn("call refused: no capacity left")
+		writeTwiML(w, reject(a.Direction, "busy"))
+	case errors.Is(err, ErrNoAgent):
+		t.refused("voice", "no-agent")
+		log.Warn("call refused: no agent answers here", "to", a.To, "agent", a.Agent)
+		writeTwiML(w, reject(a.Direction, ""))
+	default:
+		t.fault(w, log, "take call in", err)
+	}
+}
+
+// reject turns a call away: unbilled while it rings; one that we placed is
+// answered already, and Twilio takes <Reject> only for those that come in.
+func reject(direction, reason string) twiml {
+	if direction == "outbound" {
+		return hangup
+	}
+	return twiml{Reject: &twimlReject{Reason: reason}}
+}
+
+// connect answers with a fresh token for the media socket.
+func (t *Twilio) connect(w http.ResponseWriter, r *http.Request, callSID, callID string) {
+	token, err := t.Tokens.Mint(callSID, callID)
+	if err != nil {
+		t.fault(w, t.Logger.With("call_sid", callSID), "connect call", err)
+		return
+	}
+	writeTwiML(w, connect(t.base(r), token))
+}
+
+// next answers POST /twilio/next: the stream or a transfer has ended.
+func (t *Twilio) next(w http.ResponseWriter, r *http.Request) {
+	form, ok := t.webhook(w, r, "next")
+	if !ok {
+		return
+	}
+	sid := form.Get("CallSid")
+	var n Next
+	var err error
+	if outcome := form.Get("DialCallStatus"); outcome != "" {
+		n, err = t.Desk.TransferEnded(r.Context(), carrierTwilio, sid, outcome)
+	} else {
+		n, err = t.Desk.Next(r.Context(), carrierTwilio, sid)
+	}
+	if err != nil && !errors.Is(err, ErrEnded) && !errors.Is(err, ErrNoAgent) {
+		t.fault(w, t.Logger.With("call_sid", sid), "decide what is next", err)
+		return
+	}
+	switch {
+	case err == nil && n.Do == "connect":
+		t.connect(w, r, sid, n.CallID)
+	case err == nil && n.Do == "dial" && n.Dial != "":
+		writeTwiML(w, dial(t.base(r), n))
+	default:
+		writeTwiML(w, hangup)
+	}
+}
+
+// status takes POST /twilio/status: callbacks of calls, streams, recordings
+// and answering machine detection.
+func (t *Twilio) status(w http.ResponseWriter, r *http.Request) {
+	form, ok := t.webhook(w, r, "status")
+	if !ok {
+		return
+	}
+	s := CarrierStatus{
+		Carrier:       carrierTwilio,
+		CarrierCallID: form.Get("CallSid"),
+		Detail:        make(map[string]string, len(form)),
+	}
+	for k := range form {
+		s.Detail[k] = form.Get(k)
+	}
+	switch {
+	case form.Has("StreamEvent"):
+		s.Kind, s.Status = "stream", form.Get("StreamEvent")
+	case form.Has("RecordingStatus"):
+		s.Kind, s.Status = "recording", form.Get("RecordingStatus")
+	case form.Has("AnsweredBy") && !form.Has("CallbackSource"): // a call's own callback may name it too
+		s.Kind, s.Status = "amd", form.Get("AnsweredBy")
+	default:
+		s.Kind, s.Status = "call", form.Get("CallStatus")
+	}
+	if err := t.Desk.Status(r.Context(), s); err != nil && !errors.Is(err, ErrEnded) {
+		t.fault(w, t.Logger.With("call_sid", s.CarrierCallID), "take status", err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// webhook reads and checks a webhook. Where it is not good it answers, counts
+// and logs, and returns false.
+func (t *Twilio) webhook(w http.ResponseWriter, r *http.Request, route string) (url.Values, bool) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.refused(route, "request")
+		http.Error(w, "body is too large or broken", http.StatusRequestEntityTooLarge)
+		return nil, false
+	}
+	form, isJSON, err := parseBody(r.Header.Get("Content-Type"), body)
+	if err != nil {
+		t.refused(route, "request")
+		http.Error(w, err.Error(), http.StatusUnsupportedMediaType)
+		return nil, false
+	}
+	signedForm := form
+	if isJSON {
+		signedForm = nil
+	}
+	if err := t.authentic(r, t.base(r), signedForm, true); err != nil {
+		t.forbid(w, r, route, "signature", err)
+		return nil, false
+	}
+	if isJSON && r.Header.Get(signatureHeader) != "" && !bodySigned(r.URL.Query(), body) {
+		t.forbid(w, r, route, "signature", errors.New("the body is not the one signed"))
+		return nil, false
+	}
+	if t.AccountSID != "" && form.Get("AccountSid") != t.AccountSID {
+		t.forbid(w, r, route, "account", errors.New("another account's webhook"))
+		return nil, false
+	}
+	if sid := form.Get("CallSid"); sid == "" || len(sid) > maxField ||
+		len(form.Get("To")) > maxField || len(form.Get("From")) > maxField {
+		t.refused(route, "request")
+		http.Error(w, "CallSid, From or To is missing or too long", http.StatusBadRequest)
+		return nil, false
+	}
+	return form, true
+}
+
+// parseBody reads a form, or a flat JSON object as one.
+func parseBody(contentType string, body []byte) (form url.Values, isJSON bool, err error) {
+	kind, _, _ := mime.ParseMediaType(contentType)
+	switch kind {
+	case "application/x-www-form-urlencoded":
+		form, err = url.ParseQuery(string(body))
+		return form, false, err
+	case "application/json":
+		var object map[string]any
+		if err := json.Unmarshal(body, &object); err != nil {
+			return nil, true, errors.New("body is not a JSON object")
+		}
+		form = make(url.Values, len(object))
+		for k, v := range object {
+			switch v.(type) {
+			case string, float64, bool:
+				form.Set(k, fmt.Sprint(v))
+			}
+		}
+		return form, true, nil
+	}
+	return nil, false, errors.New("want application/x-www-form-urlencoded or application/json")
+}
+
+const signatureHeader = "X-Twilio-Signature"
+
+// authentic checks that a request comes from Twilio. Where a signature is not
+// required (the websocket upgrade, which has its token), a missing one is good
+// and a wrong one is not.
+func (t *Twilio) authentic(r *http.Request, base string, form url.Values, required bool) error {
+	var tokens []string
+	if t.AuthTokens != nil {
+		var err error
+		if tokens, err = t.AuthTokens(r.Context()); err != nil {
+			return fmt.Errorf("read auth token: %w", err)
+		}
+	}
+	header := r.Header.Get(signatureHeader)
+	switch {
+	case len(tokens) > 0 && header != "":
+		if signed(tokens, base, r.RequestURI, form, header) {
+			return nil
+		}
+		return errors.New("wrong signature: auth token or public URL differs from Twilio's")
+	case !required:
+		return nil
+	case len(tokens) > 0:
+		return errors.New("no signature")
+	case t.TunnelWithoutSignature, t.AllowUnsigned && fromThisMachine(r):
+		return nil
+	}
+	return errors.New("no auth token is set, and the request is not from this machine")
+}
+
+// base returns the address that the far side knows us by, without a slash.
+func (t *Twilio) base(r *http.Request) string {
+	if t.PublicURL != "" {
+		return strings.TrimRight(t.PublicURL, "/")
+	}
+	if r.TLS == nil && fromThisMachine(r) {
+		return "http://" + r.Host
+	}
+	return "https://" + r.Host
+}
+
+func (t *Twilio) forbid(w http.ResponseWriter, r *http.Request, route, reason string, err error) {
+	t.refused(route, reason)
+	t.Logger.Warn("request refused", "route", "/twilio/"+route, "reason", reason, "error", err, "peer", r.RemoteAddr)
+	http.Error(w, "forbidden", http.StatusForbidden)
+}
+
+// fault answers 503: by the overrides on our addresses, Twilio asks again.
+func (t *Twilio) fault(w http.ResponseWriter, log *slog.Logger, what string, err error) {
+	log.Error(what, "error", err)
+	http.Error(w, "try again", http.StatusServiceUnavailable)
+}
+
+func (t *Twilio) refused(route, reason string) {
+	if t.Metrics.Refused != nil {
+		t.Metrics.Refused(route, reason)
+	}
+}

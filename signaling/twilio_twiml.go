@@ -1,0 +1,99 @@
+package signaling
+
+import (
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// twiml is a <Response> of one verb; encoding/xml does the escaping.
+// https://www.twilio.com/docs/voice/twiml
+type twiml struct {
+	XMLName xml.Name      `xml:"Response"`
+	Connect *twimlConnect `xml:"Connect"`
+	Dial    *twimlDial    `xml:"Dial"`
+	Reject  *twimlReject  `xml:"Reject"`
+	Hangup  *struct{}     `xml:"Hangup"`
+}
+
+type twimlConnect struct {
+	Action string      `xml:"action,attr"`
+	Stream twimlStream `xml:"Stream"`
+}
+
+type twimlStream struct {
+	URL            string `xml:"url,attr"`
+	StatusCallback string `xml:"statusCallback,attr"`
+}
+
+type twimlDial struct {
+	Action   string `xml:"action,attr"`
+	Timeout  string `xml:"timeout,attr"`
+	CallerID string `xml:"callerId,attr,omitempty"`
+	Number   string `xml:"Number,omitempty"`
+	Sip      string `xml:"Sip,omitempty"`
+	Client   string `xml:"Client,omitempty"`
+}
+
+type twimlReject struct {
+	Reason string `xml:"reason,attr,omitempty"`
+}
+
+var hangup = twiml{Hangup: &struct{}{}}
+
+// connect sends the call's audio to our media socket, and the call to next
+// once the socket has closed.
+func connect(base, token string) twiml {
+	return twiml{Connect: &twimlConnect{
+		Action: base + "/twilio/next" + overrides,
+		Stream: twimlStream{
+			URL:            socketScheme(base) + "/twilio/media/" + token,
+			StatusCallback: base + "/twilio/status" + overrides,
+		},
+	}}
+}
+
+// defaultRing is how long a transfer rings where the agent does not say.
+const defaultRing = 30 * time.Second
+
+// dial transfers the call, and sends it to next with the outcome.
+func dial(base string, n Next) twiml {
+	ring := n.Timeout
+	if ring <= 0 {
+		ring = defaultRing
+	}
+	d := &twimlDial{
+		Action:   base + "/twilio/next" + overrides,
+		Timeout:  strconv.Itoa(int(max(1, ring/time.Second))),
+		CallerID: n.CallerID,
+	}
+	switch {
+	case strings.HasPrefix(n.Dial, "sip:"), strings.HasPrefix(n.Dial, "sips:"):
+		d.Sip = n.Dial
+	case strings.HasPrefix(n.Dial, "client:"):
+		d.Client = strings.TrimPrefix(n.Dial, "client:")
+	default:
+		d.Number = n.Dial
+	}
+	return twiml{Dial: d}
+}
+
+// socketScheme returns an http address as a websocket's.
+func socketScheme(base string) string {
+	return "ws" + strings.TrimPrefix(base, "http")
+}
+
+// writeTwiML answers a webhook.
+func writeTwiML(w http.ResponseWriter, t twiml) {
+	b, err := xml.Marshal(t)
+	if err != nil { // no value of ours fails to marshal
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	fmt.Fprintf(w, "%s%s", xml.Header, b)
+}
