@@ -21,7 +21,7 @@ const (
 	wavMostChannels = 8
 	wavMostRate     = 384000
 	wavMostData     = 64 << 20 // bytes of audio that ReadWAV takes
-	wavMostFormat   = 1 << 10   // bytes of a format chunk
+	wavMostFormat   = 1 << 10  // bytes of a format chunk
 	wavUnknownSize  = 0xffffffff
 )
 
