@@ -29,6 +29,7 @@ type FlowVersion struct {
 // FlowStore keeps flows and their versions.
 type FlowStore interface {
 	Flow(ctx context.Context, id uuid.UUID) (Flow, error)
+	FlowByName(ctx context.Context, name string) (Flow, error)
 	Flows(ctx context.Context, p Page) ([]Flow, error)
 	// InsertFlow stores f with its first version. ErrConflict: the name is taken.
 	InsertFlow(ctx context.Context, f Flow, v FlowVersion) error
@@ -40,6 +41,7 @@ type FlowStore interface {
 	PublishedVersion(ctx context.Context, flow uuid.UUID) (FlowVersion, error)
 	// LatestVersion returns the newest version, published or not.
 	LatestVersion(ctx context.Context, flow uuid.UUID) (FlowVersion, error)
+	FlowVersion(ctx context.Context, id uuid.UUID) (FlowVersion, error)
 }
 
 // Flows is the service of flows.

@@ -1,0 +1,161 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"parley/control"
+)
+
+var (
+	_ control.CallStore   = (*Store)(nil)
+	_ control.CallChanges = (*Store)(nil)
+)
+
+const callColumns = `id, tenant_id, agent_id, carrier, coalesce(carrier_call_id, ''), direction, caller, callee, status,
+	started_at, answered_at, ended_at, end_reason, transfer_to, transfer_outcome, recording`
+
+func scanCall(r pgx.CollectableRow) (control.Call, error) {
+	var c control.Call
+	var answered, ended *time.Time
+	err := r.Scan(&c.ID, &c.Tenant, &c.Agent, &c.Carrier, &c.CarrierCallID, &c.Direction, &c.From, &c.To, &c.Status,
+		&c.StartedAt, &answered, &ended, &c.EndReason, &c.TransferTo, &c.TransferOutcome, &c.Recording)
+	c.StartedAt, c.AnsweredAt, c.EndedAt = c.StartedAt.UTC(), orZero(answered), orZero(ended)
+	return c, err
+}
+
+// LocateCall implements [control.CallStore].
+func (s *Store) LocateCall(ctx context.Context, id uuid.UUID) (control.Located, error) {
+	return s.locate(ctx, `SELECT tenant, id FROM locate_call($1)`, id)
+}
+
+// LocateCarrierCall implements [control.CallStore].
+func (s *Store) LocateCarrierCall(ctx context.Context, carrier, id string) (control.Located, error) {
+	return s.locate(ctx, `SELECT tenant, id FROM locate_carrier_call($1, $2)`, carrier, id)
+}
+
+// LocateStaleCalls implements [control.CallStore].
+func (s *Store) LocateStaleCalls(ctx context.Context, leasedBefore, arrivedBefore time.Time) ([]control.Located, error) {
+	r, err := s.pool.Query(ctx, `SELECT tenant, id FROM locate_stale_calls($1, $2)`, leasedBefore, arrivedBefore)
+	if err != nil {
+		return nil, problem(err)
+	}
+	l, err := pgx.CollectRows(r, pgx.RowToStructByPos[control.Located])
+	return l, problem(err)
+}
+
+// InsertCall implements [control.CallStore].
+func (s *Store) InsertCall(ctx context.Context, c control.Call) (control.Call, error) {
+	const insert = `
+		INSERT INTO calls (id, tenant_id, agent_id, carrier, carrier_call_id, direction, caller, callee, status, started_at)
+		VALUES ($1, current_tenant(), $2, $3, nullif($4, ''), $5, $6, $7, $8, $9)
+		ON CONFLICT (tenant_id, carrier, carrier_call_id) DO NOTHING`
+	b, _, err := batch(ctx)
+	if err != nil {
+		return c, err
+	}
+	b.Queue(insert, c.ID, c.Agent, c.Carrier, c.CarrierCallID, c.Direction, c.From, c.To, c.Status, c.StartedAt)
+	// Another webhook's row may have been committed since the batch's snapshot,
+	// but each statement takes its own (read committed).
+	b.Queue(`SELECT `+callColumns+` FROM calls WHERE id = $1 OR carrier = $2 AND carrier_call_id = nullif($3, '')`,
+		c.ID, c.Carrier, c.CarrierCallID).Query(func(r pgx.Rows) error {
+		got, err := pgx.CollectExactlyOneRow(r, scanCall)
+		if err == nil {
+			c = got
+		}
+		return err
+	})
+	return c, s.send(ctx, b)
+}
+
+// Call implements [control.CallStore]. Another tenant's call is ErrNotFound:
+// the database does not show it.
+func (s *Store) Call(ctx context.Context, id uuid.UUID) (control.Call, error) {
+	c, err := one(ctx, s, scanCall, `SELECT `+callColumns+` FROM calls WHERE id = $1`, id)
+	if err != nil {
+		return c, fmt.Errorf("call %s: %w", id, err)
+	}
+	return c, nil
+}
+
+// Calls implements [control.CallStore].
+func (s *Store) Calls(ctx context.Context, f control.CallFilter) ([]control.Call, error) {
+	const q = `
+		SELECT ` + callColumns + ` FROM calls
+		WHERE tenant_id = current_tenant()
+		  AND ($1::uuid IS NULL OR id < $1)
+		  AND ($2::uuid IS NULL OR agent_id = $2)
+		  AND ($3 = '' OR status = $3)
+		ORDER BY id DESC LIMIT $4`
+	return rows(ctx, s, scanCall, q, after(f.Page), nullable(f.Agent), f.Status, limit(f.Page))
+}
+
+// change runs a conditional update of a call; where it changes nothing, it
+// tells why: ErrNotFound, ErrEnded or ErrConflict.
+func (s *Store) change(ctx context.Context, what string, id uuid.UUID, set string, args ...any) (control.Call, error) {
+	q := `UPDATE calls SET ` + set + ` RETURNING ` + callColumns
+	c, err := one(ctx, s, scanCall, q, append([]any{id}, args...)...)
+	if errors.Is(err, control.ErrNotFound) {
+		if c, err = s.Call(ctx, id); err == nil {
+			err = control.ErrConflict
+			if c.Status == control.CallEnded {
+				err = control.ErrEnded
+			}
+		}
+	}
+	if err != nil {
+		return c, fmt.Errorf("%s call %s: %w", what, id, err)
+	}
+	return c, nil
+}
+
+// ClaimCall implements [control.CallChanges].
+func (s *Store) ClaimCall(ctx context.Context, id, node uuid.UUID, lease time.Duration) (control.Call, error) {
+	return s.change(ctx, "claim", id, `status = 'active', answered_at = coalesce(answered_at, now()),
+		node_id = $2, leased_until = now() + $3::interval
+		WHERE id = $1 AND status IN ('arrived', 'active') AND (leased_until IS NULL OR leased_until < now())`, node, lease)
+}
+
+// RenewCalls implements [control.CallChanges].
+func (s *Store) RenewCalls(ctx context.Context, ids []uuid.UUID, node uuid.UUID, lease time.Duration) error {
+	const q = `UPDATE calls SET leased_until = now() + $3::interval WHERE id = ANY($1) AND node_id = $2 AND status <> 'ended'`
+	_, err := exec(ctx, s, q, ids, node, lease)
+	return err
+}
+
+// EndCall implements [control.CallChanges].
+func (s *Store) EndCall(ctx context.Context, id uuid.UUID, reason string, at time.Time) (control.Call, error) {
+	c, err := s.change(ctx, "end", id, `status = 'ended', ended_at = greatest($3, started_at), end_reason = $2,
+		node_id = NULL, leased_until = NULL WHERE id = $1 AND status <> 'ended'`, reason, at)
+	if errors.Is(err, control.ErrEnded) {
+		return c, nil
+	}
+	return c, err
+}
+
+// TransferCall implements [control.CallChanges].
+func (s *Store) TransferCall(ctx context.Context, id uuid.UUID, to string) (control.Call, error) {
+	return s.change(ctx, "transfer", id, `status = 'transferring', transfer_to = $2, transfer_outcome = '',
+		node_id = NULL, leased_until = NULL WHERE id = $1 AND status = 'active'`, to)
+}
+
+// TransferEnded implements [control.CallChanges].
+func (s *Store) TransferEnded(ctx context.Context, id uuid.UUID, outcome string, back bool, at time.Time) (control.Call, error) {
+	if back {
+		return s.change(ctx, "take back", id, `status = 'active', transfer_outcome = $2
+			WHERE id = $1 AND status = 'transferring'`, outcome)
+	}
+	return s.change(ctx, "end transferred", id, `status = 'ended', transfer_outcome = $2, end_reason = 'transfer',
+		ended_at = greatest($3, started_at) WHERE id = $1 AND status = 'transferring'`, outcome, at)
+}
+
+// SetRecording implements [control.CallChanges].
+func (s *Store) SetRecording(ctx context.Context, id uuid.UUID, key string) error {
+	_, err := exec(ctx, s, `UPDATE calls SET recording = $2 WHERE id = $1`, id, key)
+	return err
+}

@@ -1,0 +1,119 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"parley/agent"
+	"parley/control"
+)
+
+var _ control.RecordStore = (*Store)(nil)
+
+// WriteTurn implements [control.RecordStore].
+func (s *Store) WriteTurn(ctx context.Context, call uuid.UUID, t agent.Turn) error {
+	const q = `
+		INSERT INTO turns (tenant_id, call_id, index, speaker, generated, sent, heard, interrupted, input, node,
+		    confidence, start_ms, end_ms, end_of_turn_ms, final_transcript_ms, first_token_ms, first_clause_ms,
+		    first_speech_ms, first_audio_ms, mark_round_trip_ms)
+		VALUES (current_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+		ON CONFLICT (call_id, index) DO NOTHING`
+	l := t.Latency
+	_, err := exec(ctx, s, q, call, t.Index, t.Speaker, text(t.Generated), text(t.Sent), text(t.Heard), t.Interrupted,
+		t.Input, t.Node, t.Confidence, t.Start.Milliseconds(), t.End.Milliseconds(), ms(l.EndOfTurn),
+		ms(l.FinalTranscript), ms(l.FirstToken), ms(l.FirstClause), ms(l.FirstSpeech), ms(l.FirstAudio), ms(l.MarkRoundTrip))
+	if err != nil {
+		return fmt.Errorf("write turn %d: %w", t.Index, err)
+	}
+	return nil
+}
+
+// WriteCommit implements [control.RecordStore]. The conversation, its history
+// and its revision change in one transaction.
+func (s *Store) WriteCommit(ctx context.Context, c control.Conversation, m agent.Commit) error {
+	b, _, err := batch(ctx)
+	if err != nil {
+		return err
+	}
+	b.Queue(`
+		INSERT INTO conversations (id, tenant_id, call_id, flow_version_id, revision, current_node, status, state, state_hash)
+		VALUES ($1, current_tenant(), $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, current_node = excluded.current_node,
+		    status = excluded.status, state = excluded.state, state_hash = excluded.state_hash, updated_at = now()
+		WHERE conversations.revision < excluded.revision`,
+		c.ID, nullable(c.Call), nullable(c.FlowVersion), m.Revision, m.Node, m.Status, m.State, m.Hash)
+	b.Queue(`
+		INSERT INTO conversation_history (tenant_id, conversation_id, revision, node, status, state, state_hash)
+		VALUES (current_tenant(), $1, $2, $3, $4, $5, $6)
+		ON CONFLICT (conversation_id, revision) DO NOTHING`,
+		c.ID, m.Revision, m.Node, m.Status, m.State, m.Hash)
+	if err := s.send(ctx, b); err != nil {
+		return fmt.Errorf("write revision %d: %w", m.Revision, err)
+	}
+	return nil
+}
+
+// Turns implements [control.RecordStore].
+func (s *Store) Turns(ctx context.Context, call uuid.UUID, after, limit int) ([]agent.Turn, error) {
+	const q = `
+		SELECT index, speaker, generated, sent, heard, interrupted, input, node, confidence, start_ms, end_ms,
+		    end_of_turn_ms, final_transcript_ms, first_token_ms, first_clause_ms, first_speech_ms, first_audio_ms,
+		    mark_round_trip_ms
+		FROM turns WHERE call_id = $1 AND index > $2 ORDER BY index LIMIT $3`
+	return rows(ctx, s, scanTurn, q, call, after, limit)
+}
+
+func scanTurn(r pgx.CollectableRow) (agent.Turn, error) {
+	var t agent.Turn
+	var start, end int64
+	var l [7]*float64
+	err := r.Scan(&t.Index, &t.Speaker, &t.Generated, &t.Sent, &t.Heard, &t.Interrupted, &t.Input, &t.Node,
+		&t.Confidence, &start, &end, &l[0], &l[1], &l[2], &l[3], &l[4], &l[5], &l[6])
+	t.Start, t.End = time.Duration(start)*time.Millisecond, time.Duration(end)*time.Millisecond
+	t.Latency = agent.Latency{EndOfTurn: since(l[0]), FinalTranscript: since(l[1]), FirstToken: since(l[2]),
+		FirstClause: since(l[3]), FirstSpeech: since(l[4]), FirstAudio: since(l[5]), MarkRoundTrip: since(l[6])}
+	return t, err
+}
+
+// NextTurn implements [control.RecordStore].
+func (s *Store) NextTurn(ctx context.Context, call uuid.UUID) (int, error) {
+	return one(ctx, s, pgx.RowTo[int], `SELECT coalesce(max(index) + 1, 0) FROM turns WHERE call_id = $1`, call)
+}
+
+// Conversation implements [control.RecordStore].
+func (s *Store) Conversation(ctx context.Context, id uuid.UUID) (control.Conversation, error) {
+	const q = `
+		SELECT id, call_id, flow_version_id, revision, current_node, status, state, state_hash, updated_at
+		FROM conversations WHERE id = $1`
+	c, err := one(ctx, s, func(r pgx.CollectableRow) (control.Conversation, error) {
+		var c control.Conversation
+		var call, version *uuid.UUID
+		err := r.Scan(&c.ID, &call, &version, &c.Revision, &c.Node, &c.Status, &c.State, &c.Hash, &c.UpdatedAt)
+		c.Call, c.FlowVersion, c.UpdatedAt = orNil(call), orNil(version), c.UpdatedAt.UTC()
+		return c, err
+	}, q, id)
+	if err != nil {
+		return c, fmt.Errorf("conversation %s: %w", id, err)
+	}
+	return c, nil
+}
+
+// ms is null for a step that did not happen.
+func ms(d time.Duration) *float64 {
+	if d == 0 {
+		return nil
+	}
+	v := float64(d) / float64(time.Millisecond)
+	return &v
+}
+
+func since(v *float64) time.Duration {
+	if v == nil {
+		return 0
+	}
+	return time.Duration(*v * float64(time.Millisecond))
+}
