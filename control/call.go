@@ -37,6 +37,7 @@ type Call struct {
 	TransferTo      string // where to, once a transfer was asked for
 	TransferOutcome string // the carrier's word, once it is over
 	Recording       string // key of the blob; "" for none
+	Served          bool   // a process holds its lease
 }
 
 // An Arrival is a call that wants an agent.
@@ -59,8 +60,9 @@ type Next struct {
 type CallStore interface {
 	LocateCall(ctx context.Context, id uuid.UUID) (Located, error)
 	LocateCarrierCall(ctx context.Context, carrier, carrierCallID string) (Located, error)
-	// LocateStaleCalls returns open calls whose server's lease has lapsed at
-	// the time given, and arrivals older than arrivedBefore; at most 500.
+	// LocateStaleCalls returns open calls whose lease ended before leasedBefore,
+	// those that never had one and arrived before arrivedBefore, and transfers
+	// of a day ago; the oldest 500.
 	LocateStaleCalls(ctx context.Context, leasedBefore, arrivedBefore time.Time) ([]Located, error)
 
 	// InsertCall stores c, or returns the call that the carrier's id has
@@ -81,7 +83,8 @@ type CallFilter struct {
 // update: ErrConflict if the call is not in a state that allows it.
 type CallChanges interface {
 	// ClaimCall makes node the call's server until the lease ends, and the
-	// call active. ErrConflict if another node's lease holds, ErrEnded.
+	// call active, also one that "network" or "crashed" ended within
+	// [ResumeWindow]. ErrConflict if a lease holds, ErrEnded.
 	ClaimCall(ctx context.Context, id, node uuid.UUID, lease time.Duration) (Call, error)
 	// RenewCalls extends the leases that node holds.
 	RenewCalls(ctx context.Context, ids []uuid.UUID, node uuid.UUID, lease time.Duration) error

@@ -18,13 +18,14 @@ var (
 )
 
 const callColumns = `id, tenant_id, agent_id, carrier, coalesce(carrier_call_id, ''), direction, caller, callee, status,
-	started_at, answered_at, ended_at, end_reason, transfer_to, transfer_outcome, recording`
+	started_at, answered_at, ended_at, end_reason, transfer_to, transfer_outcome, recording,
+	coalesce(leased_until > now(), false)`
 
 func scanCall(r pgx.CollectableRow) (control.Call, error) {
 	var c control.Call
 	var answered, ended *time.Time
 	err := r.Scan(&c.ID, &c.Tenant, &c.Agent, &c.Carrier, &c.CarrierCallID, &c.Direction, &c.From, &c.To, &c.Status,
-		&c.StartedAt, &answered, &ended, &c.EndReason, &c.TransferTo, &c.TransferOutcome, &c.Recording)
+		&c.StartedAt, &answered, &ended, &c.EndReason, &c.TransferTo, &c.TransferOutcome, &c.Recording, &c.Served)
 	c.StartedAt, c.AnsweredAt, c.EndedAt = c.StartedAt.UTC(), orZero(answered), orZero(ended)
 	return c, err
 }
@@ -117,8 +118,11 @@ func (s *Store) change(ctx context.Context, what string, id uuid.UUID, set strin
 // ClaimCall implements [control.CallChanges].
 func (s *Store) ClaimCall(ctx context.Context, id, node uuid.UUID, lease time.Duration) (control.Call, error) {
 	return s.change(ctx, "claim", id, `status = 'active', answered_at = coalesce(answered_at, now()),
-		node_id = $2, leased_until = now() + $3::interval
-		WHERE id = $1 AND status IN ('arrived', 'active') AND (leased_until IS NULL OR leased_until < now())`, node, lease)
+		ended_at = NULL, end_reason = '', node_id = $2, leased_until = now() + $3::interval
+		WHERE id = $1 AND (leased_until IS NULL OR leased_until < now())
+		  AND (status IN ('arrived', 'active') OR status = 'ended'
+		       AND end_reason IN ('network', 'crashed') AND ended_at > now() - $4::interval)`,
+		node, lease, control.ResumeWindow)
 }
 
 // RenewCalls implements [control.CallChanges].
@@ -147,7 +151,7 @@ func (s *Store) TransferCall(ctx context.Context, id uuid.UUID, to string) (cont
 // TransferEnded implements [control.CallChanges].
 func (s *Store) TransferEnded(ctx context.Context, id uuid.UUID, outcome string, back bool, at time.Time) (control.Call, error) {
 	if back {
-		return s.change(ctx, "take back", id, `status = 'active', transfer_outcome = $2
+		return s.change(ctx, "take back", id, `status = 'active', transfer_outcome = $2, leased_until = now()
 			WHERE id = $1 AND status = 'transferring'`, outcome)
 	}
 	return s.change(ctx, "end transferred", id, `status = 'ended', transfer_outcome = $2, end_reason = 'transfer',

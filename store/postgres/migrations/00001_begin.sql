@@ -262,7 +262,8 @@ CREATE FUNCTION locate_stale_calls(leased_before timestamptz, arrived_before tim
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
     SELECT c.tenant_id, c.id FROM calls c
     WHERE c.status <> 'ended'
-      AND coalesce(c.leased_until < $1, c.started_at < $2)
+      AND CASE c.status WHEN 'transferring' THEN c.started_at < $2 - interval '1 day'
+          ELSE coalesce(c.leased_until < $1, c.started_at < $2) END
     ORDER BY c.started_at LIMIT 500 $$;
 -- +goose StatementEnd
 -- +goose StatementBegin
