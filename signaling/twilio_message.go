@@ -56,61 +56,61 @@ type scanner struct {
 }
 
 func (s *scanner) message() (m streamMessage, ok bool) {
-	ok = s.object(func(s *scanner, key []byte) bool {
+	ok = s.take('{')
+	for n := 0; ok; n++ {
+		key, more, good := s.member(n)
+		if !more {
+			s.space()
+			return m, good && s.i == len(s.b) && len(m.event) > 0
+		}
 		switch string(key) {
 		case "event":
-			return s.text(&m.event)
+			m.event, ok = s.text()
 		case "media":
-			return s.object(func(s *scanner, key []byte) bool {
-				switch string(key) {
-				case "payload":
-					return s.text(&m.payload)
-				case "track":
-					return s.text(&m.track)
-				}
-				return s.skip()
-			})
+			m.payload, m.track, ok = s.fields("payload", "track")
 		case "mark":
-			return s.object(func(s *scanner, key []byte) bool {
-				if string(key) == "name" {
-					return s.text(&m.name)
-				}
-				return s.skip()
-			})
+			m.name, _, ok = s.fields("name", "")
 		case "dtmf":
-			return s.object(func(s *scanner, key []byte) bool {
-				if string(key) == "digit" {
-					return s.text(&m.digit)
-				}
-				return s.skip()
-			})
+			m.digit, _, ok = s.fields("digit", "")
+		default:
+			ok = s.skip()
 		}
-		return s.skip()
-	})
-	s.space()
-	return m, ok && s.i == len(s.b) && len(m.event) > 0
+	}
+	return m, false
 }
 
-// object reads an object and calls member at each value.
-func (s *scanner) object(member func(s *scanner, key []byte) bool) bool {
-	if !s.take('{') {
-		return false
+// fields reads an object, of which two texts matter.
+func (s *scanner) fields(first, second string) (a, b []byte, ok bool) {
+	ok = s.take('{')
+	for n := 0; ok; n++ {
+		key, more, good := s.member(n)
+		if !more {
+			return a, b, good
+		}
+		switch string(key) {
+		case first:
+			a, ok = s.text()
+		case second:
+			b, ok = s.text()
+		default:
+			ok = s.skip()
+		}
 	}
+	return a, b, false
+}
+
+// member goes to the value of an object's nth member; more is false at the
+// object's end (ok true) and at what is no member (ok false).
+func (s *scanner) member(n int) (key []byte, more, ok bool) {
 	if s.take('}') {
-		return true
+		return nil, false, true
 	}
-	for {
-		var key []byte
-		if !s.text(&key) || !s.take(':') || !member(s, key) {
-			return false
-		}
-		if s.take('}') {
-			return true
-		}
-		if !s.take(',') {
-			return false
-		}
+	if n > 0 && !s.take(',') {
+		return nil, false, false
 	}
+	key, ok = s.text()
+	ok = ok && s.take(':')
+	return key, ok, ok
 }
 
 func (s *scanner) space() {
@@ -134,22 +134,22 @@ func (s *scanner) take(c byte) bool {
 }
 
 // text reads a string that has no escapes.
-func (s *scanner) text(into *[]byte) bool {
+func (s *scanner) text() (t []byte, ok bool) {
 	if !s.take('"') {
-		return false
+		return nil, false
 	}
 	start := s.i
 	for ; s.i < len(s.b); s.i++ {
 		switch c := s.b[s.i]; {
 		case c == '"':
-			*into = s.b[start:s.i]
+			t = s.b[start:s.i]
 			s.i++
-			return true
+			return t, true
 		case c == '\\' || c < ' ' || c >= 0x7f:
-			return false
+			return nil, false
 		}
 	}
-	return false
+	return nil, false
 }
 
 // skip passes over a string, number or literal. Other values, which Twilio does
@@ -160,8 +160,8 @@ func (s *scanner) skip() bool {
 		return false
 	}
 	if s.b[s.i] == '"' {
-		var ignored []byte
-		return s.text(&ignored)
+		_, ok := s.text()
+		return ok
 	}
 	start := s.i
 	for s.i < len(s.b) {
