@@ -3,6 +3,7 @@ package media
 import (
 	"fmt"
 	"math"
+	"math/cmplx"
 	"strings"
 	"time"
 )
@@ -67,13 +68,13 @@ const (
 	// ones that follow upon each other, wherever they fall.
 	toneBlock = 102 // samples at 8 kHz
 
-	toneHits   = 2 // blocks in a row that make a press
 	toneMisses = 3 // blocks in a row that end it: 40 ms of pause hold three
 
 	toneLeast     = 1e-4 // of full scale's power, both tones together: -40 dBFS
 	toneShare     = 0.63 // of a block's power that the two tones must hold; speech has more harmonics
+	toneFilled    = 1.75 // such shares of two blocks together: 20 ms fill no more than 1.57
 	toneAbove     = 5.0  // power over the next tone of the same group, 7 dB
-	toneLowTwist  = 8.0  // power, low over high: 9 dB
+	toneLowTwist  = 10.0 // power, low over high: 10 dB, as the tones leak into each other
 	toneHighTwist = 4.0  // power, high over low: 6 dB
 	toneOffset    = 0.025
 )
@@ -91,8 +92,8 @@ type ToneDetector struct {
 	n      int // samples of the block so far
 
 	last    [8]complex128 // the previous block's tones, for their phase
+	share   float64       // of the previous block
 	seen    byte          // the previous block's key, 0 for none
-	hits    int
 	misses  int
 	pressed byte // the key that was reported and is still held
 }
@@ -150,59 +151,71 @@ func (d *ToneDetector) listen(pcm []int16) {
 }
 
 // judge ends a block and reports a press that it completes.
-func (d *ToneDetector) judge() (key byte, pressed bool) {
+func (d *ToneDetector) judge() (digit byte, pressed bool) {
 	var tones [8]complex128
 	for i := range 8 {
 		sin, cos := math.Sincos(d.angle[i])
 		tones[i] = complex(d.s1[i]-d.s2[i]*cos, d.s2[i]*sin)
 	}
-	key = d.identify(&tones)
-	d.last, d.s1, d.s2 = tones, [8]float64{}, [8]float64{}
+	key, sure := d.identify(&tones)
+	d.seen, d.last = key, tones
+	d.s1, d.s2 = [8]float64{}, [8]float64{}
 	d.energy, d.n = 0, 0
-	if key == 0 {
-		d.seen, d.hits = 0, 0
-		if d.misses++; d.misses >= toneMisses {
-			d.pressed = 0
-		}
+	if key != 0 && key == d.pressed {
+		d.misses = 0
 		return 0, false
 	}
-	if key != d.seen {
-		d.seen, d.hits = key, 0
+	if d.misses++; d.misses >= toneMisses {
+		d.pressed = 0
 	}
-	d.hits++
-	if key == d.pressed {
-		d.misses = 0
-	}
-	if d.hits < toneHits || key == d.pressed {
+	if !sure {
 		return 0, false
 	}
 	d.pressed, d.misses = key, 0
 	return key, true
 }
 
-// identify returns the key that the block sounds like, or 0.
-func (d *ToneDetector) identify(tones *[8]complex128) byte {
+// identify returns the key that the block sounds like, or 0, and whether the
+// block before makes it sure.
+func (d *ToneDetector) identify(tones *[8]complex128) (key byte, sure bool) {
 	var power [8]float64
 	for i, t := range tones {
 		power[i] = real(t)*real(t) + imag(t)*imag(t)
 	}
 	row, column := loudest(power[:4]), 4+loudest(power[4:])
 	low, high := power[row], power[column]
+	if d.energy/float64(d.block) < toneLeast ||
+		low > toneLowTwist*high || high > toneHighTwist*low ||
+		!above(power[:4], row) || !above(power[4:], column-4) {
+		return 0, false
+	}
 	// A pure tone of amplitude a has energy n a²/2 and Goertzel power (n a/2)².
-	share := 2 / float64(d.block) * (low + high)
-	switch {
-	case d.energy/float64(d.block) < toneLeast,
-		share < toneShare*d.energy,
-		low > toneLowTwist*high, high > toneHighTwist*low,
-		!above(power[:4], row), !above(power[4:], column-4):
-		return 0
+	before, share := d.share, 2*(low+high)/(float64(d.block)*d.energy)
+	if share < toneShare {
+		return 0, false
 	}
-	key := toneKeys[row*4+column-4]
-	// The second block tells the frequencies exactly, by how far the phase ran.
-	if key == d.seen && (!d.inTune(row, tones) || !d.inTune(column, tones)) {
-		return 0
+	d.share = share
+	key = toneKeys[row*4+column-4]
+	return key, key == d.seen && d.confirm(row, column, low, high, tones, before+share)
+}
+
+// confirm looks closer at the second block of a tone: how far the phases ran
+// since the first tells the frequencies exactly. With what a frequency beside
+// Goertzel's loses made up for, the two blocks must be filled with sound.
+func (d *ToneDetector) confirm(row, column int, low, high float64, tones *[8]complex128, share float64) bool {
+	lost := 0.0
+	for _, tone := range [2]struct {
+		i     int
+		power float64
+	}{{row, low}, {column, high}} {
+		drift := d.drift(tone.i, tones)
+		if math.Abs(drift) > toneOffset*d.angle[tone.i]*float64(d.block) {
+			return false
+		}
+		kept := sinc(drift / (2 * math.Pi))
+		lost += tone.power / (kept * kept)
 	}
-	return key
+	return share*lost/(low+high) > toneFilled
 }
 
 func loudest(power []float64) int {
@@ -224,12 +237,10 @@ func above(power []float64, best int) bool {
 	return true
 }
 
-// inTune compares the phase that tone i advanced since the block before with
-// what its exact frequency would have advanced.
-func (d *ToneDetector) inTune(i int, tones *[8]complex128) bool {
-	n := float64(d.block)
-	sin, cos := math.Sincos(-d.angle[i] * n)
-	turned := tones[i] * complex(real(d.last[i]), -imag(d.last[i])) * complex(cos, sin)
-	radians := math.Atan2(imag(turned), real(turned))
-	return math.Abs(radians) < toneOffset*d.angle[i]*n
+// drift returns the radians that the phase of tone i ran since the block before
+// beyond those of its exact frequency, in (-π, π].
+func (d *ToneDetector) drift(i int, tones *[8]complex128) float64 {
+	sin, cos := math.Sincos(-d.angle[i] * float64(d.block))
+	last := complex(real(d.last[i]), -imag(d.last[i]))
+	return cmplx.Phase(tones[i] * last * complex(cos, sin))
 }
