@@ -1,0 +1,63 @@
+package signaling
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A digest stands for a secret, so that none is kept, and comparing two takes
+// the same time whatever they hold.
+type digest [sha256.Size]byte
+
+func digestOf(secret string) digest { return sha256.Sum256([]byte(secret)) }
+
+func (d digest) equal(e digest) bool { return subtle.ConstantTimeCompare(d[:], e[:]) == 1 }
+
+// rtcSecret returns 256 random bits in 43 characters.
+func rtcSecret() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails since Go 1.24
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// bearer returns the request's bearer token, "" if it has none.
+func bearer(r *http.Request) string {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// turnLife is how long TURN credentials hold; an allocation made in time lasts
+// as long as it is refreshed.
+const turnLife = time.Hour
+
+// ICELinks returns Link header values (RFC 9725 §4.6) for the ICE servers. Those
+// of turn: addresses carry credentials for name that expire: the user name is
+// the time of expiry, the password its HMAC-SHA1 under the secret shared with
+// the TURN server (the "TURN REST API" scheme, coturn's use-auth-secret).
+func (w *WebRTC) ICELinks(name string, now time.Time) []string {
+	user := strconv.FormatInt(now.Add(turnLife).Unix(), 10) + ":" + name
+	mac := hmac.New(sha1.New, []byte(w.o.TURNSecret))
+	mac.Write([]byte(user))
+	password := base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	var links []string
+	for _, u := range w.o.ICEURLs {
+		link := fmt.Sprintf("<%s>; rel=%q", u, "ice-server")
+		if w.o.TURNSecret != "" && (strings.HasPrefix(u, "turn:") || strings.HasPrefix(u, "turns:")) {
+			link += fmt.Sprintf("; username=%q; credential=%q; credential-type=%q", user, password, "password")
+		}
+		links = append(links, link)
+	}
+	return links
+}
