@@ -137,6 +137,9 @@ type Takes struct {
 	Options []Option `json:"options,omitempty"`
 	// Validation as the document has it, for a client that checks before it sends.
 	Validation json.RawMessage `json:"validation,omitempty"`
+	// Hints are words that the answer may hold: voice.speech.hints and the
+	// phrases of the globals. For recognizers.
+	Hints []string `json:"hints,omitempty"`
 }
 
 // An Option is one choice of a question.
