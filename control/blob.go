@@ -1,0 +1,28 @@
+package control
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Blobs keeps recordings. A key is made of a tenant's and an object's UUID and
+// a short suffix: [BlobKey].
+type Blobs interface {
+	// Create returns a writer; nothing of it is seen until Close succeeds.
+	Create(ctx context.Context, key string) (io.WriteCloser, error)
+	// Open returns the blob to be read from anywhere; ErrNotFound.
+	Open(ctx context.Context, key string) (io.ReadSeekCloser, error)
+	Stat(ctx context.Context, key string) (BlobInfo, error)
+	// Delete removes the blob; one that is not there is no error.
+	Delete(ctx context.Context, key string) error
+}
+
+// BlobInfo describes a blob.
+type BlobInfo struct {
+	Size    int64
+	Written time.Time
+}
+
+// BlobKey is the key of the recording of a call.
+func BlobKey(c Call) string { return c.Tenant.String() + "/" + c.ID.String() + ".wav" }

@@ -1,0 +1,55 @@
+package control
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+)
+
+// A Keyring derives the program's own keys from one root secret, one for each
+// purpose (HKDF-SHA-256, RFC 5869). It prints as nothing.
+type Keyring struct{ root []byte }
+
+// NewKeyring takes the root: at least 32 random bytes, kept by the operator.
+func NewKeyring(root []byte) (*Keyring, error) {
+	if len(root) < 32 {
+		return nil, errors.New("the key file must hold at least 32 bytes")
+	}
+	return &Keyring{root: root}, nil
+}
+
+// Key returns the 32 bytes for a purpose.
+func (k *Keyring) Key(purpose string) []byte {
+	key, err := hkdf.Key(sha256.New, k.root, nil, "parley/"+purpose, 32)
+	if err != nil {
+		panic(err) // lengths are constant: cannot fail
+	}
+	return key
+}
+
+// Password returns a printable secret for a purpose, such as a database role.
+func (k *Keyring) Password(purpose string) string {
+	return base64.RawURLEncoding.EncodeToString(k.Key("password/" + purpose))
+}
+
+// String keeps the root out of logs.
+func (k *Keyring) String() string { return "[redacted]" }
+
+// GoString keeps the root out of logs.
+func (k *Keyring) GoString() string { return "[redacted]" }
+
+func (k *Keyring) mac(purpose string, text string) []byte {
+	m := hmac.New(sha256.New, k.Key(purpose))
+	m.Write([]byte(text))
+	return m.Sum(nil)
+}
+
+// randomText returns n random bytes in unpadded base64url.
+func randomText(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
