@@ -1,0 +1,86 @@
+// Package stt holds the recognizers: a file and a line of [Vendors] each.
+package stt
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+
+	"parley/agent"
+)
+
+// A Vendor is all that the gateway knows of a speech-to-text service. The API
+// validates an agent's settings, the console draws its form and Vault names its
+// secret from these fields, so nothing else mentions a vendor by name.
+type Vendor struct {
+	Name       string   // in the API, metric labels and Vault path
+	Models     []string // first is the default
+	Rates      []int    // sample rates taken, in hertz, best first
+	Interims   bool     // gives words before the utterance has ended
+	Local      bool     // runs on this machine and needs no key
+	DefaultURL string   // service address; for a local vendor its model folder
+
+	// Dial opens a stream. It returns an error wrapping one of agent's Err
+	// values within 3 s. The stream lives until Close or until ctx ends, and
+	// whoever dials must call Close, which waits for the stream's goroutines.
+	Dial func(context.Context, Options) (agent.STT, error)
+}
+
+// Options configures one stream. Zero fields take the vendor's first choice.
+type Options struct {
+	Key      agent.Credential // may be nil for a local vendor
+	Model    string           // one of Vendor.Models; others are passed on as they are
+	Language string           // BCP 47; default "en-US"
+	Rate     int              // samples per second; a member of Vendor.Rates
+	URL      string           // overrides Vendor.DefaultURL
+	Logger   *slog.Logger     // default: discards
+	Client   *http.Client     // for vendors over HTTP; default http.DefaultClient
+}
+
+// Vendors lists every vendor, by name. A new one is a file and a line here.
+// It is read-only.
+var Vendors = map[string]Vendor{
+	"deepgram":     deepgram,
+	"openai":       openai,
+	"pocketsphinx": pocketsphinx,
+}
+
+// dialedBy returns v with a Dial that fills the options' defaults.
+func (v Vendor) dialedBy(dial func(context.Context, Options) (agent.STT, error)) Vendor {
+	v.Dial = func(ctx context.Context, o Options) (agent.STT, error) {
+		o, err := o.withDefaults(v)
+		if err != nil {
+			return nil, err
+		}
+		return dial(ctx, o)
+	}
+	return v
+}
+
+// withDefaults fills o from v, or reports a rate that v does not take.
+func (o Options) withDefaults(v Vendor) (Options, error) {
+	if o.Rate == 0 {
+		o.Rate = v.Rates[0]
+	}
+	if !slices.Contains(v.Rates, o.Rate) {
+		return o, fmt.Errorf("%s: %w: rate %d Hz, want one of %v", v.Name, agent.ErrProtocol, o.Rate, v.Rates)
+	}
+	if o.Model == "" {
+		o.Model = v.Models[0]
+	}
+	if o.Language == "" {
+		o.Language = "en-US"
+	}
+	if o.URL == "" {
+		o.URL = v.DefaultURL
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Client == nil {
+		o.Client = http.DefaultClient
+	}
+	return o, nil
+}
