@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -174,7 +173,7 @@ func (l *twilioLeg) send(msg []byte) error {
 		return media.ErrClosed
 	}
 	l.cut = "network"
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if timedOut(err) {
 		l.cut = "peer-timeout"
 	}
 	l.closed.Store(true)
@@ -358,14 +357,19 @@ func readInto(buf []byte, r io.Reader) ([]byte, error) {
 
 // endReason names the end of a socket.
 func endReason(err error) string {
-	var netErr net.Error
 	switch {
 	case websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived):
 		return "caller"
-	case errors.As(err, &netErr) && netErr.Timeout():
+	case timedOut(err):
 		return "peer-timeout"
 	case errors.Is(err, websocket.ErrReadLimit), websocket.IsUnexpectedCloseError(err, websocket.CloseAbnormalClosure):
 		return "protocol"
 	}
 	return "network"
+}
+
+// timedOut sees through the websocket library, which hides os.ErrDeadlineExceeded.
+func timedOut(err error) bool {
+	var netErr net.Error
+	return errors.As(err, &netErr) && netErr.Timeout()
 }

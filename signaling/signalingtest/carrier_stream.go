@@ -45,7 +45,8 @@ type stream struct {
 
 	mu       sync.Mutex // below: what was sent and not yet heard
 	buffer   []byte
-	base     int64 // bytes played before buffer[0]
+	sounding int   // bytes being heard in this tick, before buffer[0]
+	base     int64 // bytes heard before that
 	marks    []pendingMark
 	sequence int
 }
@@ -250,10 +251,10 @@ func (s *stream) take(b []byte) {
 		s.mu.Unlock()
 	case "mark":
 		s.mu.Lock()
-		at := s.base + int64(len(s.buffer))
-		wait := len(s.buffer) > 0
+		ahead := s.sounding + len(s.buffer)
+		wait := ahead > 0
 		if wait {
-			s.marks = append(s.marks, pendingMark{m.Mark.Name, at})
+			s.marks = append(s.marks, pendingMark{m.Mark.Name, s.base + int64(ahead)})
 		}
 		s.mu.Unlock()
 		if !wait {
@@ -262,7 +263,6 @@ func (s *stream) take(b []byte) {
 	case "clear":
 		s.call.note("clear", "")
 		s.mu.Lock()
-		s.base += int64(len(s.buffer))
 		s.buffer = s.buffer[:0]
 		pending := s.marks
 		s.marks = nil
@@ -291,7 +291,7 @@ func (s *stream) tick() {
 			return
 		case <-t.C:
 		}
-		s.play(heard, time.Now().Add(-media.Ptime))
+		s.play(heard)
 		for i := range said {
 			said[i] = silence
 		}
@@ -306,25 +306,25 @@ func (s *stream) tick() {
 	}
 }
 
-// play lets the caller hear the 20 ms that began at from, and returns the marks
-// that were passed.
-func (s *stream) play(frame []byte, from time.Time) {
+// play returns the marks that the last 20 ms passed, and starts the next 20 ms.
+func (s *stream) play(frame []byte) {
 	s.mu.Lock()
-	n := copy(frame, s.buffer)
-	s.buffer = s.buffer[:copy(s.buffer, s.buffer[n:])]
-	s.base += int64(n)
+	s.base += int64(s.sounding)
 	passed := 0
 	for passed < len(s.marks) && s.marks[passed].at <= s.base {
 		passed++
 	}
 	back := s.marks[:passed:passed]
 	s.marks = s.marks[passed:]
+	n := copy(frame, s.buffer)
+	s.buffer = s.buffer[:copy(s.buffer, s.buffer[n:])]
+	s.sounding = n
 	s.mu.Unlock()
 	for i := n; i < len(frame); i++ {
 		frame[i] = silence
 	}
 	if s.call.o.Heard != nil {
-		s.call.o.Heard(from, frame, n)
+		s.call.o.Heard(time.Now(), frame, n)
 	}
 	for _, p := range back {
 		s.returnMark(p.name)

@@ -229,3 +229,395 @@ func TestCallCarriesToneBothWays(t *testing.T) {
 		}
 	})
 }
+
+// drain discards a leg's events until it has ended.
+func drain(leg media.Leg) {
+	for range leg.Events() {
+	}
+}
+
+// place makes a call and waits for its end.
+func place(t *testing.T, o signalingtest.CarrierOptions) *signalingtest.CarrierCall {
+	t.Helper()
+	c, err := signalingtest.Call(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestMarkComesBackWhenHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const each = 75 * time.Millisecond
+		var empty, end time.Duration
+		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
+			defer leg.Close("done")
+			await := func(id uint64) time.Duration {
+				start := time.Now()
+				for e := range leg.Events() {
+					if e.Kind == media.Marked && e.Mark == id {
+						return e.At.Sub(start)
+					}
+				}
+				t.Errorf("mark %d never came", id)
+				return 0
+			}
+			_ = leg.Mark(1)
+			empty = await(1)
+			_ = leg.Write(make([]byte, 300*8))
+			_ = leg.Mark(2)
+			end = await(2)
+			return nil
+		}}
+		o := gateway(t, d)
+		o.Up, o.Down = signalingtest.Line{Delay: each}, signalingtest.Line{Delay: each}
+		place(t, o)
+		if empty != 2*each {
+			t.Errorf("a mark on an empty buffer took %v, want the round trip, %v", empty, 2*each)
+		}
+		if got := end - 2*each; got < 300*time.Millisecond || got > 320*time.Millisecond {
+			t.Errorf("a mark after 300 ms of audio took %v over the round trip, want 300 to 320 ms", got)
+		}
+	})
+}
+
+func TestClearDropsWhatIsUnheard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var marks []uint64
+		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
+			defer leg.Close("done")
+			_ = leg.Write(make([]byte, 1600))
+			_ = leg.Mark(1)
+			_ = leg.Write(make([]byte, 1600))
+			_ = leg.Mark(2)
+			time.Sleep(110 * time.Millisecond)
+			_ = leg.Flush()
+			for e := range leg.Events() {
+				if marks = append(marks, e.Mark); len(marks) == 2 {
+					break
+				}
+			}
+			time.Sleep(100 * time.Millisecond)
+			return nil
+		}}
+		o := gateway(t, d)
+		played := 0
+		o.Heard = func(_ time.Time, _ []byte, n int) { played += n }
+		start := time.Now()
+		place(t, o)
+		if len(marks) != 2 || marks[0] != 1 || marks[1] != 2 {
+			t.Errorf("marks %v came back, want 1 and 2", marks)
+		}
+		if played < 5*160 || played > 6*160 {
+			t.Errorf("the caller heard %d samples, want those of 110 ms", played)
+		}
+		if took := time.Since(start); took > 300*time.Millisecond {
+			t.Errorf("took %v: marks did not come back at once", took)
+		}
+	})
+}
+
+func TestDigitsAndHangUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var digits []byte
+		var reason string
+		var readErr, writeErr error
+		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
+			for e := range leg.Events() {
+				switch e.Kind {
+				case media.Digit:
+					digits = append(digits, e.Digit)
+				case media.HungUp:
+					reason = e.Reason
+				}
+			}
+			for readErr == nil {
+				_, readErr = leg.ReadFrame()
+			}
+			writeErr = leg.Write(make([]byte, 160))
+			return leg.Close("done")
+		}}
+		c, err := signalingtest.Call(t.Context(), gateway(t, d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Digits("1*#0")
+		if err := c.HangUp(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if string(digits) != "1*#0" || reason != "caller" {
+			t.Errorf("digits %q, end %q; want 1*#0 and caller", digits, reason)
+		}
+		if readErr != io.EOF || writeErr != media.ErrClosed {
+			t.Errorf("after the end: read %v, write %v; want EOF and ErrClosed", readErr, writeErr)
+		}
+	})
+}
+
+func TestTransfersAndComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{
+			serve: func(_ context.Context, leg media.Leg) error { return leg.Close("done") },
+			next: []signaling.Next{
+				{Do: "dial", Dial: "+15550199", CallerID: "+15550101", Timeout: 20 * time.Second},
+				{Do: "connect", CallID: "again"},
+				{Do: "dial", Dial: `sip:a&b@example.com`},
+			},
+		}
+		o := gateway(t, d)
+		var dialed []signalingtest.Dialed
+		o.Transfer = func(d signalingtest.Dialed) string {
+			dialed = append(dialed, d)
+			return []string{"busy", "completed"}[len(dialed)-1]
+		}
+		c := place(t, o)
+		want := []signalingtest.Dialed{
+			{Number: "+15550199", CallerID: "+15550101", Timeout: "20"},
+			{Sip: "sip:a&b@example.com", Timeout: "30"},
+		}
+		if len(dialed) != 2 || dialed[0] != want[0] || dialed[1] != want[1] {
+			t.Errorf("dialed %+v, want %+v", dialed, want)
+		}
+		if strings.Join(d.outcomes, " ") != "busy completed" || d.served != 2 {
+			t.Errorf("outcomes %q, served %d times; want busy and completed, 2", d.outcomes, d.served)
+		}
+		if last := c.Events()[len(c.Events())-1]; last.Kind != "hangup" {
+			t.Errorf("the call ended with %+v, want a hang-up", last)
+		}
+	})
+}
+
+func TestRefusedCalls(t *testing.T) {
+	tests := []struct {
+		name       string
+		err        error
+		direction  string
+		kind, text string
+	}{
+		{"busy", signaling.ErrBusy, "inbound", "reject", "busy"},
+		{"no-agent", signaling.ErrNoAgent, "inbound", "reject", ""},
+		{"ended", signaling.ErrEnded, "inbound", "hangup", ""},
+		{"busy-outbound", signaling.ErrBusy, "outbound-api", "hangup", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := &desk{arrive: func(signaling.Arrival) (signaling.Admitted, error) { return signaling.Admitted{}, tt.err }}
+			o := gateway(t, d)
+			o.Direction, o.Agent = tt.direction, "front desk"
+			c := place(t, o)
+			if last := c.Events()[len(c.Events())-1]; last.Kind != tt.kind || last.Text != tt.text {
+				t.Errorf("the call ended with %+v, want %s %q", last, tt.kind, tt.text)
+			}
+			if d.arrivals[0].Agent != "front desk" {
+				t.Errorf("agent = %q, want that of the path", d.arrivals[0].Agent)
+			}
+		})
+	}
+}
+
+func TestUnsignedWebhookIsRefused(t *testing.T) {
+	for _, token := range []string{"", "wrong"} {
+		d := &desk{}
+		o := gateway(t, d)
+		o.AuthToken = token
+		c, err := signalingtest.Call(t.Context(), o)
+		if err == nil || !strings.Contains(err.Error(), "403") {
+			t.Errorf("signed with %q: %v, want 403", token, err)
+		}
+		_ = c.Wait()
+		if len(d.arrivals) != 0 {
+			t.Error("the desk heard of it")
+		}
+	}
+}
+
+// levels counts what the agent hears: loud frames and silent ones.
+func levels(leg media.Leg, n int) (loud, silent int, took time.Duration, err error) {
+	start := time.Now()
+	for range n {
+		f, err := leg.ReadFrame()
+		if err != nil {
+			return loud, silent, time.Since(start), err
+		}
+		if level(f.PCM, 1000) > 4000 {
+			loud++
+		} else {
+			silent++
+		}
+	}
+	return loud, silent, time.Since(start), nil
+}
+
+// A stall of 500 ms becomes silence on our clock; then the backlog comes at
+// once, and quiet frames make up for it.
+func TestStallAndBurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var before, during, after, burst time.Duration
+		var silent, backlog, left int
+		stall := make(chan struct{})
+		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
+			defer leg.Close("done")
+			go drain(leg)
+			_, _, before, _ = levels(leg, 50)
+			close(stall)
+			_, silent, during, _ = levels(leg, 24)
+			backlog, _, burst, _ = levels(leg, 20)
+			loud, _, took, err := levels(leg, 200)
+			left, after = loud, took
+			return err
+		}}
+		o := gateway(t, d)
+		say, n := tone(1000), 0
+		o.Source = func(frame []byte) {
+			if n++; n < 150 { // then the caller is quiet
+				media.EncodePCMU(frame[:0], say())
+			}
+		}
+		c, err := signalingtest.Call(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-stall
+		c.Stall(500 * time.Millisecond)
+		if err := c.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if before < 970*time.Millisecond || before > 1020*time.Millisecond {
+			t.Errorf("50 frames took %v, want 1 s", before)
+		}
+		if silent < 15 || during < 400*time.Millisecond || during > 600*time.Millisecond {
+			t.Errorf("in the stall %d of 24 frames are silent, in %v; want most of them, in 480 ms", silent, during)
+		}
+		if backlog < 18 || burst > 100*time.Millisecond {
+			t.Errorf("the backlog gave %d of 20 frames of speech in %v, want them at once", backlog, burst)
+		}
+		if total := before + during + burst + after; total < (294-2)*media.Ptime || total > (294+3)*media.Ptime {
+			t.Errorf("294 frames took %v in all, want %v: what was too much is to be taken out", total, 294*media.Ptime)
+		}
+		if left < 50 {
+			t.Errorf("only %d frames of speech after the burst: speech was dropped", left)
+		}
+	})
+}
+
+func TestSilentPeerIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reason string
+		var took time.Duration
+		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
+			defer leg.Close("done")
+			start := time.Now()
+			for e := range leg.Events() {
+				reason, took = e.Reason, time.Since(start)
+			}
+			return nil
+		}}
+		c, err := signalingtest.Call(t.Context(), gateway(t, d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Mute(true)
+		if err := c.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if reason != "peer-timeout" || took < 10*time.Second || took > 12*time.Second {
+			t.Errorf("ended by %q after %v, want peer-timeout after 10 to 12 s", reason, took)
+		}
+	})
+}
+
+func TestPeerThatStopsReadingIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reason string
+		var took time.Duration
+		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
+			defer leg.Close("done")
+			over := make(chan struct{})
+			go func() {
+				defer close(over)
+				for e := range leg.Events() {
+					reason = e.Reason
+				}
+			}()
+			start := time.Now()
+			for leg.Write(make([]byte, 1600)) == nil {
+				time.Sleep(200 * time.Millisecond)
+			}
+			took = time.Since(start)
+			<-over
+			return nil
+		}}
+		c, err := signalingtest.Call(t.Context(), gateway(t, d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Deafen()
+		synctest.Wait()
+		go func() { _ = c.Wait() }()
+		time.Sleep(8 * time.Second)
+		if reason != "peer-timeout" || took < 5*time.Second || took > 6*time.Second {
+			t.Errorf("cut by %q after %v, want peer-timeout after 5 s", reason, took)
+		}
+		_ = c.HangUp()
+	})
+}
+
+func TestUnusableMessagesDoNotEndTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		digit := byte(0)
+		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
+			defer leg.Close("done")
+			for e := range leg.Events() {
+				if e.Kind == media.Digit {
+					digit = e.Digit
+					return nil
+				}
+			}
+			return nil
+		}}
+		c, err := signalingtest.Call(t.Context(), gateway(t, d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range []string{
+			`{`, `null`, `{"event":"media","media":{"payload":"%%"}}`, `{"event":"media","media":{"payload":""}}`,
+			`{"event":"start","start":{"callSid":"CA2"}}`, `{"event":"mark","mark":{"name":"not ours"}}`,
+			`{"event":"dtmf","dtmf":{"digit":"xx"}}`, `{"event":"tomorrow","x":{}}`, "\x00\xff",
+		} {
+			c.Raw([]byte(m))
+		}
+		c.Digits("5")
+		if err := c.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if digit != '5' {
+			t.Errorf("digit %q came through, want 5", digit)
+		}
+	})
+}
+
+func TestTooLongMessageEndsTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reason string
+		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
+			for e := range leg.Events() {
+				reason = e.Reason
+			}
+			return leg.Close("done")
+		}}
+		c, err := signalingtest.Call(t.Context(), gateway(t, d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Raw(make([]byte, 10<<20))
+		_ = c.Wait()
+		synctest.Wait()
+		if reason != "protocol" {
+			t.Errorf("ended by %q, want protocol", reason)
+		}
+	})
+}
