@@ -52,7 +52,7 @@ type evidence struct {
 	expect   Expectation
 	minWords int  // of the flow's node
 	flushed  bool // the recognizer holds no more
-	reject   bool // the recognizer has no interims: it may still say what it was
+	late     bool // the recognizer has no interims: its word comes after the speech
 }
 
 // verdict on an interruption.
@@ -84,7 +84,11 @@ func (i Interruption) judge(ev evidence, now time.Time) (verdict, time.Time) {
 		if ev.flushed {
 			return goOn, time.Time{} // a cough: it was speech, but no words
 		}
-		if at := ev.ended.Add(i.Resume); now.Before(at) {
+		at := ev.ended.Add(i.Resume)
+		if latest := ev.onset.Add(i.Latest); ev.late && at.Before(latest) {
+			at = latest
+		}
+		if now.Before(at) {
 			return undecided, at
 		}
 		return goOn, time.Time{}

@@ -1,0 +1,334 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"time"
+
+	"parley/media"
+)
+
+// A conductor owns a session's state: goroutine two. Everything else sends it
+// events. What it does follows from its state, the event and the time; step
+// asks every rule in turn, and each says when it wants to be asked again.
+type conductor struct {
+	spec   Spec
+	leg    media.Leg
+	info   media.LegInfo
+	player *media.Player
+	mind   mind // of the reply's goroutine
+	voice  *voice
+	rec    *recognizer
+	ears   *ears
+	log    *slog.Logger
+
+	inbox   chan event
+	gone    chan struct{} // closed when run has ended: events go nowhere
+	replies sync.WaitGroup
+
+	began   time.Time
+	state   string
+	turns   int    // the next turn's index
+	replyID uint64 // the last reply's
+	cur     *reply // the agent has the floor: thinking or speaking
+	before  func() // what the mind must be told before the next reply
+	waiting move   // what the agent waits for while the caller has the floor
+	quiet   time.Time
+	said    utterance
+	saidIdx int // the utterance's turn index, -1 before it has one
+	onset   time.Time
+	judged  time.Time // the onset of the stretch that a verdict was given on
+	paused  bool
+	heldAt  int64 // offset where a pause stopped
+	away    bool
+	echoes  int // interruptions that were the agent's own voice
+	caller  *Turn
+	keys    []byte
+	keyAt   time.Time
+	endBy   time.Time // a goodbye is over by then
+	shown   string    // last caption of the reply
+	gaps    uint64    // of the player, counted so far
+	end     *Ending
+}
+
+// An event is what reaches the conductor from the session's other goroutines.
+type event any
+
+type (
+	speechStarted struct{ at time.Time } // onset
+	speechStopped struct{ at time.Time } // end of the last speech frame
+	recognized    struct {
+		Transcript
+		at time.Time
+	}
+	keyPressed struct {
+		digit byte
+		at    time.Time
+	}
+	deaf struct{ err error } // no recognizer is left
+)
+
+func newConductor(leg media.Leg, player *media.Player, m mind, spec Spec) *conductor {
+	info := leg.Info()
+	return &conductor{
+		spec: spec, leg: leg, info: info, player: player, mind: m, log: spec.Log,
+		voice: &voice{vendors: spec.Synthesizers, rate: info.Rate, cache: spec.Cache, log: spec.Log},
+		inbox: make(chan event, 64), gone: make(chan struct{}),
+		turns: spec.Turns, saidIdx: -1, began: time.Now(), before: func() {},
+	}
+}
+
+// post returns how the session's other goroutines send events: they wait for
+// the conductor, which never waits for them.
+func (c *conductor) post(ctx context.Context) func(event) {
+	return func(ev event) {
+		select {
+		case c.inbox <- ev:
+		case <-c.gone:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// postAlways is post for a reply, whose events count even as it is given up.
+func (c *conductor) postAlways(ev event) {
+	select {
+	case c.inbox <- ev:
+	case <-c.gone:
+	}
+}
+
+// run conducts until the session has ended.
+func (c *conductor) run(ctx context.Context) Ending {
+	stop := c.prepare(ctx)
+	defer stop()
+	c.ears.setSilence(c.spec.Endpointing.Silence)
+	first := input{kind: inputStart}
+	if c.spec.Returned != "" {
+		first = input{kind: inputReturned, text: c.spec.Returned}
+	}
+	c.answer(ctx, first, time.Now())
+
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for c.end == nil {
+		if at := c.step(ctx, time.Now()); c.end == nil {
+			timer.Reset(time.Until(at))
+		} else {
+			break
+		}
+		select {
+		case ev := <-c.inbox:
+			c.take(ctx, ev)
+		case ev, ok := <-c.leg.Events():
+			if !ok {
+				ev = media.LegEvent{Kind: media.HungUp, Reason: "network"}
+			}
+			c.legEvent(ctx, ev)
+		case cmd := <-c.spec.Commands:
+			c.command(ctx, cmd)
+		case <-timer.C:
+		case <-ctx.Done():
+			c.finish(Ending{Reason: "network", Err: context.Cause(ctx)})
+		}
+	}
+	c.leave(time.Now())
+	close(c.gone)
+	c.replies.Wait()
+	return *c.end
+}
+
+// prepare makes the apology beforehand, beside the call's first words.
+// It returns how to stop doing so.
+func (c *conductor) prepare(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ready := make(chan struct{})
+	go func() {
+		defer close(ready)
+		// Its own voice: the session's speaks the greeting meanwhile.
+		v := &voice{vendors: c.voice.vendors, rate: c.voice.rate, cache: c.voice.cache, log: c.log}
+		defer v.close()
+		if _, ok := v.prepared(c.spec.Apology); ok {
+			return
+		}
+		if err := v.warm(ctx, c.spec.Apology); err != nil && ctx.Err() == nil {
+			c.log.Warn("no apology is prepared", "err", err)
+		}
+	}()
+	return func() { cancel(); <-ready }
+}
+
+// step asks every rule what is due, and returns when to ask again.
+func (c *conductor) step(ctx context.Context, now time.Time) time.Time {
+	next := now.Add(time.Minute)
+	for _, rule := range []func(context.Context, time.Time) time.Time{
+		c.checkLimits, c.checkReply, c.checkInterruption, c.checkUtterance, c.checkKeys, c.checkSilence,
+	} {
+		if at := rule(ctx, now); !at.IsZero() && at.Before(next) {
+			next = at
+		}
+		if c.end != nil {
+			break
+		}
+	}
+	return next
+}
+
+// take handles an event of another goroutine of the session.
+func (c *conductor) take(ctx context.Context, ev event) {
+	switch ev := ev.(type) {
+	case speechStarted:
+		c.onset = ev.at
+		if c.said.empty() {
+			c.said = utterance{started: ev.at}
+		}
+		c.said.speaking, c.said.flushed, c.said.eou = true, false, false
+	case speechStopped:
+		if c.said.speaking {
+			c.said.speaking, c.said.ended = false, ev.at
+			c.said.spoken += ev.at.Sub(c.onset)
+		}
+	case recognized:
+		c.recognized(ev)
+	case keyPressed:
+		c.key(ev.digit, ev.at)
+	case deaf:
+		c.fail(ctx, ev.err)
+	default:
+		c.replyEvent(ctx, ev)
+	}
+}
+
+// recognized takes a transcript into the utterance and shows it.
+func (c *conductor) recognized(ev recognized) {
+	if c.said.empty() {
+		if ev.Text == "" {
+			return
+		}
+		// Words without speech before: the detector missed it, the vendor did not.
+		c.said = utterance{started: ev.at, ended: ev.at}
+		c.onset = ev.at
+	}
+	before := c.said.text()
+	c.said.hear(ev.Transcript, ev.at)
+	if text := c.said.text(); text != before && text != "" {
+		c.show(Event{Type: "transcript", Turn: c.callerIndex(), Text: text, Phase: "interim"})
+	}
+}
+
+// callerIndex gives the utterance its place among the turns.
+func (c *conductor) callerIndex() int {
+	if c.saidIdx < 0 {
+		c.saidIdx = c.takeIndex()
+	}
+	return c.saidIdx
+}
+
+func (c *conductor) takeIndex() int {
+	c.turns++
+	return c.turns - 1
+}
+
+// legEvent handles what the party does besides speaking.
+func (c *conductor) legEvent(ctx context.Context, ev media.LegEvent) {
+	switch ev.Kind {
+	case media.Marked, media.Played, media.Delayed:
+		c.player.Observe(ev)
+	case media.Digit:
+		c.key(ev.Digit, ev.At)
+	case media.Typed:
+		c.typed(ctx, ev.Text)
+	case media.Away:
+		if !c.away {
+			c.away, c.heldAt = true, c.player.Pause()
+		}
+	case media.Back:
+		if c.away {
+			c.away = false
+			if !c.paused {
+				c.player.Resume(c.heldAt, resumeBack)
+			}
+		}
+	case media.HungUp:
+		c.finish(Ending{Reason: ev.Reason})
+	}
+}
+
+// command obeys an operator.
+func (c *conductor) command(ctx context.Context, cmd Command) {
+	switch cmd.Do {
+	case "hangup":
+		c.finish(Ending{Reason: "operator"})
+	case "transfer":
+		c.finish(Ending{Reason: "transfer", Transfer: cmd.Target})
+	case "drain":
+		c.farewell(ctx, drainNotice, "drain")
+	}
+}
+
+// checkLimits ends a call that has lasted too long.
+func (c *conductor) checkLimits(ctx context.Context, now time.Time) time.Time {
+	at := c.began.Add(c.spec.MaxDuration)
+	if now.Before(at) {
+		return at
+	}
+	if c.endBy.IsZero() {
+		c.farewell(ctx, limitNotice, "limit")
+	}
+	return time.Time{}
+}
+
+// finish ends the session. The first reason stands.
+func (c *conductor) finish(e Ending) {
+	if c.end == nil {
+		c.end = &e
+	}
+}
+
+// leave gives up the reply under way and records what was said last.
+func (c *conductor) leave(now time.Time) {
+	if c.cur != nil {
+		heard := c.player.Heard()
+		c.close(c.cur, heard, heard < c.cur.ledger.end(), now)
+	}
+	if text := c.said.text(); text != "" {
+		c.callerSaid(text, "speech", now)
+	}
+	c.flushCaller()
+	c.show(Event{Type: "ended", Reason: c.end.Reason})
+}
+
+// settle gives the mind its last word, without audio: a flow's on_hangup path.
+func (c *conductor) settle(e Ending) {
+	ctx, cancel := context.WithTimeout(context.Background(), teardown/2)
+	defer cancel()
+	c.before()
+	if e.Reason != "transfer" && e.Reason != "goodbye" {
+		if _, err := c.mind.reply(ctx, input{kind: inputHangup, at: time.Now(), text: e.Reason}, func(line) error { return nil }); err != nil {
+			c.log.Warn("the hang-up path was not finished", "err", err)
+		}
+	}
+}
+
+// setState tells where the conversation stands.
+func (c *conductor) setState(s string) {
+	if c.state != s {
+		c.state = s
+		c.show(Event{Type: "state", State: s})
+	}
+}
+
+// show tells screens and onlookers.
+func (c *conductor) show(e Event) {
+	e.At = time.Now()
+	if c.spec.Observe != nil {
+		c.spec.Observe(e)
+	}
+	if c.info.Screen {
+		if b, err := json.Marshal(e); err == nil {
+			c.leg.Notify(b)
+		}
+	}
+}

@@ -1,0 +1,316 @@
+package agent
+
+import (
+	"context"
+	"time"
+)
+
+// Who has the floor: the agent's replies, the caller's interruptions and turns.
+
+const (
+	// replyLimit is how long a caller waits for the first sample of a reply
+	// before the agent apologizes: never four seconds of silence.
+	replyLimit = 3 * time.Second
+	// resumeBack is how far before the point of interruption a reply may go on.
+	resumeBack = 300 * time.Millisecond
+	// goodbyeSlack is how long a goodbye may take beyond its computed length.
+	goodbyeSlack = 2 * time.Second
+	// captionEvery is how often a screen is told what was heard.
+	captionEvery = 200 * time.Millisecond
+)
+
+// answer has the mind answer in: the agent takes the floor.
+func (c *conductor) answer(ctx context.Context, in input, now time.Time) {
+	c.replyID++
+	in.at = now
+	r := &reply{id: c.replyID, index: -1, in: in, began: now, from: c.player.Tail(), ledger: ledger{rate: c.info.Rate}}
+	if in.kind == inputSaid {
+		r.lastSpeak = c.said.ended
+		r.latency.EndOfTurn = since(now, c.said.ended)
+		r.latency.FinalTranscript = since(c.said.finalAt, c.said.ended)
+	}
+	c.said, c.saidIdx, c.keys = utterance{}, -1, nil
+	c.start(ctx, r)
+	c.setState("thinking")
+}
+
+// start runs a reply's goroutine.
+func (c *conductor) start(ctx context.Context, r *reply) {
+	before := c.before
+	if prev := r.done; prev != nil {
+		told := before
+		before = func() { <-prev; told() }
+	}
+	c.before = func() {}
+	ctx, r.cancel = context.WithCancel(ctx)
+	r.done, r.move, r.err = make(chan struct{}), nil, nil
+	c.cur = r
+	done := r.done
+	c.replies.Go(func() { c.speak(ctx, r, done, before) })
+}
+
+// replyEvent takes what a reply's goroutine tells.
+func (c *conductor) replyEvent(ctx context.Context, ev event) {
+	r, now := c.cur, time.Now()
+	of := func(id uint64) bool { return r != nil && r.id == id }
+	switch ev := ev.(type) {
+	case replyToken:
+		if of(ev.id) && r.latency.FirstToken == 0 {
+			r.latency.FirstToken = now.Sub(r.began)
+		}
+	case replyClause:
+		if of(ev.id) && r.latency.FirstClause == 0 {
+			r.latency.FirstClause = now.Sub(r.began)
+		}
+	case replySpeech:
+		if of(ev.id) && r.latency.FirstSpeech == 0 {
+			r.latency.FirstSpeech = ev.at.Sub(r.began)
+		}
+	case replySpan:
+		if !of(ev.id) {
+			return
+		}
+		if ev.grow && len(r.ledger.spans) > 0 {
+			last := &r.ledger.spans[len(r.ledger.spans)-1]
+			last.to, last.words = ev.span.to, append(last.words, ev.span.words...)
+		} else {
+			r.ledger.add(ev.span)
+		}
+		c.ears.agentSpeaks.Store(true)
+	case replyDone:
+		if !of(ev.id) {
+			return
+		}
+		r.made.WriteString(ev.made)
+		if ev.err != nil {
+			if !isCancel(ev.err) {
+				c.fail(ctx, ev.err)
+			}
+			return
+		}
+		r.move = &ev.move
+		if ev.move.kind == moveEnd || ev.move.kind == moveTransfer {
+			c.closing(now)
+		}
+	}
+}
+
+// closing bounds a goodbye: it is heard, or its length and some have passed.
+func (c *conductor) closing(now time.Time) {
+	c.endBy = now.Add(c.player.Remaining() + goodbyeSlack)
+	c.setState("closing")
+}
+
+// checkReply notices that the agent began to be heard, is late, or is done.
+func (c *conductor) checkReply(ctx context.Context, now time.Time) time.Time {
+	r := c.cur
+	if r == nil {
+		return time.Time{}
+	}
+	if r.firstAt.IsZero() && len(r.ledger.spans) > 0 && c.player.Sent() > r.ledger.spans[0].from {
+		c.firstAudio(r, now)
+	}
+	if c.paused || c.away {
+		return time.Time{}
+	}
+	left := c.player.Remaining()
+	if left > 0 {
+		r.silent = time.Time{}
+	} else if r.silent.IsZero() {
+		r.silent = now
+	}
+	if r.move == nil && left == 0 {
+		if at := r.silent.Add(replyLimit); now.Before(at) {
+			return at
+		}
+		c.fail(ctx, wrapVendor(errLate))
+		return now
+	}
+	if r.move != nil && (left == 0 || !c.endBy.IsZero() && now.After(c.endBy)) {
+		c.ears.agentSpeaks.Store(false)
+		c.proceed(ctx, r, now)
+		return now
+	}
+	next := now.Add(captionEvery)
+	if r.move != nil {
+		next = now.Add(min(left, captionEvery))
+	}
+	c.caption(r, "speaking")
+	return next
+}
+
+// proceed goes on after a reply was heard to its end.
+func (c *conductor) proceed(ctx context.Context, r *reply, now time.Time) {
+	mv := *r.move
+	if mv.kind == movePlayed {
+		// The same turn goes on: a flow's next message.
+		r.in = input{kind: inputPlayed, at: now, heard: r.ledger.textAt(c.player.Heard())}
+		r.began = now
+		c.start(ctx, r)
+		return
+	}
+	c.close(r, c.player.Tail(), false, now)
+	switch mv.kind {
+	case moveEnd:
+		c.finish(Ending{Reason: mv.reason})
+	case moveTransfer:
+		c.finish(Ending{Reason: "transfer", Transfer: mv.target})
+	default:
+		c.listen(mv, now)
+	}
+}
+
+// listen gives the caller the floor.
+func (c *conductor) listen(mv move, now time.Time) {
+	c.waiting, c.quiet = mv, now
+	c.rec.expects(mv.expect)
+	c.ears.record.paused.Store(mv.sensitive)
+	c.setState("listening")
+}
+
+// firstAudio notes that the reply is on the wire.
+func (c *conductor) firstAudio(r *reply, now time.Time) {
+	r.firstAt = now
+	c.flushCaller()
+	c.setState("speaking")
+	if !r.lastSpeak.IsZero() {
+		r.latency.FirstAudio = now.Sub(r.lastSpeak)
+		responseSeconds.WithLabelValues(c.info.Carrier).Observe(r.latency.FirstAudio.Seconds())
+		c.show(Event{Type: "latency", Turn: c.index(r), LatencyMS: r.latency.FirstAudio.Milliseconds()})
+	}
+}
+
+func (c *conductor) index(r *reply) int {
+	if r.index < 0 {
+		r.index = c.takeIndex()
+	}
+	return r.index
+}
+
+// close records a reply: the agent no longer has the floor.
+func (c *conductor) close(r *reply, heard int64, cut bool, now time.Time) {
+	r.cancel()
+	c.flushCaller()
+	r.heard, r.cut = r.ledger.textAt(heard), cut
+	if !cut {
+		r.heard = r.ledger.generated()
+	}
+	r.latency.MarkRoundTrip = c.player.RoundTrip()
+	made := r.ledger.generated()
+	if cut || made == "" {
+		made = r.made.String()
+	}
+	if r.firstAt.IsZero() {
+		r.firstAt = now
+	}
+	if len(r.ledger.spans) > 0 {
+		t := Turn{
+			Index: c.index(r), Speaker: "agent", Generated: made, Sent: r.ledger.textAt(c.player.Sent()), Heard: r.heard,
+			Interrupted: cut, Node: r.ledger.spans[len(r.ledger.spans)-1].node,
+			Start: r.firstAt.Sub(c.began), End: now.Sub(c.began), Latency: r.latency,
+		}
+		c.journal(t)
+		phase := "heard"
+		if cut {
+			phase = "cut"
+		}
+		c.caption(r, phase)
+		observeSteps(r.latency)
+	}
+	c.cur, c.paused, c.shown = nil, false, ""
+	c.ears.agentSpeaks.Store(false)
+	done, text, mind, told := r.done, r.heard, c.mind, c.before
+	c.before = func() { told(); <-done; mind.heard(text, cut) }
+}
+
+// caption shows the reply's text and how far it was heard.
+func (c *conductor) caption(r *reply, phase string) {
+	if c.spec.Observe == nil && !c.info.Screen || len(r.ledger.spans) == 0 {
+		return
+	}
+	heard := r.heard
+	if phase == "speaking" {
+		heard = r.ledger.textAt(c.player.Heard())
+	}
+	text := r.ledger.generated()
+	if key := phase + "\x00" + text + "\x00" + heard; key != c.shown {
+		c.shown = key
+		c.show(Event{Type: "agent", Turn: c.index(r), Text: text, Heard: heard, Phase: phase})
+	}
+}
+
+// fail ends the call for want of a vendor, with an apology if one is ready.
+func (c *conductor) fail(ctx context.Context, err error) {
+	c.log.Error("session failed", "err", err)
+	if !c.endBy.IsZero() {
+		c.finish(Ending{Reason: "vendor", Err: err}) // even the goodbye failed
+		return
+	}
+	now := time.Now()
+	if r := c.cur; r != nil {
+		c.interrupt(now)
+	}
+	r := c.scripted(now)
+	if !c.apologize(r) {
+		c.finish(Ending{Reason: "vendor", Err: err})
+		return
+	}
+	r.move = &move{kind: moveEnd, reason: "vendor"}
+	c.closing(now)
+}
+
+// farewell says a fixed sentence instead of anything else, and ends the call.
+func (c *conductor) farewell(ctx context.Context, text, reason string) {
+	now := time.Now()
+	if c.cur != nil {
+		c.interrupt(now)
+	}
+	r := c.scripted(now)
+	r.script = &line{text: text, fixed: true, policy: policy{never: true}}
+	r.scriptMove = move{kind: moveEnd, reason: reason}
+	c.start(ctx, r)
+	c.endBy = now.Add(10 * time.Second) // until it is made; then its length
+}
+
+// scripted makes an empty reply that has the floor.
+func (c *conductor) scripted(now time.Time) *reply {
+	c.replyID++
+	done := make(chan struct{})
+	close(done)
+	c.cur = &reply{id: c.replyID, index: -1, began: now, from: c.player.Tail(), done: done,
+		cancel: func() {}, ledger: ledger{rate: c.info.Rate}}
+	return c.cur
+}
+
+// interrupt takes the floor from the agent. What it did not say is dropped.
+func (c *conductor) interrupt(now time.Time) {
+	r := c.cur
+	heard := c.player.Drop()
+	r.cancel()
+	mv := r.move
+	c.close(r, heard, heard < r.ledger.end() || mv == nil, now)
+	if mv != nil && mv.kind == moveListen {
+		c.listen(*mv, now) // the question stands, though it was cut
+		return
+	}
+	c.quiet = now
+	c.setState("listening")
+}
+
+func since(at, from time.Time) time.Duration {
+	if at.IsZero() || from.IsZero() || at.Before(from) {
+		return 0
+	}
+	return at.Sub(from)
+}
+
+func observeSteps(l Latency) {
+	for step, d := range map[string]time.Duration{
+		"end_of_turn": l.EndOfTurn, "final_transcript": l.FinalTranscript, "first_token": l.FirstToken,
+		"first_clause": l.FirstClause, "first_speech": l.FirstSpeech, "mark_round_trip": l.MarkRoundTrip,
+	} {
+		if d > 0 {
+			stepSeconds.WithLabelValues(step).Observe(d.Seconds())
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package agent
+
+import (
+	"context"
+	"time"
+)
+
+// A mind decides what the agent says: a model with a prompt, or a flow. One
+// goroutine uses it at a time, a turn's.
+type mind interface {
+	// reply answers in by what it gives to say, in order, and returns what is
+	// to be done when that was said. It runs under the turn's context and must
+	// return at once when that ends; what it has understood by then, it keeps.
+	reply(ctx context.Context, in input, say func(line) error) (move, error)
+
+	// heard tells what the caller heard of the last reply. It comes before the
+	// next reply, always.
+	heard(text string, interrupted bool)
+
+	// retract takes the last reply back, of which nothing was heard, because
+	// the caller goes on talking. It reports whether that was possible: it is
+	// not if the reply had effects outside.
+	retract() bool
+}
+
+// inputKind tells what a mind answers.
+type inputKind int
+
+const (
+	inputStart    inputKind = iota + 1 // the session begins
+	inputSaid                          // the caller said, typed or keyed text
+	inputSilence                       // nobody answered in time
+	inputPlayed                        // what was said was heard, and the mind wanted to know
+	inputReturned                      // a transfer came back: text is its outcome
+	inputHangup                        // the caller has left: no audio
+)
+
+// An input is what a mind answers.
+type input struct {
+	kind       inputKind
+	at         time.Time
+	text       string
+	mode       string // inputSaid: "speech", "text", "dtmf"
+	confidence float64
+	heard      string // inputPlayed
+	cut        bool   // inputPlayed: it was interrupted
+}
+
+// A line is something to say.
+type line struct {
+	text   string
+	fixed  bool   // written by an author: its speech may be cached
+	digits string // keys to press, as tones; instead of text
+	node   string // of the flow
+	policy policy
+}
+
+// moveKind is what happens when a reply was said.
+type moveKind int
+
+const (
+	moveListen   moveKind = iota + 1 // wait for the caller
+	movePlayed                       // ask the mind again with inputPlayed
+	moveEnd                          // end the call, for reason
+	moveTransfer                     // connect the caller to target
+)
+
+// A move is what is to be done when a reply was said and heard.
+type move struct {
+	kind      moveKind
+	expect    Expectation
+	silence   time.Duration // moveListen: inputSilence after this much quiet; 0: the session's default
+	digits    keypad
+	sensitive bool   // the answer is neither recorded nor kept
+	node      string // of the flow
+	target    string
+	reason    string
+}
+
+// keypad shapes how keys become an answer.
+type keypad struct {
+	max       int           // ends the answer
+	finish    byte          // ends the answer
+	interKey  time.Duration // ends the answer after this much quiet
+	immediate bool          // the first key is the answer
+}

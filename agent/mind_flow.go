@@ -1,0 +1,229 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"parley/agent/flow"
+)
+
+// A FlowSpec makes an agent of a flow.
+type FlowSpec struct {
+	Flow *flow.Flow
+	Init flow.Init
+
+	// State and Hash are a stored conversation that goes on, as [Commit] had
+	// them. Empty: a new one.
+	State []byte
+	Hash  string
+
+	// Perform does an effect that is not speech (a webhook, …) and returns its
+	// result. Nil: such effects fail.
+	Perform func(context.Context, flow.Effect) flow.Result
+}
+
+// flowMind talks by a flow. Every step is committed before it is spoken.
+type flowMind struct {
+	spec    FlowSpec
+	commit  func(context.Context, Commit)
+	state   flow.State
+	earlier *flow.State // before the last answer, to take it back
+	effects bool        // the last reply did something outside
+}
+
+func newFlowMind(spec Spec) (*flowMind, error) {
+	m := &flowMind{spec: *spec.Flow, commit: spec.Journal.Commit}
+	if len(spec.Flow.State) > 0 {
+		var err error
+		if m.state, err = flow.DecodeState(spec.Flow.State, spec.Flow.Hash); err != nil {
+			return nil, fmt.Errorf("stored conversation: %w", err)
+		}
+		return m, nil
+	}
+	init := spec.Flow.Init
+	init.Channel = "voice"
+	m.state = flow.New(spec.Flow.Flow, init)
+	return m, nil
+}
+
+func (m *flowMind) reply(ctx context.Context, in input, say func(line) error) (move, error) {
+	m.effects = false
+	if in.kind == inputStart && len(m.state.System.Frames) > 0 {
+		return m.again(say) // the call came back: the question stands
+	}
+	before := m.state
+	m.earlier = nil
+	ev := m.event(in)
+	if ev == nil {
+		return m.again(say)
+	}
+	if in.kind == inputSaid {
+		m.earlier = &before
+	}
+	return m.step(ctx, ev, say)
+}
+
+// event turns what happened into the flow's event.
+func (m *flowMind) event(in input) flow.Event {
+	at := flow.At{At: in.at}
+	switch in.kind {
+	case inputStart:
+		return flow.Start{At: at}
+	case inputSaid:
+		return flow.Input{At: at, Text: in.text, Mode: in.mode, Confidence: in.confidence}
+	case inputSilence:
+		return flow.Silence{At: at}
+	case inputPlayed:
+		return flow.Played{At: at, ID: m.state.System.Playing, Heard: in.heard, Interrupted: in.cut}
+	case inputHangup:
+		return flow.Hangup{At: at}
+	case inputReturned:
+		for _, p := range m.state.Pending() {
+			if t, ok := p.(flow.Transfer); ok {
+				return flow.Result{At: at, ID: t.ID, Outcome: in.text}
+			}
+		}
+	}
+	return nil
+}
+
+// maxRounds bounds how many effects one reply may wait for.
+const maxRounds = 50
+
+// step runs the flow until it wants to hear or to end.
+func (m *flowMind) step(ctx context.Context, ev flow.Event, say func(line) error) (move, error) {
+	for range maxRounds {
+		next, effects := flow.Step(m.spec.Flow, m.state, ev)
+		m.state = next
+		m.store(ctx)
+		mv, again, err := m.perform(ctx, effects, say)
+		if err != nil || again == nil {
+			return mv, err
+		}
+		ev = again
+	}
+	return move{}, fmt.Errorf("flow did not come to rest in %d effects", maxRounds)
+}
+
+// perform does what a step wants, in order. again is the event to go on with.
+func (m *flowMind) perform(ctx context.Context, effects []flow.Effect, say func(line) error) (mv move, again flow.Event, err error) {
+	mv = move{kind: moveListen}
+	for _, e := range effects {
+		switch e := e.(type) {
+		case flow.Say:
+			mv = move{kind: movePlayed}
+			err = m.say(e.Node, e.Messages, e.Voice, say)
+		case flow.Ask:
+			mv = m.ask(e)
+			err = m.say(e.Node, e.Messages, e.Voice, say)
+		case flow.Transfer:
+			mv = move{kind: moveTransfer, target: e.To}
+		case flow.End:
+			mv = move{kind: moveEnd, reason: "goodbye"}
+		case flow.Emit:
+		default:
+			m.effects = true
+			if m.spec.Perform == nil {
+				return mv, nil, fmt.Errorf("flow wants %T, which this host cannot do", e)
+			}
+			again = m.spec.Perform(ctx, e)
+		}
+		if err != nil {
+			return mv, nil, err
+		}
+	}
+	return mv, again, nil
+}
+
+// say speaks messages. What an author wrote is worth keeping as speech.
+func (m *flowMind) say(node string, messages []flow.Message, v flow.Voice, say func(line) error) error {
+	p := policy{never: v.BargeIn.Off, digits: v.BargeIn.DTMFOnly, after: v.BargeIn.After, minWords: v.BargeIn.MinWords}
+	for _, msg := range messages {
+		text := flow.Text([]flow.Message{msg})
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		// Sentence by sentence: the first is heard while the rest is made.
+		for _, s := range Sentences(text) {
+			if err := say(line{text: s, fixed: !v.Sensitive, node: node, policy: p}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ask turns a waiting question into what the conductor listens for.
+func (m *flowMind) ask(e flow.Ask) move {
+	pad := keypad{max: e.Voice.Digits.Max, interKey: e.Voice.Digits.InterDigit, finish: '#'}
+	if k := e.Voice.Digits.FinishKey; k != "" {
+		pad.finish = k[0]
+	}
+	mv := move{kind: moveListen, silence: e.Voice.NoInput, sensitive: e.Voice.Sensitive, node: e.Node}
+	mv.expect, pad.immediate = expectation(e)
+	mv.digits = pad
+	return mv
+}
+
+// expectation tells recognizers and the end-of-turn rule what an answer may
+// be. key reports that one key is an answer.
+func expectation(e flow.Ask) (exp Expectation, key bool) {
+	exp = Expectation{Kind: e.Takes.Type, Digits: e.Voice.Digits.Max}
+	switch e.Takes.Type {
+	case "yes_no":
+		exp.Phrases = append(exp.Phrases, "yes", "no", "yes please", "no thanks", "yeah", "nope", "sure", "correct", "right",
+			"that's right", "that's wrong", "yes it is", "no it isn't", "okay")
+		key = true
+	case "choice", "buttons", "menu", "image_choice", "multiple_choice":
+		exp.Kind = "choice"
+		key = e.Voice.Digits.Max <= 1
+	}
+	for _, o := range e.Takes.Options {
+		exp.Phrases = append(exp.Phrases, o.Label)
+		if v, ok := o.Value.(string); ok {
+			exp.Phrases = append(exp.Phrases, v)
+		}
+		exp.Phrases = append(exp.Phrases, o.Say...)
+		key = key && len(o.DTMF) <= 1
+	}
+	exp.Phrases = append(append(exp.Phrases, e.Takes.Hints...), e.Voice.Hints...)
+	return exp, key
+}
+
+// again says the standing question once more, of a call that came back.
+func (m *flowMind) again(say func(line) error) (move, error) {
+	mv := move{kind: moveListen}
+	for _, e := range m.state.Pending() {
+		if a, ok := e.(flow.Ask); ok {
+			mv = m.ask(a)
+		}
+	}
+	return mv, m.say(m.state.Session.CurrentNode, m.state.System.Last, flow.Voice{}, say)
+}
+
+// store hands the state to the journal.
+func (m *flowMind) store(ctx context.Context) {
+	b, err := flow.EncodeState(m.state)
+	if err != nil {
+		return // the engine keeps states encodable; what is not is not stored
+	}
+	m.commit(ctx, Commit{Revision: m.state.System.Revision, Node: m.state.Session.CurrentNode,
+		Status: m.state.Session.Status, State: b, Hash: flow.Hash(b)})
+}
+
+func (m *flowMind) heard(text string, interrupted bool) {
+	m.state.System.Heard = text
+}
+
+// retract goes back to the state before the last answer, which never was
+// answered aloud. Revisions go on: what is stored stays in order.
+func (m *flowMind) retract() bool {
+	if m.effects || m.earlier == nil {
+		return false
+	}
+	revision := m.state.System.Revision
+	m.state, m.earlier = *m.earlier, nil
+	m.state.System.Revision = revision
+	return true
+}

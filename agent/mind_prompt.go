@@ -1,0 +1,250 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A PromptSpec makes an agent of a model and instructions.
+type PromptSpec struct {
+	System   string
+	Greeting string // spoken first; empty: the caller begins
+
+	// Models are tried in order until one answers.
+	Models []Model
+
+	// Transfers names where the model may connect the caller to: name → number.
+	// Empty: it cannot transfer.
+	Transfers map[string]string
+
+	MaxTokens   int     // of a reply; default 300: more is not listened to
+	Temperature float64 // 0 to 2
+
+	// Reprompts are said when the caller is silent; after the last, Goodbye.
+	Reprompts []string
+	Goodbye   string
+
+	// History is what was said before, in a call that goes on.
+	History []Turn
+}
+
+// A Model is an LLM and its name in metrics.
+type Model struct {
+	Vendor string
+	LLM    LLM
+}
+
+// promptMind talks by a model. The model's context holds what was heard.
+type promptMind struct {
+	spec     PromptSpec
+	messages []Message
+	open     []Message // of the turn under way; joins messages when it was heard
+	effects  bool      // the turn ran a tool
+	reprompt int
+	now      func() time.Time
+}
+
+func newPromptMind(spec PromptSpec) *promptMind {
+	if spec.MaxTokens == 0 {
+		spec.MaxTokens = 300
+	}
+	if len(spec.Reprompts) == 0 {
+		spec.Reprompts = []string{"Are you still there?", "I'm here if you need anything."}
+	}
+	if spec.Goodbye == "" {
+		spec.Goodbye = "I can't hear you, so I'll hang up now. Goodbye."
+	}
+	m := &promptMind{spec: spec}
+	for _, t := range spec.History {
+		role := "user"
+		if t.Speaker == "agent" {
+			role = "assistant"
+		}
+		if t.Heard != "" {
+			m.messages = append(m.messages, Message{Role: role, Text: t.Heard})
+		}
+	}
+	return m
+}
+
+func (m *promptMind) reply(ctx context.Context, in input, say func(line) error) (move, error) {
+	m.open, m.effects = nil, false
+	listen := move{kind: moveListen, digits: keypad{finish: '#', interKey: 2 * time.Second}}
+	switch in.kind {
+	case inputStart:
+		if m.spec.Greeting == "" {
+			return listen, nil
+		}
+		return listen, say(line{text: m.spec.Greeting, fixed: true})
+	case inputSilence:
+		if m.reprompt >= len(m.spec.Reprompts) {
+			return move{kind: moveEnd, reason: "idle"}, say(line{text: m.spec.Goodbye, fixed: true})
+		}
+		m.reprompt++
+		return listen, say(line{text: m.spec.Reprompts[m.reprompt-1], fixed: true})
+	case inputReturned:
+		m.open = append(m.open, Message{Role: "user", Text: fmt.Sprintf(
+			"[The transfer did not succeed: %s. The caller is back. Say so briefly and offer other help.]", in.text)})
+	case inputSaid:
+		m.reprompt = 0
+		text := in.text
+		if in.mode == "dtmf" {
+			text = "[The caller pressed " + in.text + "]"
+		}
+		m.open = append(m.open, Message{Role: "user", Text: text})
+	default:
+		return listen, nil
+	}
+	mv, err := m.think(ctx, say)
+	if mv.kind == moveListen {
+		mv.digits = listen.digits
+	}
+	return mv, err
+}
+
+// toolRounds bounds how often a model may call tools before it speaks.
+const toolRounds = 4
+
+// think has the model answer, running its tools, until it has said its piece.
+func (m *promptMind) think(ctx context.Context, say func(line) error) (move, error) {
+	next := move{kind: moveListen}
+	for range toolRounds {
+		text, calls, err := m.ask(ctx, say)
+		if err != nil {
+			return move{}, err
+		}
+		if len(calls) == 0 {
+			if text == "" && next.kind == moveListen {
+				// A model that says nothing leaves the caller in silence.
+				text = "Sorry, could you say that again?"
+				if err := say(line{text: text, fixed: true}); err != nil {
+					return move{}, err
+				}
+			}
+			m.open = append(m.open, Message{Role: "assistant", Text: text})
+			return next, nil
+		}
+		m.open = append(m.open, Message{Role: "assistant", Text: text, Calls: calls})
+		for _, call := range calls {
+			result, mv := m.run(call, say)
+			if mv.kind != 0 {
+				next = mv
+			}
+			m.open = append(m.open, Message{Role: "tool", ToolCallID: call.ID, Text: result})
+		}
+		if next.kind != moveListen && text != "" {
+			return next, nil // it said its goodbye with the call
+		}
+	}
+	return next, nil
+}
+
+// ask streams one answer of the first model that gives one.
+func (m *promptMind) ask(ctx context.Context, say func(line) error) (string, []ToolCall, error) {
+	p := Prompt{
+		System: m.spec.System, Messages: append(append([]Message(nil), m.messages...), m.open...),
+		Tools: m.tools(), MaxTokens: m.spec.MaxTokens, Temperature: m.spec.Temperature,
+	}
+	var errs []error
+	for _, model := range m.spec.Models {
+		var text strings.Builder
+		var calls []ToolCall
+		var failed error
+		for d, err := range model.LLM.Reply(ctx, p) {
+			if err != nil {
+				failed = fmt.Errorf("%s: %w", model.Vendor, err)
+				break
+			}
+			if d.Text != "" {
+				text.WriteString(d.Text)
+				if err := say(line{text: d.Text}); err != nil {
+					return "", nil, err
+				}
+			}
+			if d.Call != nil {
+				calls = append(calls, *d.Call)
+			}
+		}
+		if ctx.Err() != nil {
+			return "", nil, ctx.Err()
+		}
+		if failed == nil || text.Len() > 0 {
+			return strings.TrimSpace(text.String()), calls, nil // half an answer is one
+		}
+		errs = append(errs, failed)
+	}
+	return "", nil, fmt.Errorf("no model answered: %w", errors.Join(errs...))
+}
+
+func (m *promptMind) tools() []Tool {
+	tools := []Tool{
+		{Name: "end_call", Description: "End the call. Say goodbye in the same reply.", Parameters: json.RawMessage(`{"type":"object","properties":{}}`)},
+		{Name: "press_digits", Description: "Press keys on the telephone keypad, as to walk through another party's menu.",
+			Parameters: json.RawMessage(`{"type":"object","properties":{"digits":{"type":"string","pattern":"^[0-9*#A-D]{1,32}$"}},"required":["digits"]}`)},
+	}
+	if len(m.spec.Transfers) == 0 {
+		return tools
+	}
+	names, _ := json.Marshal(slices.Sorted(maps.Keys(m.spec.Transfers)))
+	return append(tools, Tool{Name: "transfer", Description: "Connect the caller to somebody else. Tell the caller in the same reply.",
+		Parameters: json.RawMessage(`{"type":"object","properties":{"to":{"type":"string","enum":` + string(names) + `}},"required":["to"]}`)})
+}
+
+// run performs a tool. What is wrong with a call goes back to the model.
+func (m *promptMind) run(call ToolCall, say func(line) error) (result string, mv move) {
+	var args struct{ Digits, To string }
+	if call.Arguments != "" {
+		if err := json.Unmarshal([]byte(call.Arguments), &args); err != nil {
+			return "error: the arguments are not valid JSON", move{}
+		}
+	}
+	switch call.Name {
+	case "end_call":
+		return "the call ends when you have said goodbye", move{kind: moveEnd, reason: "goodbye"}
+	case "transfer":
+		number, ok := m.spec.Transfers[args.To]
+		if !ok {
+			return "error: there is no such place to transfer to", move{}
+		}
+		return "the caller will be connected when you have told them", move{kind: moveTransfer, target: number}
+	case "press_digits":
+		if err := say(line{digits: args.Digits}); err != nil {
+			return "error: these are no keys of a telephone", move{}
+		}
+		m.effects = true
+		return "pressed", move{}
+	}
+	return "error: there is no such tool", move{}
+}
+
+func (m *promptMind) heard(text string, interrupted bool) {
+	// The texts of the turn, however many rounds it took, become what was heard
+	// of them.
+	for _, msg := range m.open {
+		if msg.Role == "assistant" {
+			if len(msg.Calls) == 0 {
+				continue
+			}
+			msg.Text = ""
+		}
+		m.messages = append(m.messages, msg)
+	}
+	m.open = nil
+	if text != "" {
+		m.messages = append(m.messages, Message{Role: "assistant", Text: text})
+	}
+}
+
+func (m *promptMind) retract() bool {
+	if m.effects {
+		return false
+	}
+	m.open = nil
+	return true
+}

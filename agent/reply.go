@@ -1,0 +1,213 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"parley/media"
+)
+
+// A reply is one turn of the agent: what its mind said, and how far it got.
+// Its goroutine makes it; the conductor owns the fields.
+type reply struct {
+	id     uint64
+	index  int // of the turn in the call
+	cancel context.CancelFunc
+	done   chan struct{} // closed when its goroutine is gone
+
+	in        input
+	ledger    ledger
+	made      strings.Builder // text of the mind, spoken or not
+	move      *move           // nil until all was said
+	err       error
+	began     time.Time // when it was asked for
+	lastSpeak time.Time // end of the caller's speech before it
+	firstAt   time.Time // first audible sample on the wire
+	silent    time.Time // since when nothing of it is to be heard
+	latency   Latency
+	from      int64 // the player's offset where it begins
+	cut       bool  // interrupted
+	heard     string
+
+	script     *line // said instead of asking the mind
+	scriptMove move
+}
+
+// What a reply's goroutine tells the conductor.
+type (
+	replyToken  struct{ id uint64 } // the mind's first word
+	replyClause struct{ id uint64 } // the first clause is ready
+	replySpeech struct {            // the first byte of speech
+		id uint64
+		at time.Time
+	}
+	replySpan struct { // audio was queued
+		id   uint64
+		span span
+		grow bool // it belongs to the last span
+	}
+	replyDone struct {
+		id   uint64
+		move move
+		made string
+		err  error
+	}
+)
+
+// speak has the mind answer and its words spoken. It runs as its own goroutine
+// and ends with ctx.
+func (c *conductor) speak(ctx context.Context, r *reply, done chan<- struct{}, before func()) {
+	defer close(done)
+	before()
+	g, ctx := errgroup.WithContext(ctx)
+	lines := make(chan clause, 8) // the mind may be this far ahead of the voice
+	var mv move
+	var made strings.Builder
+	g.Go(func() error {
+		defer close(lines)
+		var err error
+		mv, err = c.think(ctx, r, lines, &made)
+		return err
+	})
+	g.Go(func() error { return c.utter(ctx, r, lines) })
+	err := g.Wait()
+	c.postAlways(replyDone{id: r.id, move: mv, made: made.String(), err: err})
+}
+
+// A clause is a line's next piece to be synthesized.
+type clause struct {
+	line
+	spoken string // speakable form of text
+}
+
+// think runs the mind and cuts its words into clauses.
+func (c *conductor) think(ctx context.Context, r *reply, out chan<- clause, made *strings.Builder) (move, error) {
+	var split ClauseSplitter
+	first := true
+	send := func(l line) error {
+		cl := clause{line: l, spoken: Speakable(l.text)}
+		if l.digits == "" && cl.spoken == "" {
+			return nil
+		}
+		if first {
+			first = false
+			c.postAlways(replyClause{id: r.id})
+		}
+		select {
+		case out <- cl:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	flush := func() error {
+		for _, t := range split.Flush() {
+			if err := send(line{text: t}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	token := false
+	say := func(l line) error {
+		if l.digits != "" {
+			if _, err := media.Tones(l.digits, 8000); err != nil {
+				return err
+			}
+		}
+		if !token {
+			token = true
+			c.postAlways(replyToken{id: r.id})
+		}
+		made.WriteString(l.text)
+		if l.digits == "" && !l.fixed {
+			for _, t := range split.Push(l.text) {
+				if err := send(line{text: t, node: l.node, policy: l.policy}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+		return send(l)
+	}
+	if r.script != nil {
+		return r.scriptMove, say(*r.script)
+	}
+	mv, err := c.mind.reply(ctx, r.in, say)
+	if err != nil {
+		return move{}, err
+	}
+	return mv, flush()
+}
+
+// utter synthesizes clauses and queues their audio.
+func (c *conductor) utter(ctx context.Context, r *reply, in <-chan clause) error {
+	first := true
+	for cl := range in {
+		s := span{text: cl.text, node: cl.node, policy: cl.policy}
+		grow := false
+		emit := func(a spoken) error {
+			if first && len(a.pcm) > 0 {
+				first = false
+				c.postAlways(replySpeech{id: r.id, at: time.Now()})
+			}
+			from, to, err := c.player.Append(ctx, a.pcm)
+			if err != nil {
+				return err
+			}
+			s.from, s.to, s.words = from, to, a.words
+			c.postAlways(replySpan{id: r.id, span: s, grow: grow})
+			grow = true
+			return nil
+		}
+		var err error
+		if cl.digits != "" {
+			s.text = ""
+			var pcm []int16
+			if pcm, err = media.Tones(cl.digits, c.info.Rate); err == nil {
+				err = emit(spoken{pcm: pcm})
+			}
+		} else {
+			err = c.voice.say(ctx, Clause{Text: cl.spoken, Turn: r.id}, cl.fixed, emit)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	c.player.Seal()
+	return nil
+}
+
+// apologize says that nothing works any more, from speech made beforehand, and
+// ends the call. It reports whether there was something to say.
+func (c *conductor) apologize(r *reply) bool {
+	s, ok := c.voice.prepared(c.spec.Apology)
+	if !ok {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	from, to, err := c.player.Append(ctx, s.pcm)
+	if err != nil {
+		return false
+	}
+	c.player.Seal()
+	r.ledger.add(span{text: c.spec.Apology, from: from, to: to, words: s.words})
+	r.made.WriteString(c.spec.Apology)
+	return true
+}
+
+// isCancel reports that err only says that a turn was given up.
+func isCancel(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, media.ErrClosed)
+}
+
+func wrapVendor(err error) error { return fmt.Errorf("reply: %w", err) }

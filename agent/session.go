@@ -1,0 +1,172 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"parley/media"
+)
+
+// A Spec is all that a session needs to start. Prompt or Flow is set, not both.
+type Spec struct {
+	CallID   string // in every log line
+	Language string // BCP 47; default "en-US"
+
+	Prompt *PromptSpec
+	Flow   *FlowSpec
+
+	Recognizers  []Recognizer  // tried in order
+	Synthesizers []Synthesizer // tried in order
+
+	Endpointing  Endpointing
+	Interruption Interruption
+
+	Idle        time.Duration // quiet after which the caller is asked; default 8 s
+	MaxDuration time.Duration // default 30 min
+	InBandDTMF  bool          // listen for keys as tones
+
+	Journal   Journal     // nil: nothing is kept
+	Recording Recording   // nil: not recorded
+	Observe   func(Event) // nil: nobody looks on; called by the conductor, must not block
+	Cache     *SpeechCache
+	Apology   string // said when no vendor is left; made beforehand
+	Log       *slog.Logger
+
+	// Returned is the outcome of a transfer that brought the caller back:
+	// busy, no_answer, failed, declined. Empty: a fresh call, or one that lost
+	// its line.
+	Returned string
+
+	// Turns is how many turns the call had before this session.
+	Turns int
+
+	// Commands are an operator's wishes. Nil: none.
+	Commands <-chan Command
+}
+
+// A Command is an operator's wish for a running session.
+type Command struct {
+	// Do is "hangup", "transfer" or "drain": a polite end, since the process stops.
+	Do     string
+	Target string // transfer
+}
+
+const (
+	defaultApology = "Sorry, something went wrong on our side. Please call again later. Goodbye."
+	limitNotice    = "I'm sorry, we have reached the time limit for this call. Goodbye."
+	drainNotice    = "I'm sorry, I have to end this call for maintenance. Please call again in a minute. Goodbye."
+
+	// teardown bounds how long a session takes to be gone.
+	teardown = 2 * time.Second
+)
+
+func (s Spec) withDefaults() Spec {
+	s.Language = cmp.Or(s.Language, "en-US")
+	s.Idle = cmp.Or(s.Idle, 8*time.Second)
+	s.MaxDuration = cmp.Or(s.MaxDuration, 30*time.Minute)
+	s.Apology = cmp.Or(s.Apology, defaultApology)
+	s.Endpointing = s.Endpointing.withDefaults()
+	interims := len(s.Recognizers) > 0 && s.Recognizers[0].Interims
+	s.Interruption = s.Interruption.withDefaults(interims)
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	if s.Journal == nil {
+		s.Journal = noJournal{}
+	}
+	if s.Cache == nil {
+		s.Cache = &SpeechCache{}
+	}
+	return s
+}
+
+type noJournal struct{}
+
+func (noJournal) Turn(context.Context, Turn)     {}
+func (noJournal) Commit(context.Context, Commit) {}
+
+// Run holds a conversation on leg until it has ended, and closes leg. It
+// returns how it ended. Every goroutine and stream it starts lives within the
+// call: when Run returns, none is left.
+func Run(ctx context.Context, leg media.Leg, spec Spec) Ending {
+	spec = spec.withDefaults()
+	info := leg.Info()
+	sessionsActive.WithLabelValues(info.Carrier).Inc()
+	defer sessionsActive.WithLabelValues(info.Carrier).Dec()
+
+	end, err := run(ctx, leg, spec)
+	if end.Reason == "" {
+		end.Reason = "network"
+	}
+	if err != nil && end.Err == nil && !errors.Is(err, context.Canceled) {
+		end.Err = err
+	}
+	sessionsEnded.WithLabelValues(info.Carrier, end.Reason).Inc()
+	return end
+}
+
+func run(ctx context.Context, leg media.Leg, spec Spec) (end Ending, err error) {
+	defer func() { _ = leg.Close(end.Reason) }()
+	info := leg.Info()
+	vad, err := media.NewVAD(info.Rate)
+	if err != nil {
+		return Ending{Reason: "protocol"}, fmt.Errorf("leg at %d Hz: %w", info.Rate, err)
+	}
+	m, err := newMind(spec)
+	if err != nil {
+		return Ending{Reason: "vendor"}, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+
+	player := media.NewPlayer(leg)
+	c := newConductor(leg, player, m, spec)
+	defer c.voice.close()
+	rec := &recognizer{vendors: spec.Recognizers, rate: info.Rate, post: c.post(ctx), log: spec.Log}
+	c.rec = rec
+	ears := &ears{leg: leg, vad: vad, rec: rec, post: c.post(ctx),
+		record: &tap{player: player, to: spec.Recording, fail: func(err error) {
+			spec.Log.Error("recording stopped", "err", err)
+		}}}
+	if spec.InBandDTMF {
+		ears.tones = media.NewToneDetector(info.Rate)
+	}
+	c.ears = ears
+
+	g.Go(func() error { return player.Run(ctx) })
+	g.Go(ears.run)
+	if len(spec.Recognizers) > 0 {
+		g.Go(func() error {
+			if err := rec.run(ctx); err != nil {
+				c.post(ctx)(deaf{err})
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		// Everything else ends with the conductor.
+		defer cancel()
+		end = c.run(ctx)
+		return leg.Close(end.Reason)
+	})
+	err = g.Wait()
+	c.settle(end)
+	return end, err
+}
+
+func newMind(spec Spec) (mind, error) {
+	switch {
+	case spec.Flow != nil:
+		return newFlowMind(spec)
+	case spec.Prompt != nil:
+		return newPromptMind(*spec.Prompt), nil
+	}
+	return nil, errors.New("agent: neither a prompt nor a flow")
+}
