@@ -98,33 +98,41 @@ func frameLevels(pcm []int16, rate int) []float64 {
 	return levels
 }
 
-// speechBelowPeak is how far below the loudest frame of clean speech a frame
-// may be and still be called speech.
-const speechBelowPeak = 30
-
-// activeLevel is the mean power of the speech frames, in dBFS.
+// activeLevel is the mean power of the active frames, in dBFS: those at most
+// activeMargin below that very mean, as ITU-T P.56 defines it.
 func activeLevel(pcm []int16, rate int) float64 {
 	levels := frameLevels(pcm, rate)
-	sum, n := 0.0, 0
-	for i, active := range speechLabels(pcm, rate) {
-		if active {
-			sum += math.Pow(10, levels[i]/10)
-			n++
+	active := -100.0
+	for range 20 {
+		sum, n := 0.0, 0
+		for _, l := range levels {
+			if l >= active-activeMargin {
+				sum += math.Pow(10, l/10)
+				n++
+			}
 		}
+		active = 10 * math.Log10(sum/float64(n))
 	}
-	return 10 * math.Log10(sum/float64(n))
+	return active
 }
 
-// speechLabels tells the frames of clean speech by their energy.
-func speechLabels(pcm []int16, rate int) []bool {
-	levels := frameLevels(pcm, rate)
-	peak := math.Inf(-1)
-	for _, l := range levels {
-		peak = max(peak, l)
-	}
-	labels := make([]bool, len(levels))
+const (
+	activeMargin  = 15.9 // ITU-T P.56
+	silenceMargin = 35   // what is between is judged neither way: breath, closures, decay
+)
+
+// speechLabels tells by the clean energy which frames are speech (1), silence
+// (-1), or neither.
+func speechLabels(pcm []int16, rate int) []int {
+	levels, active := frameLevels(pcm, rate), activeLevel(pcm, rate)
+	labels := make([]int, len(levels))
 	for i, l := range levels {
-		labels[i] = l > peak-speechBelowPeak
+		switch {
+		case l >= active-activeMargin:
+			labels[i] = 1
+		case l < active-silenceMargin:
+			labels[i] = -1
+		}
 	}
 	return labels
 }

@@ -11,7 +11,7 @@ type Activity struct {
 	Speech      bool
 	Probability float64 // of speech, from 0 to 1; Speech if over one half
 	LevelDB     float64 // of the frame
-	NoiseDB     float64 // of the noise beneath it, as tracked
+	NoiseDB     float64 // of the noise beneath it, from 94 Hz up, as tracked
 }
 
 const (
@@ -28,25 +28,47 @@ const (
 	vadHigh  = vadBands // one more band, 4 to 8 kHz, of a wideband stream
 )
 
-// Tuning. Powers are per bin and sample, of full scale.
+// Powers are per sample, of full scale, and so is a bin's: white noise has the
+// same in each. What is called measured was, on the table of TestVAD.
 const (
-	vadLeast    = 1e-7 // noise is never thought to be less: -70 dBFS
-	vadPrior    = 1e-6 // noise at the start of a stream: -60 dBFS, so that speech may come first
-	vadSNRKeep  = 0.7  // weight of the frame before in the a-priori SNR
-	vadSNRLeast = 0.01
-	vadSmooth   = 0.75 // of the power whose minima are tracked
-	vadBias     = 1.5  // from those minima to the mean of the noise
-	vadLearn    = 0.08 // of the noise from a frame that is surely noise
-	vadMost     = 12   // what one band may say for speech
-	vadOpen     = 1.0  // mean log-likelihood ratio at which speech is as likely as not
-	vadSteep    = 2.0
+	vadLeast = 1e-7 // noise is never thought to be less: -70 dBFS
+	vadPrior = 1e-6 // noise at the start of a stream, -60 dBFS: a call may begin with speech
+
+	vadSNRKeep  = 0.85 // weight of the frame before in the a-priori SNR; measured best in babble
+	vadSNRLeast = 0.5  // the a-priori SNR that even a silent band tests for, so that weak speech shows
+	vadSNRMost  = 1000
+	vadMost     = 30 // the log-likelihood ratio that a single band may give
+
+	vadBias  = 1.3  // from the minima of the noise to its mean
+	vadLearn = 0.04 // of a frame that is surely noise, by the noise
+
+	vadEnter      = 0.1 // chance that speech begins with a frame
+	vadLeave      = 0.2 // that it ends: an average of 100 ms bridges the closure of a consonant
+	vadHighWeight = 3   // of the upper band, as wide as the others together
+
+	vadWeight = 8 // from the bands' mean ratio to that of the frame, as if 8 were independent
+
+	vadMargin     = 0.2 // by which the mean ratio must exceed that of noise,
+	vadSpread     = 2.2 // and by how many deviations of it, if they are more: noise may be voices
+	vadRestLearn  = 0.03
+	vadRestSpread = 0.01 // the square of the deviation at the start
 )
 
 // A VAD tells speech from noise, a frame at a time.
 //
 // It tests in each band whether the power is more likely under noise alone or
-// under speech and noise (J. Sohn, N. S. Kim, W. Sung: A statistical
-// model-based voice activity detection, 1999).
+// under speech and noise, and ties frames by a Markov chain (J. Sohn, N. S.
+// Kim, W. Sung: A statistical model-based voice activity detection, 1999). The
+// noise is followed by its minima and by what frames without speech show. The
+// threshold rises with how much the ratio wavers in noise, as it does when the
+// noise is other people talking.
+//
+// It opens within two frames of speech and closes about three after it. Noise
+// that begins or grows passes for speech for 2 s at most. Measured at 10 dB in
+// steady noise: 90 to 95 % of speech found, 1 to 2 % false alarms; in the babble
+// of eight, 88 % and 4 %. Music is not told from speech. 5 µs a frame.
+//
+// It is for one stream and one goroutine.
 type VAD struct {
 	rate int
 	high *halfBand // nil at 8 kHz
@@ -56,11 +78,13 @@ type VAD struct {
 	bands  [vadBands + 1]vadBand
 	n      int // bands in use
 
-	rest    float64 // the statistic's mean over frames of noise
-	spread  float64 // and its mean square deviation
+	odds   float64 // of speech in the frame before
+	rest   float64 // the mean ratio's mean in frames of noise,
+	spread float64 // and its mean square deviation
 }
 
 type vadBand struct {
+	share float64 // of the spectrum
 	noise float64
 	clean float64 // estimated power of speech in the frame before
 	floor minimum
@@ -81,19 +105,26 @@ func NewVAD(rate int) (*VAD, error) {
 	return v, nil
 }
 
-// Reset forgets the stream.
+// Reset forgets the stream, as if the VAD were new.
 func (v *VAD) Reset() {
 	v.window = [vadFFT]float32{}
+	half := 1.0
 	if v.high != nil {
 		*v.high = halfBand{}
+		half = 0.5
 	}
 	for i := range v.bands {
-		v.bands[i] = vadBand{noise: vadPrior, floor: newMinimum(vadPrior)}
+		share := 0.5
+		if i < vadBands {
+			share = half * float64(vadEdges[i+1]-vadEdges[i]) / float64(vadEdges[vadBands]-vadEdges[0])
+		}
+		v.bands[i] = vadBand{share: share, noise: vadPrior, floor: newMinimum(vadPrior)}
 	}
-	v.rest, v.spread = 0, 0
+	v.odds, v.rest, v.spread = 0, 0, vadRestSpread
 }
 
-// Detect judges the next frame of the stream.
+// Detect judges the next frame of the stream. A frame of another rate or length
+// is no speech and leaves no trace.
 func (v *VAD) Detect(f Frame) Activity {
 	if f.Rate != v.rate || len(f.PCM) != v.rate/50 {
 		return Activity{LevelDB: decibels(0), NoiseDB: decibels(0)}
@@ -102,31 +133,39 @@ func (v *VAD) Detect(f Frame) Activity {
 	level := v.analyse(f.PCM, &power)
 
 	stat := 0.0
-	for i := range v.n {
+	for i := range vadBands {
 		stat += v.bands[i].test(power[i])
 	}
-	stat /= float64(v.n)
-	threshold := vadOpen
-	p := 1 / (1 + math.Exp(-vadSteep*(stat-threshold)))
+	weight := float64(vadBands)
+	if v.high != nil {
+		stat += vadHighWeight * v.bands[vadHigh].test(power[vadHigh])
+		weight += vadHighWeight
+	}
+	stat /= weight
+	p := v.decide(stat)
 	noise := 0.0
 	for i := range v.n {
 		b := &v.bands[i]
 		b.learn(power[i], p)
-		noise += b.noise * bandShare(i, v.n)
+		noise += b.noise * b.share
 	}
 	return Activity{Speech: p > 0.5, Probability: p, LevelDB: decibels(level), NoiseDB: decibels(noise)}
 }
 
-
-func bandShare(i, n int) float64 {
-	if i == vadHigh {
-		return 0.5
+// decide turns the frame's mean log-likelihood ratio into the odds of speech,
+// given those of the frame before: a Markov chain, as Sohn, Kim and Sung hang
+// over.
+func (v *VAD) decide(stat float64) float64 {
+	threshold := v.rest + max(vadMargin, vadSpread*math.Sqrt(v.spread))
+	v.odds = (vadEnter + (1-vadLeave)*v.odds) / (1 - vadEnter + vadLeave*v.odds)
+	v.odds *= math.Exp(min(vadWeight*(stat-threshold), 50))
+	p := v.odds / (1 + v.odds)
+	if p < 0.5 {
+		d := stat - v.rest
+		v.rest += vadRestLearn * d
+		v.spread += vadRestLearn * (d*d - v.spread)
 	}
-	s := float64(vadEdges[i+1]-vadEdges[i]) / float64(vadEdges[vadBands]-vadEdges[0])
-	if n > vadBands {
-		s /= 2
-	}
-	return s
+	return p
 }
 
 // analyse returns the frame's mean power and, in power, that of its bands.
@@ -158,9 +197,9 @@ func (v *VAD) analyse(pcm []int16, power *[vadBands + 1]float64) float64 {
 
 // test returns the band's log-likelihood ratio of speech over noise.
 func (b *vadBand) test(power float64) float64 {
-	post := min(power/b.noise, 1000)
+	post := min(power/b.noise, vadSNRMost)
 	prior := vadSNRKeep*b.clean/b.noise + (1-vadSNRKeep)*max(post-1, 0)
-	prior = max(vadSNRLeast, min(prior, 1000))
+	prior = max(vadSNRLeast, min(prior, vadSNRMost))
 	gain := prior / (1 + prior)
 	b.clean = gain * gain * power
 	return min(post*gain-math.Log(1+prior), vadMost)
@@ -174,9 +213,10 @@ func (b *vadBand) learn(power, speech float64) {
 	b.noise = max(b.noise, floor, vadLeast)
 }
 
+// decibels of full scale, never below -100.
 func decibels(power float64) float64 { return 10 * math.Log10(power+1e-10) }
 
-// minimum follows the least of a smoothed power over the last 1.2 to 1.4 s (R.
+// minimum follows the least of a smoothed power over the last 1.8 to 2 s (R.
 // Martin: Noise power spectral density estimation based on optimal smoothing
 // and minimum statistics, 2001, with a constant smoothing).
 type minimum struct {
@@ -187,8 +227,9 @@ type minimum struct {
 }
 
 const (
-	minimumBlocks = 7
-	minimumFrames = 10
+	minimumSmooth = 0.75 // weight of the past
+	minimumBlocks = 10
+	minimumFrames = 10 // a block
 )
 
 func newMinimum(prior float64) minimum {
@@ -200,7 +241,7 @@ func newMinimum(prior float64) minimum {
 }
 
 func (m *minimum) next(power float64) float64 {
-	m.smooth = vadSmooth*m.smooth + (1-vadSmooth)*power
+	m.smooth = minimumSmooth*m.smooth + (1-minimumSmooth)*power
 	if m.n == minimumFrames {
 		m.n = 0
 		m.at = (m.at + 1) % minimumBlocks
