@@ -64,8 +64,8 @@ func (p *OpusPool) PutDecoder(d *OpusDecoder) {
 	}
 }
 
-// An OpusEncoder makes packets of one [Ptime] at 24 kbit/s for speech, with DTX,
-// and with in-band FEC once [OpusEncoder.ExpectLoss] was told of loss. It is not
+// An OpusEncoder makes packets of one [Ptime] at 24 kbit/s for speech, with DTX
+// below -50 dBFS, and with in-band FEC once [OpusEncoder.ExpectLoss] was told of loss. It is not
 // safe for concurrent use.
 type OpusEncoder struct {
 	enc *gopus.Encoder
@@ -89,7 +89,6 @@ func NewOpusEncoder() (*OpusEncoder, error) {
 
 func (e *OpusEncoder) configure() error {
 	e.enc.SetFEC(true)
-	e.enc.SetDTX(true)
 	return errors.Join(
 		e.enc.SetFrameSize(opusFrame),
 		e.enc.SetBitrate(opusBitrate),
@@ -105,6 +104,8 @@ func (e *OpusEncoder) Encode(dst []byte, pcm []int16) ([]byte, error) {
 	if len(pcm) != opusFrame {
 		return dst, fmt.Errorf("opus encode %d samples: %w", len(pcm), ErrRate)
 	}
+	// The codec's own idea of silence is what does not change, a steady tone too.
+	e.enc.SetDTX(rms(pcm) <= noiseMax)
 	n, err := e.enc.EncodeInt16(pcm, e.buf[:])
 	if err != nil {
 		return dst, fmt.Errorf("opus encode: %w", err)

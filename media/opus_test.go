@@ -164,6 +164,24 @@ func TestOpusDTX(t *testing.T) {
 	}
 }
 
+func TestOpusKeepsSteadyTones(t *testing.T) {
+	e, d := mustOpus(t)
+	in := make([]int16, 4*OpusRate)
+	for i := range in {
+		in[i] = int16(8000 * math.Sin(2*math.Pi*440*float64(i)/OpusRate))
+	}
+	dst := make([]int16, opusMaxSamples)
+	for i, p := range encodeAll(t, e, in) {
+		n, err := d.Decode(dst, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := rms(dst[:n]); i > 5 && got < 4000 {
+			t.Fatalf("frame %d has RMS %.0f, want 5657", i, got)
+		}
+	}
+}
+
 func TestOpusPoolLendsReset(t *testing.T) {
 	var pool OpusPool
 	e, err := pool.Encoder()
