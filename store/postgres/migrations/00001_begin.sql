@@ -280,8 +280,10 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose Down
+SET LOCAL ROLE parley_locate; -- their owner, whose rights parley_migrate does not inherit
 DROP FUNCTION locate_stale_calls, locate_carrier_call, locate_call, locate_number, locate_agent_named,
     locate_agent, locate_browser_session, locate_api_key, locate_user;
+RESET ROLE;
 DROP TABLE conversation_history, conversations, turns, calls, numbers, agents CASCADE;
 ALTER TABLE flows DROP CONSTRAINT flows_tenant_id_id_published_id_fkey;
 DROP TABLE flow_versions, flows, browser_sessions, api_keys;

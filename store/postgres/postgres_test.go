@@ -1,0 +1,190 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"parley/store/postgres"
+	"parley/store/postgres/postgrestest"
+)
+
+var server postgrestest.Server
+
+func TestMain(m *testing.M) { os.Exit(server.Main(m)) }
+
+func dial(t *testing.T, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func list(t *testing.T, conn *pgx.Conn, q string) []string {
+	t.Helper()
+	r, err := conn.Query(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := pgx.CollectRows(r, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// Every function that looks over all tenants stands here with its reason.
+var locateFunctions = map[string]string{
+	"locate_agent(agent uuid)":                                "a page or webhook names an agent",
+	"locate_agent_named(name text)":                           "the same by name; the oldest wins",
+	"locate_api_key(prefix text)":                             "a request brings a key",
+	"locate_browser_session(hash bytea)":                      "a request brings a cookie",
+	"locate_call(call uuid)":                                  "a media socket brings a call's id",
+	"locate_carrier_call(carrier text, carrier_call_id text)": "a carrier's webhook names its call",
+	"locate_number(e164 text)":                                "a call to a number",
+	"locate_stale_calls(leased_before timestamp with time zone, arrived_before timestamp with time zone)": "calls of a dead process, whosesoever",
+	"locate_user(email text)": "sign-in by e-mail address",
+}
+
+func TestCatalogueOfDefiners(t *testing.T) {
+	conn := dial(t, server.New(t).SuperURL)
+	got := list(t, conn, `
+		SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
+		FROM pg_proc p WHERE p.prosecdef AND p.pronamespace = 'public'::regnamespace ORDER BY 1`)
+	for _, f := range got {
+		if locateFunctions[f] == "" {
+			t.Errorf("%s is SECURITY DEFINER and not on the list", f)
+		}
+	}
+	if len(got) != len(locateFunctions) {
+		t.Errorf("%d definers, the list has %d", len(got), len(locateFunctions))
+	}
+	for what, q := range map[string]string{
+		"not owned by parley_locate":   `proowner <> 'parley_locate'::regrole`,
+		"open to PUBLIC":               `EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) a WHERE a.grantee = 0)`,
+		"without a pinned search_path": `NOT coalesce('search_path=pg_catalog, public, pg_temp' = ANY(proconfig), false)`,
+		"returning more than ids":      `pg_get_function_result(oid) <> 'TABLE(tenant uuid, id uuid)'`,
+	} {
+		bad := list(t, conn, `SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace AND `+q)
+		if len(bad) > 0 {
+			t.Errorf("%s: %v", what, bad)
+		}
+	}
+	if got := list(t, conn, `SELECT rolname FROM pg_roles WHERE rolname = 'parley_locate' AND (rolcanlogin OR rolsuper OR rolbypassrls)`); len(got) > 0 {
+		t.Error("parley_locate may log in, or is above row security")
+	}
+}
+
+func TestVerify(t *testing.T) {
+	db := server.New(t)
+	verify := func(url string) error {
+		s, err := postgres.Open(t.Context(), url, postgres.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		return s.Verify(t.Context())
+	}
+	if err := verify(db.AppURL); err != nil {
+		t.Fatalf("as parley_app: %v", err)
+	}
+	for name, url := range map[string]string{"superuser": db.SuperURL, "owns": db.MigrateURL} {
+		var unsafe *postgres.Unsafe
+		if err := verify(url); !errors.As(err, &unsafe) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v, want Unsafe", name, err)
+		}
+	}
+	super := dial(t, db.SuperURL)
+	for _, step := range []struct{ name, do, undo string }{
+		{"forced-off", `ALTER TABLE calls NO FORCE ROW LEVEL SECURITY`, `ALTER TABLE calls FORCE ROW LEVEL SECURITY`},
+		{"disabled", `ALTER TABLE calls DISABLE ROW LEVEL SECURITY`, `ALTER TABLE calls ENABLE ROW LEVEL SECURITY`},
+		{"no-policy", `DROP POLICY tenant ON turns`, `CREATE POLICY tenant ON turns USING (tenant_id = current_tenant())`},
+		{"bare-table", `CREATE TABLE bare (id int)`, `DROP TABLE bare`},
+		{"old-schema", `DELETE FROM goose_db_version WHERE version_id = 1`, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (1, true)`},
+	} {
+		if _, err := super.Exec(t.Context(), step.do); err != nil {
+			t.Fatal(err)
+		}
+		if err := verify(db.AppURL); err == nil {
+			t.Errorf("%s: Verify passes", step.name)
+		}
+		if _, err := super.Exec(t.Context(), step.undo); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := verify(db.AppURL); err != nil {
+		t.Errorf("after all was undone: %v", err)
+	}
+}
+
+func TestMigrateDownAndUp(t *testing.T) {
+	db := server.New(t)
+	if err := postgres.MigrateDown(t.Context(), db.MigrateURL); err != nil {
+		t.Fatal(err)
+	}
+	conn := dial(t, db.SuperURL)
+	if got := list(t, conn, `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'`); len(got) != 1 {
+		t.Errorf("down leaves %v", got)
+	}
+	// Many start at once: one migrates, all succeed.
+	errs := make(chan error)
+	for range 3 {
+		go func() { errs <- postgres.MigrateUp(t.Context(), db.MigrateURL) }()
+	}
+	for range 3 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	got, err := postgres.MigrateStatus(t.Context(), db.MigrateURL)
+	if err != nil || len(got) == 0 || !got[0].Applied {
+		t.Errorf("status %v, %v", got, err)
+	}
+}
+
+func TestBootstrapAgainAndAtOnce(t *testing.T) {
+	db := server.New(t)
+	super := dial(t, db.SuperURL)
+	if _, err := super.Exec(t.Context(), `ALTER ROLE parley_app BYPASSRLS`); err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error)
+	for range 3 {
+		go func() { errs <- postgres.Bootstrap(t.Context(), db.SuperURL, postgres.Passwords{App: "it's"}) }()
+	}
+	for range 3 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := list(t, super, `SELECT rolname FROM pg_roles WHERE rolname = 'parley_app' AND rolbypassrls`); len(got) > 0 {
+		t.Error("a raised role stays raised")
+	}
+}
+
+// A query outside of a tenant returns nothing, from every table.
+func TestNoTenantNoRows(t *testing.T) {
+	db := server.New(t)
+	super, app := dial(t, db.SuperURL), dial(t, db.AppURL)
+	seed(t, db, "a")
+	tables := list(t, super, `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname <> 'goose_db_version'`)
+	for _, table := range tables {
+		var all, seen int
+		if err := super.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&all); err != nil {
+			t.Fatal(err)
+		}
+		if err := app.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&seen); err != nil {
+			t.Fatal(err)
+		}
+		if all == 0 || seen != 0 {
+			t.Errorf("%s: %d rows, %d seen without a tenant", table, all, seen)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"parley/agent"
+	"parley/control"
+	"parley/store/postgres"
+	"parley/store/postgres/postgrestest"
+)
+
+// A tenancy is one tenant with a row in every table.
+type tenancy struct {
+	ctx                                  context.Context
+	store                                *postgres.Store
+	tenant, user, agent, flow, call, key uuid.UUID
+}
+
+func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
+	t.Helper()
+	s, err := postgres.Open(t.Context(), db.AppURL, postgres.Options{MaxConns: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	id := func() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+	v := tenancy{store: s, tenant: id(), user: id(), agent: id(), flow: id(), call: id(), key: id()}
+	v.ctx = control.WithTenant(t.Context(), v.tenant)
+	now := time.Now().UTC()
+	version := control.FlowVersion{ID: id(), Flow: v.flow, Number: 1, Document: []byte(`{"a":1}`), CreatedAt: now}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(s.InsertTenant(t.Context(), control.Tenant{ID: v.tenant, Name: name},
+		control.User{ID: v.user, Email: name + "@example.com", PasswordHash: "x", Role: control.RoleOwner}))
+	must(s.InsertKey(v.ctx, control.Key{ID: v.key, Name: "k", Prefix: "prefix" + name, Hash: []byte{1}, Scopes: control.Scopes(), CreatedAt: now}))
+	must(s.InsertBrowserSession(v.ctx, control.BrowserSession{ID: id(), User: v.user, Hash: []byte(name), ExpiresAt: now}))
+	must(s.InsertFlow(v.ctx, control.Flow{ID: v.flow, Name: "desk", CreatedAt: now}, version))
+	must(s.PublishFlow(v.ctx, v.flow, version.ID))
+	must(s.InsertAgent(v.ctx, control.Agent{ID: v.agent, Name: "desk", CreatedAt: now,
+		Settings: control.AgentSettings{Kind: control.KindFlow, FlowID: v.flow}}))
+	must(s.InsertNumber(v.ctx, control.Number{ID: id(), E164: fmt.Sprintf("+1555000%04d", int(name[0])), Agent: v.agent, CreatedAt: now}))
+	_, err = s.InsertCall(v.ctx, control.Call{ID: v.call, Agent: v.agent, Carrier: "twilio", CarrierCallID: "CA" + name,
+		Direction: "inbound", Status: control.CallArrived, StartedAt: now})
+	must(err)
+	must(s.WriteTurn(v.ctx, v.call, agent.Turn{Speaker: "caller", Heard: "hi"}))
+	must(s.WriteCommit(v.ctx, control.Conversation{ID: v.call, Call: v.call, FlowVersion: version.ID},
+		agent.Commit{Revision: 1, Status: "active", State: []byte(`{}`), Hash: fmt.Sprintf("%044d", 0)}))
+	return v
+}
+
+// No row of one tenant reaches another, by reading or by writing.
+func TestTenantsAreWalledOff(t *testing.T) {
+	db := server.New(t)
+	a, b := seed(t, db, "a"), seed(t, db, "b")
+	s := a.store
+	now := time.Now().UTC()
+	for name, err := range map[string]error{
+		"user":         second(s.User(a.ctx, b.user)),
+		"key":          second(s.Key(a.ctx, b.key)),
+		"agent":        second(s.Agent(a.ctx, b.agent)),
+		"flow":         second(s.Flow(a.ctx, b.flow)),
+		"published":    second(s.PublishedVersion(a.ctx, b.flow)),
+		"call":         second(s.Call(a.ctx, b.call)),
+		"conversation": second(s.Conversation(a.ctx, b.call)),
+		"claim":        second(s.ClaimCall(a.ctx, b.call, uuid.New(), time.Minute)),
+		"end":          second(s.EndCall(a.ctx, b.call, "operator", now)),
+		"revoke":       s.RevokeKey(a.ctx, b.key, now),
+		"publish":      s.PublishFlow(a.ctx, b.flow, uuid.New()),
+		"password":     s.SetPassword(a.ctx, b.user, "mine"),
+	} {
+		if !errors.Is(err, control.ErrNotFound) {
+			t.Errorf("%s of another tenant: %v, want ErrNotFound", name, err)
+		}
+	}
+	if err := s.WriteTurn(a.ctx, b.call, agent.Turn{Index: 9, Speaker: "agent"}); err == nil {
+		t.Error("a turn is written to another tenant's call")
+	}
+	if err := s.InsertNumber(a.ctx, control.Number{ID: uuid.New(), E164: "+15550009999", Agent: b.agent, CreatedAt: now}); err == nil {
+		t.Error("a number is given to another tenant's agent")
+	}
+	if got, err := s.Calls(a.ctx, control.CallFilter{}); err != nil || len(got) != 1 || got[0].ID != a.call {
+		t.Errorf("calls of a: %v, %v", got, err)
+	}
+	if turns, err := s.Turns(a.ctx, b.call, -1, 10); err != nil || len(turns) != 0 {
+		t.Errorf("turns of b seen by a: %v, %v", turns, err)
+	}
+	if _, err := s.Call(t.Context(), a.call); err == nil {
+		t.Error("a context without a tenant reads a call")
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestLocate(t *testing.T) {
+	db := server.New(t)
+	a := seed(t, db, "a")
+	seed(t, db, "b")
+	s, ctx := a.store, t.Context()
+	for name, find := range map[string]func() (control.Located, error){
+		"user":    func() (control.Located, error) { return s.LocateUser(ctx, "a@example.com") },
+		"key":     func() (control.Located, error) { return s.LocateKey(ctx, "prefixa") },
+		"session": func() (control.Located, error) { return s.LocateBrowserSession(ctx, []byte("a")) },
+		"agent":   func() (control.Located, error) { return s.LocateAgent(ctx, a.agent.String()) },
+		"named":   func() (control.Located, error) { return s.LocateAgent(ctx, "desk") }, // the older of two
+		"number":  func() (control.Located, error) { return s.LocateNumber(ctx, "+15550000097") },
+		"call":    func() (control.Located, error) { return s.LocateCall(ctx, a.call) },
+		"carrier": func() (control.Located, error) { return s.LocateCarrierCall(ctx, "twilio", "CAa") },
+	} {
+		at, err := find()
+		if err != nil || at.Tenant != a.tenant || at.ID == uuid.Nil {
+			t.Errorf("%s: %+v, %v, want tenant %s", name, at, err, a.tenant)
+		}
+	}
+	if _, err := s.LocateKey(ctx, "nobody"); !errors.Is(err, control.ErrNotFound) {
+		t.Errorf("unknown key: %v, want ErrNotFound", err)
+	}
+}
+
+// The tenant's round trip against the same query without its wall.
+func BenchmarkTenantQuery(b *testing.B) {
+	a := seed(b, server.New(b), "a")
+	for b.Loop() {
+		if _, err := a.store.Call(a.ctx, a.call); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkPlainQuery(b *testing.B) {
+	a := seed(b, server.New(b), "a")
+	for b.Loop() {
+		if _, err := a.store.LocateCall(b.Context(), a.call); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package redis
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/uuid"
+)
+
+func open(t *testing.T) (*Client, *miniredis.Miniredis) {
+	t.Helper()
+	m := miniredis.RunT(t)
+	c, err := Open("redis://" + m.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c, m
+}
+
+func TestUseOnce(t *testing.T) {
+	here, m := open(t)
+	there, err := Open("redis://" + m.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer there.Close()
+	if !here.Use(t.Context(), "a", time.Minute) {
+		t.Error("first use refused")
+	}
+	if here.Use(t.Context(), "a", time.Minute) {
+		t.Error("second use on the same node passes")
+	}
+	if there.Use(t.Context(), "a", time.Minute) {
+		t.Error("second use on another node passes")
+	}
+	m.Close()
+	if !here.Use(t.Context(), "b", time.Minute) {
+		t.Error("first use without Redis refused")
+	}
+	if here.Use(t.Context(), "b", time.Minute) || here.Use(t.Context(), "a", time.Minute) {
+		t.Error("second use without Redis passes")
+	}
+}
+
+func TestUsedSetIsBounded(t *testing.T) {
+	u, now := newUsedSet(), time.Now()
+	for i := range usedBound {
+		u.add(fmt.Sprint(i), time.Minute, now)
+	}
+	if u.add("one more", time.Minute, now) {
+		t.Error("a full set takes more")
+	}
+	if !u.add("one more", time.Minute, now.Add(time.Hour)) || len(u.until) != 1 {
+		t.Errorf("a set of expired keys does not empty: %d", len(u.until))
+	}
+}
+
+func TestAllow(t *testing.T) {
+	c, m := open(t)
+	count := func() (n int) {
+		for range 5 {
+			if ok, _ := c.Allow(t.Context(), "k", 3, time.Hour); ok {
+				n++
+			}
+		}
+		return n
+	}
+	if n := count(); n != 3 {
+		t.Errorf("with Redis: %d of 5 allowed, want 3", n)
+	}
+	m.Close()
+	if n := count(); n != 3 {
+		t.Errorf("without Redis: %d of 5 allowed, want 3", n)
+	}
+	if ok, wait := c.Allow(t.Context(), "k", 3, time.Hour); ok || wait < time.Minute || wait > 20*time.Minute {
+		t.Errorf("retry after %v (allowed %v), want about 20m", wait, ok)
+	}
+}
+
+func TestLive(t *testing.T) {
+	c, _ := open(t)
+	a, b := uuid.New(), uuid.New()
+	if err := c.SetLive(t.Context(), time.Minute, a, b); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetLive(t.Context(), -time.Minute, uuid.New()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Ended(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Live(t.Context()); err != nil || n != 1 {
+		t.Errorf("Live = %d, %v, want 1", n, err)
+	}
+}

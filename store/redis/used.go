@@ -1,0 +1,39 @@
+package redis
+
+import (
+	"sync"
+	"time"
+)
+
+// usedBound is how many keys one node remembers by itself.
+const usedBound = 100_000
+
+// A usedSet remembers keys until they expire.
+type usedSet struct {
+	mu    sync.Mutex
+	until map[string]time.Time
+}
+
+func newUsedSet() *usedSet { return &usedSet{until: map[string]time.Time{}} }
+
+// add returns true if key was not there. A set full of keys that are still
+// alive refuses all others: a replay must not pass because of a flood.
+func (u *usedSet) add(key string, life time.Duration, now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if until, ok := u.until[key]; ok && now.Before(until) {
+		return false
+	}
+	if len(u.until) >= usedBound {
+		for k, until := range u.until {
+			if !now.Before(until) {
+				delete(u.until, k)
+			}
+		}
+		if len(u.until) >= usedBound {
+			return false
+		}
+	}
+	u.until[key] = now.Add(life)
+	return true
+}
