@@ -26,7 +26,7 @@ const (
 	ordinals = "first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|thirteenth|fourteenth|fifteenth|sixteenth|seventeenth|eighteenth|nineteenth|twentieth|thirtieth"
 	dates    = "january|february|march|april|may|june|july|august|september|october|november|december|monday|tuesday|wednesday|thursday|friday|saturday|sunday|today|tomorrow|tonight|next|this|week|the|of|on|at|in|o'clock|a m|p m|noon|midnight|morning|afternoon|evening|past|quarter|to|night"
 	mail     = "at|dot|dash|underscore|hyphen|com|net|org|mail|gmail|outlook|hotmail|yahoo|example"
-	before   = "i want|i'd like|i would like|i need|it's|it is|i think|my name is|this is|i'm|i am|the|a|to|um|uh|well|so|please|can i|could i|get|have|make|my number is|that's|for|yes"
+	before   = "i want|i want to|i'd like|i'd like to|i would like|i would like to|i need|i need to|it's|it is|i think|my name is|this is|i am|um|uh|well|please|can i|can i have|could i have|my number is|yes"
 	after    = "please|thanks|thank you|i think"
 )
 
@@ -80,7 +80,7 @@ func newGrammar(e agent.Expectation, lexicon string) (grammar, error) {
 	}
 	var b strings.Builder
 	b.WriteString("#JSGF V1.0;\ngrammar utterance;\n")
-	b.WriteString("public <utterance> = /0.9/ <said> | /0.05/ <reject>;\n")
+	b.WriteString("public <utterance> = /0.9/ <said> | /" + os.Getenv("PSR") + "/ <reject>;\n")
 	b.WriteString("<said> = <before>* <answer> <after>* | <stop> | <channel>;\n")
 	fmt.Fprintf(&b, "<reject> = (%s)+;\n", strings.Join(loop, "|"))
 	for _, name := range slices.Sorted(maps.Keys(rules)) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"parley/agent"
+	"parley/media"
 )
 
 // pocketsphinx recognizes on this machine by CMU PocketSphinx 0.8 or 5prealpha
@@ -32,6 +33,7 @@ var pocketsphinx = Vendor{
 const (
 	sphinxProgram = "pocketsphinx_continuous"
 	sphinxInstall = "install it: apt-get install pocketsphinx pocketsphinx-en-us"
+	wordPenalty   = "0.01"          // keeps the reject rule, a word a phone, from winning over real words
 	sphinxLimit   = 3 * time.Second // from the end of an utterance to its words; usual is 0.1 s
 )
 
@@ -82,13 +84,16 @@ type sphinx struct {
 	in    io.WriteCloser
 	out   bytes.Buffer
 	start time.Duration
-	last  int16 // sample before, for upsampling
 	wire  []byte
+	wide  []int16 // at 16 kHz
+
+	upsampler media.LinearUpsampler // the wideband model is deaf to a clean one's empty upper band
 }
 
 // warm starts the process of the next utterance.
 func (p *sphinx) warm(ctx context.Context) error {
-	args := []string{"-hmm", p.model, "-infile", "/dev/stdin", "-logfn", os.DevNull, "-time", "yes", "-remove_silence", "no"}
+	args := []string{"-hmm", p.model, "-infile", "/dev/stdin", "-logfn", os.DevNull, "-time", "yes", "-remove_silence", "no",
+		"-wip", wordPenalty}
 	if p.grammar != "" {
 		args = append(args, "-jsgf", p.grammar, "-dict", p.dict)
 	} else {
@@ -106,7 +111,8 @@ func (p *sphinx) warm(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pocketsphinx: start: %w: %w", agent.ErrUnavailable, err)
 	}
-	p.cmd, p.in, p.last = cmd, in, 0
+	p.cmd, p.in = cmd, in
+	p.upsampler = media.LinearUpsampler{}
 	return nil
 }
 
@@ -152,16 +158,13 @@ func (p *sphinx) begin(ctx context.Context, start time.Duration) error {
 }
 
 func (p *sphinx) audio(pcm []int16) error {
+	if p.stream.ring.rate == 8000 {
+		p.wide = p.upsampler.Process(p.wide[:0], pcm)
+		pcm = p.wide
+	}
 	p.wire = p.wire[:0]
 	for _, v := range pcm {
-		if p.stream.ring.rate == 8000 {
-			// Linear interpolation leaves the mirror image of the speech above
-			// 4 kHz. The wideband model hears nothing in a properly empty
-			// upper half, and nearly everything with the image in it.
-			p.wire = binary.LittleEndian.AppendUint16(p.wire, uint16((int(p.last)+int(v))/2))
-		}
 		p.wire = binary.LittleEndian.AppendUint16(p.wire, uint16(v))
-		p.last = v
 	}
 	if len(p.wire) == 0 {
 		return nil
@@ -211,7 +214,10 @@ func parseSphinx(out string) (text string, confidence float64) {
 		if err != nil || strings.ContainsAny(f[0], "<>[]+") || strings.HasPrefix(f[0], rejectPrefix) {
 			continue
 		}
-		word, _, _ := strings.Cut(f[0], "(")
+		word, _, _ := strings.Cut(f[0], "(") // the second pronunciation is "word(2)"
+		if word == "" {
+			continue
+		}
 		if len(words) == 0 {
 			confidence = prob
 		}

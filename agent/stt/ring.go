@@ -100,6 +100,12 @@ func (r *ring) close() {
 	r.signal()
 }
 
+func (r *ring) isClosed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed
+}
+
 // lost returns how many samples were dropped since the last call.
 func (r *ring) lost() int64 {
 	r.mu.Lock()
