@@ -251,7 +251,7 @@ func (t *turn) readChoices(b *questionBody, in Input) (answer, bool) {
 		}
 	}
 	if parts == nil {
-		if o, i, ok := t.anyOption(b, Input{Text: in.Text, Mode: "text"}); ok {
+		if o, i, ok := t.exactIndex(t.choices(b), in); ok {
 			a := t.chosen(b, o, i)
 			a.value = []any{a.value}
 			return a, true
@@ -386,23 +386,10 @@ func byPlace(list []option, key string) (option, int, bool) {
 	return option{}, 0, false
 }
 
-// byNumber finds an option by a number in words that is its value, by its key
-// in words, or by its place ("the second one").
+// byNumber finds an option by its place ("the second one"), or by a number in
+// words that is its value, its key or its place.
 func byNumber(list []option, said string) (option, int, bool) {
 	w := words(said)
-	if n, ok := spokenNumber(said); ok && len(w) <= 4 {
-		for i, o := range list {
-			if v, ok := numeric(o.value, true); ok && compareNumbers(v, n) == 0 || o.dtmf == string(n) {
-				return o, i, true
-			}
-		}
-		if slices.ContainsFunc(list, func(o option) bool { _, ok := numeric(o.value, true); return ok }) {
-			return option{}, 0, false
-		}
-		if o, i, ok := byPlace(list, string(n)); ok {
-			return o, i, true
-		}
-	}
 	if len(w) > 5 {
 		return option{}, 0, false
 	}
@@ -415,28 +402,44 @@ func byNumber(list []option, said string) (option, int, bool) {
 			return list[n-1], n - 1, true
 		}
 	}
-	return option{}, 0, false
-}
-
-// within finds the only option that is named in a sentence.
-func (t *turn) within(list []option, said string) (option, int, bool) {
-	sentence := " " + plainWords(said) + " "
-	found, length := -1, 0
-	for i, o := range list {
-		for _, name := range t.names(o) {
-			if utf8.RuneCountInString(name) < 2 || !strings.Contains(sentence, " "+name+" ") {
-				continue
-			}
-			switch {
-			case found == i || found < 0 || len(name) > length && strings.Contains(name, " "):
-				found, length = i, max(length, len(name))
-			case len(name) == length || !strings.Contains(name, " "):
-				return option{}, 0, false
-			}
-		}
-	}
-	if found < 0 {
+	n, ok := spokenNumber(said)
+	if !ok {
 		return option{}, 0, false
 	}
-	return list[found], found, true
+	for i, o := range list {
+		if v, ok := numeric(o.value, true); ok && compareNumbers(v, n) == 0 || o.dtmf == string(n) {
+			return o, i, true
+		}
+	}
+	if slices.ContainsFunc(list, func(o option) bool { _, ok := numeric(o.value, true); return ok }) {
+		return option{}, 0, false
+	}
+	return byPlace(list, string(n))
+}
+
+// within finds the only option that is named in a sentence. A name within
+// another ("coffee" in "iced coffee") gives way to it.
+func (t *turn) within(list []option, said string) (option, int, bool) {
+	sentence := " " + plainWords(said) + " "
+	longest := make([]string, len(list))
+	best := 0
+	for i, o := range list {
+		for _, name := range t.names(o) {
+			if utf8.RuneCountInString(name) > 1 && len(name) > len(longest[i]) && strings.Contains(sentence, " "+name+" ") {
+				longest[i] = name
+			}
+		}
+		if len(longest[i]) > len(longest[best]) {
+			best = i
+		}
+	}
+	if longest[best] == "" {
+		return option{}, 0, false
+	}
+	for i, name := range longest {
+		if i != best && (name == longest[best] || !strings.Contains(" "+longest[best]+" ", " "+name+" ")) && name != "" {
+			return option{}, 0, false
+		}
+	}
+	return list[best], best, true
 }

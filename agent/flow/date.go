@@ -110,7 +110,7 @@ func readTime(s string, in Input) (string, bool) {
 
 // spokenTime writes "half past three pm" as "3:30 pm".
 func spokenTime(s string) string {
-	s = strings.NewReplacer("p.m.", "pm", "a.m.", "am", "p m", "pm", "a m", "am").Replace(strings.TrimRight(s, "."))
+	s = strings.TrimRight(strings.NewReplacer("p.m", "pm", "a.m", "am", "p m", "pm", "a m", "am").Replace(s), ". ")
 	half := ""
 	for _, end := range []string{"pm", "am"} {
 		if cut, ok := strings.CutSuffix(s, end); ok {
