@@ -113,16 +113,24 @@ type pipeAddr struct{}
 func (pipeAddr) Network() string { return "pipe" }
 func (pipeAddr) String() string  { return "pipe" }
 
-// gateway serves Twilio's routes over pipes, and returns options for calls.
-func gateway(t *testing.T, d *desk) signalingtest.CarrierOptions {
-	t.Helper()
-	tw := &signaling.Twilio{
+func testTokens() *signaling.MediaTokens {
+	return &signaling.MediaTokens{Key: []byte(strings.Repeat("k", 32))}
+}
+
+func twilio(d *desk) *signaling.Twilio {
+	return &signaling.Twilio{
 		Desk:       d,
 		PublicURL:  "https://gw.example",
 		AuthTokens: func(context.Context) ([]string, error) { return []string{authToken}, nil },
-		Tokens:     &signaling.MediaTokens{Key: []byte(strings.Repeat("k", 32))},
+		Tokens:     testTokens(),
 		Logger:     slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
+}
+
+// gateway serves Twilio's routes over pipes, and returns options for calls.
+func gateway(t *testing.T, d *desk) signalingtest.CarrierOptions {
+	t.Helper()
+	tw := twilio(d)
 	mux := http.NewServeMux()
 	for _, r := range tw.Routes() {
 		mux.HandleFunc(r.Pattern, r.Handler)
@@ -433,191 +441,4 @@ func TestUnsignedWebhookIsRefused(t *testing.T) {
 			t.Error("the desk heard of it")
 		}
 	}
-}
-
-// levels counts what the agent hears: loud frames and silent ones.
-func levels(leg media.Leg, n int) (loud, silent int, took time.Duration, err error) {
-	start := time.Now()
-	for range n {
-		f, err := leg.ReadFrame()
-		if err != nil {
-			return loud, silent, time.Since(start), err
-		}
-		if level(f.PCM, 1000) > 4000 {
-			loud++
-		} else {
-			silent++
-		}
-	}
-	return loud, silent, time.Since(start), nil
-}
-
-// A stall of 500 ms becomes silence on our clock; then the backlog comes at
-// once, and quiet frames make up for it.
-func TestStallAndBurst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var before, during, after, burst time.Duration
-		var silent, backlog, left int
-		stall := make(chan struct{})
-		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
-			defer leg.Close("done")
-			go drain(leg)
-			_, _, before, _ = levels(leg, 50)
-			close(stall)
-			_, silent, during, _ = levels(leg, 24)
-			backlog, _, burst, _ = levels(leg, 20)
-			loud, _, took, err := levels(leg, 200)
-			left, after = loud, took
-			return err
-		}}
-		o := gateway(t, d)
-		say, n := tone(1000), 0
-		o.Source = func(frame []byte) {
-			if n++; n < 150 { // then the caller is quiet
-				media.EncodePCMU(frame[:0], say())
-			}
-		}
-		c, err := signalingtest.Call(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		<-stall
-		c.Stall(500 * time.Millisecond)
-		if err := c.Wait(); err != nil {
-			t.Fatal(err)
-		}
-		if before < 970*time.Millisecond || before > 1020*time.Millisecond {
-			t.Errorf("50 frames took %v, want 1 s", before)
-		}
-		if silent < 15 || during < 400*time.Millisecond || during > 600*time.Millisecond {
-			t.Errorf("in the stall %d of 24 frames are silent, in %v; want most of them, in 480 ms", silent, during)
-		}
-		if backlog < 18 || burst > 100*time.Millisecond {
-			t.Errorf("the backlog gave %d of 20 frames of speech in %v, want them at once", backlog, burst)
-		}
-		if total := before + during + burst + after; total < (294-2)*media.Ptime || total > (294+3)*media.Ptime {
-			t.Errorf("294 frames took %v in all, want %v: what was too much is to be taken out", total, 294*media.Ptime)
-		}
-		if left < 50 {
-			t.Errorf("only %d frames of speech after the burst: speech was dropped", left)
-		}
-	})
-}
-
-func TestSilentPeerIsGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var reason string
-		var took time.Duration
-		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
-			defer leg.Close("done")
-			start := time.Now()
-			for e := range leg.Events() {
-				reason, took = e.Reason, time.Since(start)
-			}
-			return nil
-		}}
-		c, err := signalingtest.Call(t.Context(), gateway(t, d))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Mute(true)
-		if err := c.Wait(); err != nil {
-			t.Fatal(err)
-		}
-		if reason != "peer-timeout" || took < 10*time.Second || took > 12*time.Second {
-			t.Errorf("ended by %q after %v, want peer-timeout after 10 to 12 s", reason, took)
-		}
-	})
-}
-
-func TestPeerThatStopsReadingIsCut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var reason string
-		var took time.Duration
-		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
-			defer leg.Close("done")
-			over := make(chan struct{})
-			go func() {
-				defer close(over)
-				for e := range leg.Events() {
-					reason = e.Reason
-				}
-			}()
-			start := time.Now()
-			for leg.Write(make([]byte, 1600)) == nil {
-				time.Sleep(200 * time.Millisecond)
-			}
-			took = time.Since(start)
-			<-over
-			return nil
-		}}
-		c, err := signalingtest.Call(t.Context(), gateway(t, d))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Deafen()
-		synctest.Wait()
-		go func() { _ = c.Wait() }()
-		time.Sleep(8 * time.Second)
-		if reason != "peer-timeout" || took < 5*time.Second || took > 6*time.Second {
-			t.Errorf("cut by %q after %v, want peer-timeout after 5 s", reason, took)
-		}
-		_ = c.HangUp()
-	})
-}
-
-func TestUnusableMessagesDoNotEndTheCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		digit := byte(0)
-		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
-			defer leg.Close("done")
-			for e := range leg.Events() {
-				if e.Kind == media.Digit {
-					digit = e.Digit
-					return nil
-				}
-			}
-			return nil
-		}}
-		c, err := signalingtest.Call(t.Context(), gateway(t, d))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range []string{
-			`{`, `null`, `{"event":"media","media":{"payload":"%%"}}`, `{"event":"media","media":{"payload":""}}`,
-			`{"event":"start","start":{"callSid":"CA2"}}`, `{"event":"mark","mark":{"name":"not ours"}}`,
-			`{"event":"dtmf","dtmf":{"digit":"xx"}}`, `{"event":"tomorrow","x":{}}`, "\x00\xff",
-		} {
-			c.Raw([]byte(m))
-		}
-		c.Digits("5")
-		if err := c.Wait(); err != nil {
-			t.Fatal(err)
-		}
-		if digit != '5' {
-			t.Errorf("digit %q came through, want 5", digit)
-		}
-	})
-}
-
-func TestTooLongMessageEndsTheCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var reason string
-		d := &desk{serve: func(ctx context.Context, leg media.Leg) error {
-			for e := range leg.Events() {
-				reason = e.Reason
-			}
-			return leg.Close("done")
-		}}
-		c, err := signalingtest.Call(t.Context(), gateway(t, d))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Raw(make([]byte, 10<<20))
-		_ = c.Wait()
-		synctest.Wait()
-		if reason != "protocol" {
-			t.Errorf("ended by %q, want protocol", reason)
-		}
-	})
 }
