@@ -24,8 +24,8 @@ var sentences = []string{
 	"Thank you very much, that would be wonderful. Goodbye.",
 }
 
-// speech holds what flite said, by voice: generated once for all tests.
-var speech struct {
+// spoken holds what flite said, by voice and text, for all tests.
+var spoken struct {
 	sync.Mutex
 	said map[string][]int16
 }
@@ -33,9 +33,9 @@ var speech struct {
 // say returns text spoken by flite (voice slt at 16 kHz or kal at 8 kHz).
 func say(t testing.TB, voice, text string) []int16 {
 	t.Helper()
-	speech.Lock()
-	defer speech.Unlock()
-	if pcm, ok := speech.said[voice+text]; ok {
+	spoken.Lock()
+	defer spoken.Unlock()
+	if pcm, ok := spoken.said[voice+text]; ok {
 		return pcm
 	}
 	name := filepath.Join(t.TempDir(), "say.wav")
@@ -53,10 +53,10 @@ func say(t testing.TB, voice, text string) []int16 {
 	if want := map[string]int{"slt": 16000, "kal": 8000}[voice]; rate != want || channels != 1 {
 		t.Fatalf("flite -voice %s: %d Hz, %d channels, want %d, 1", voice, rate, channels, want)
 	}
-	if speech.said == nil {
-		speech.said = make(map[string][]int16)
+	if spoken.said == nil {
+		spoken.said = make(map[string][]int16)
 	}
-	speech.said[voice+text] = pcm
+	spoken.said[voice+text] = pcm
 	return pcm
 }
 

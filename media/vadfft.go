@@ -55,11 +55,14 @@ func (f *realFFT) power(x *[vadFFT]float32) *[vadFFT / 2]float32 {
 		f.re[i] = x[j] * f.window[j]
 		f.im[i] = x[j+1] * f.window[j+1]
 	}
-	for i := 0; i < n; i += 2 {
-		ar, ai, br, bi := f.re[i], f.im[i], f.re[i+1], f.im[i+1]
-		f.re[i], f.im[i], f.re[i+1], f.im[i+1] = ar+br, ai+bi, ar-br, ai-bi
+	for i := 0; i < n; i += 4 { // the first two stages have no twiddle factors
+		re, im := f.re[i:i+4:i+4], f.im[i:i+4:i+4]
+		ar, ai, br, bi := re[0]+re[1], im[0]+im[1], re[0]-re[1], im[0]-im[1]
+		cr, ci, dr, di := re[2]+re[3], im[2]+im[3], re[2]-re[3], im[2]-im[3]
+		re[0], im[0], re[2], im[2] = ar+cr, ai+ci, ar-cr, ai-ci
+		re[1], im[1], re[3], im[3] = br+di, bi-dr, br-di, bi+dr
 	}
-	for half := 2; half < n; half *= 2 {
+	for half := 4; half < n; half *= 2 {
 		step := vadFFT / (2 * half)
 		for start := 0; start < n; start += 2 * half {
 			lr, li := f.re[start:start+half], f.im[start:start+half]
@@ -101,11 +104,12 @@ type halfBand struct {
 	work [2*halfBandReach + 2*vadHop]float32
 }
 
-const halfBandReach = 7
+const halfBandReach = 5
 
-// halfBandTaps are those of a half-band low-pass at distances 1, 3, 5 and 7:
-// sin(πk/2)/πk under a Kaiser window, beta 4.
-var halfBandTaps = [4]float32{0.3106, -0.0851, 0.0311, -0.0066}
+// halfBandTaps are those of a half-band low-pass at distances 1, 3 and 5:
+// sin(πk/2)/πk under a Kaiser window, beta 3. It is 30 dB down from 5.5 kHz,
+// which does for levels.
+var halfBandTaps = [3]float32{0.3075, -0.0735, 0.0160}
 
 // split writes the lower half, at 8 kHz, to low, and returns the power of the
 // upper.
@@ -117,10 +121,9 @@ func (h *halfBand) split(low []float32, pcm []int16) float64 {
 	upper := float32(0)
 	for i := range low {
 		x := h.work[2*i : 2*i+2*halfBandReach+1]
-		side := halfBandTaps[0]*(x[6]+x[8]) + halfBandTaps[1]*(x[4]+x[10]) +
-			halfBandTaps[2]*(x[2]+x[12]) + halfBandTaps[3]*(x[0]+x[14])
-		low[i] = x[7]/2 + side
-		up := x[7]/2 - side
+		side := halfBandTaps[0]*(x[4]+x[6]) + halfBandTaps[1]*(x[2]+x[8]) + halfBandTaps[2]*(x[0]+x[10])
+		low[i] = x[5]/2 + side
+		up := x[5]/2 - side
 		upper += up * up
 	}
 	copy(h.past[:], h.work[2*vadHop:])
