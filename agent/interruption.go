@@ -9,6 +9,10 @@ import (
 // pauses at once, then yields or goes on by what the caller says. The zero
 // value is a good start. Times count from the onset or the end of speech.
 type Interruption struct {
+	// Never has the agent finish what it says; what the caller says meanwhile
+	// is answered afterwards.
+	Never bool
+
 	// Gate is how long the caller speaks before the agent pauses. Default
 	// 120 ms (six of seven frames); 300 ms with a recognizer that gives no
 	// interim transcripts, where length alone decides.

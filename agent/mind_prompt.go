@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 )
 
 // A PromptSpec makes an agent of a model and instructions.
@@ -19,6 +18,10 @@ type PromptSpec struct {
 	// Models are tried in order until one answers.
 	Models []Model
 
+	// Tools are what the model may do, of end_call, transfer and press_digits.
+	// Nil: all.
+	Tools []string
+
 	// Transfers names where the model may connect the caller to: name → number.
 	// Empty: it cannot transfer.
 	Transfers map[string]string
@@ -27,8 +30,10 @@ type PromptSpec struct {
 	Temperature float64 // 0 to 2
 
 	// Reprompts are said when the caller is silent; after the last, Goodbye.
-	Reprompts []string
-	Goodbye   string
+	// IdlePrompts of them are used, the last again and again; 0: each once.
+	Reprompts   []string
+	IdlePrompts int
+	Goodbye     string
 
 	// History is what was said before, in a call that goes on.
 	History []Turn
@@ -47,7 +52,6 @@ type promptMind struct {
 	open     []Message // of the turn under way; joins messages when it was heard
 	effects  bool      // the turn ran a tool
 	reprompt int
-	now      func() time.Time
 }
 
 func newPromptMind(spec PromptSpec) *promptMind {
@@ -59,6 +63,9 @@ func newPromptMind(spec PromptSpec) *promptMind {
 	}
 	if spec.Goodbye == "" {
 		spec.Goodbye = "I can't hear you, so I'll hang up now. Goodbye."
+	}
+	if spec.IdlePrompts == 0 {
+		spec.IdlePrompts = len(spec.Reprompts)
 	}
 	m := &promptMind{spec: spec}
 	for _, t := range spec.History {
@@ -83,11 +90,11 @@ func (m *promptMind) reply(ctx context.Context, in input, say func(line) error) 
 		}
 		return listen, say(line{text: m.spec.Greeting, fixed: true})
 	case inputSilence:
-		if m.reprompt >= len(m.spec.Reprompts) {
+		if m.reprompt >= m.spec.IdlePrompts {
 			return move{kind: moveEnd, reason: "idle"}, say(line{text: m.spec.Goodbye, fixed: true})
 		}
 		m.reprompt++
-		return listen, say(line{text: m.spec.Reprompts[m.reprompt-1], fixed: true})
+		return listen, say(line{text: m.spec.Reprompts[min(m.reprompt, len(m.spec.Reprompts))-1], fixed: true})
 	case inputReturned:
 		m.open = append(m.open, Message{Role: "user", Text: fmt.Sprintf(
 			"[The transfer did not succeed: %s. The caller is back. Say so briefly and offer other help.]", in.text)})
@@ -188,12 +195,16 @@ func (m *promptMind) tools() []Tool {
 		{Name: "press_digits", Description: "Press keys on the telephone keypad, as to walk through another party's menu.",
 			Parameters: json.RawMessage(`{"type":"object","properties":{"digits":{"type":"string","pattern":"^[0-9*#A-D]{1,32}$"}},"required":["digits"]}`)},
 	}
-	if len(m.spec.Transfers) == 0 {
-		return tools
+	if len(m.spec.Transfers) > 0 {
+		names, _ := json.Marshal(slices.Sorted(maps.Keys(m.spec.Transfers))) // strings always encode
+		tools = append(tools, Tool{Name: "transfer", Description: "Connect the caller to somebody else. Tell the caller in the same reply.",
+			Parameters: json.RawMessage(`{"type":"object","properties":{"to":{"type":"string","enum":` + string(names) + `}},"required":["to"]}`)})
 	}
-	names, _ := json.Marshal(slices.Sorted(maps.Keys(m.spec.Transfers)))
-	return append(tools, Tool{Name: "transfer", Description: "Connect the caller to somebody else. Tell the caller in the same reply.",
-		Parameters: json.RawMessage(`{"type":"object","properties":{"to":{"type":"string","enum":` + string(names) + `}},"required":["to"]}`)})
+	return slices.DeleteFunc(tools, func(t Tool) bool { return !m.allowed(t.Name) })
+}
+
+func (m *promptMind) allowed(tool string) bool {
+	return m.spec.Tools == nil || slices.Contains(m.spec.Tools, tool)
 }
 
 // run performs a tool. What is wrong with a call goes back to the model.
@@ -203,6 +214,9 @@ func (m *promptMind) run(call ToolCall, say func(line) error) (result string, mv
 		if err := json.Unmarshal([]byte(call.Arguments), &args); err != nil {
 			return "error: the arguments are not valid JSON", move{}
 		}
+	}
+	if !m.allowed(call.Name) {
+		return "error: there is no such tool", move{}
 	}
 	switch call.Name {
 	case "end_call":

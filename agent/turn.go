@@ -54,6 +54,9 @@ func (c *conductor) checkInterruption(ctx context.Context, now time.Time) time.T
 
 // mayInterrupt asks the policy of what is being said.
 func (c *conductor) mayInterrupt(r *reply, byKey bool) bool {
+	if c.spec.Interruption.Never {
+		return false
+	}
 	heard := c.player.Heard()
 	s := r.ledger.at(heard)
 	if s == nil {

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"time"
+)
+
+// Settings are all that the gateway can be told, by environment or flag; a flag
+// wins. `parley serve --help` prints them, and README.md lists them.
+type Settings struct {
+	Listen      string `name:"listen" env:"PARLEY_LISTEN" default:"127.0.0.1:8080" group:"Addresses" help:"host:port of calls, pages and the API."`
+	AdminListen string `name:"admin-listen" env:"PARLEY_ADMIN_LISTEN" default:"127.0.0.1:8081" group:"Addresses" help:"host:port of metrics and other internal routes. Empty: none."`
+	PublicURL   string `name:"public-url" env:"PARLEY_PUBLIC_URL" group:"Addresses" help:"Address that carriers and browsers reach us by, as https://host. Twilio signs over it."`
+
+	DatabaseURL        string `name:"database-url" env:"DATABASE_URL" group:"Storage" help:"Postgres, as the application role."`
+	DatabaseMigrateURL string `name:"database-migrate-url" env:"DATABASE_MIGRATE_URL" group:"Storage" help:"Postgres, as the owner of the schema, without a pooler between. For migrate; serve never uses it."`
+	DatabaseListenURL  string `name:"database-listen-url" env:"DATABASE_LISTEN_URL" group:"Storage" help:"Postgres without a transaction pooler between, for notifications. Default: DATABASE_URL."`
+	RedisURL           string `name:"redis-url" env:"REDIS_URL" group:"Storage" help:"Redis: limits, one-time tokens, live calls."`
+	Data               string `name:"data" env:"PARLEY_DATA" default:".parley" group:"Storage" help:"Folder of recordings; of everything, under parley dev."`
+	KeyFile            string `name:"key-file" env:"PARLEY_KEY_FILE" group:"Secrets" help:"File of at least 32 random bytes, which all of the program's own keys are derived from."`
+
+	VaultAddr     string `name:"vault-addr" env:"VAULT_ADDR" group:"Secrets" help:"HashiCorp Vault. (Not used yet.)"`
+	VaultToken    string `name:"vault-token" env:"VAULT_TOKEN" group:"Secrets" help:"Token for Vault. (Not used yet.)"`
+	VaultRoleID   string `name:"vault-role-id" env:"VAULT_ROLE_ID" group:"Secrets" help:"AppRole for Vault. (Not used yet.)"`
+	VaultSecretID string `name:"vault-secret-id" env:"VAULT_SECRET_ID" group:"Secrets" help:"AppRole for Vault. (Not used yet.)"`
+
+	TwilioAccountSID   string `name:"twilio-account-sid" env:"TWILIO_ACCOUNT_SID" group:"Twilio" help:"Account whose webhooks are taken, and who places calls."`
+	TwilioAuthToken    string `name:"twilio-auth-token" env:"TWILIO_AUTH_TOKEN" group:"Twilio" help:"Token that webhooks are signed with."`
+	TwilioAuthTokenOld string `name:"twilio-auth-token-old" env:"TWILIO_AUTH_TOKEN_OLD" group:"Twilio" help:"The token before, taken too while rotating."`
+	TwilioBaseURL      string `name:"twilio-base-url" env:"TWILIO_BASE_URL" group:"Twilio" help:"Instead of https://api.twilio.com."`
+	TwilioRegion       string `name:"twilio-region" env:"TWILIO_REGION" group:"Twilio" help:"Region of the REST API; with TWILIO_EDGE or not at all."`
+	TwilioEdge         string `name:"twilio-edge" env:"TWILIO_EDGE" group:"Twilio" help:"Edge of the REST API; with TWILIO_REGION or not at all."`
+
+	OpenAIKey       string `name:"openai-api-key" env:"OPENAI_API_KEY" group:"Vendors" help:"Key for OpenAI or whoever answers at OPENAI_BASE_URL."`
+	OpenAIBaseURL   string `name:"openai-base-url" env:"OPENAI_BASE_URL" group:"Vendors" help:"Any OpenAI-compatible server: OpenAI, Groq, vLLM, Ollama."`
+	DeepgramKey     string `name:"deepgram-api-key" env:"DEEPGRAM_API_KEY" group:"Vendors" help:"Key for Deepgram."`
+	DeepgramBaseURL string `name:"deepgram-base-url" env:"DEEPGRAM_BASE_URL" group:"Vendors" help:"Instead of https://api.deepgram.com; the websocket address follows from it."`
+
+	EgressAllow []string `name:"egress-allow" env:"PARLEY_EGRESS_ALLOW" group:"Egress" help:"Private host:port that flows may call. (No flow calls out yet.)"`
+
+	RTCPort    int      `name:"rtc-port" env:"PARLEY_RTC_PORT" default:"0" group:"WebRTC" help:"The one UDP port of all WebRTC media; 0 takes a free one."`
+	RTCTCP     int      `name:"rtc-tcp" env:"PARLEY_RTC_TCP" default:"0" group:"WebRTC" help:"ICE-TCP port, for networks without UDP; 0: none."`
+	RTCAddr    string   `name:"rtc-addr" env:"PARLEY_RTC_ADDR" group:"WebRTC" help:"Public IPv4 address of the media port; required behind NAT."`
+	ICEURLs    []string `name:"ice-urls" env:"PARLEY_ICE_URLS" group:"WebRTC" help:"stun: and turn: addresses handed to browsers."`
+	TURNSecret string   `name:"turn-secret" env:"PARLEY_TURN_SECRET" group:"WebRTC" help:"Secret shared with the TURN server; browsers get credentials that expire."`
+
+	MaxCalls int           `name:"max-calls" env:"PARLEY_MAX_CALLS" default:"200" group:"Limits" help:"Calls that this process carries at once; more are refused as busy."`
+	Drain    time.Duration `name:"drain" env:"PARLEY_DRAIN" default:"30s" group:"Limits" help:"How long calls in progress may go on after SIGTERM."`
+
+	LogLevel  string `name:"log-level" env:"PARLEY_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" group:"Logs" help:"debug, info, warn or error."`
+	LogFormat string `name:"log-format" env:"PARLEY_LOG_FORMAT" default:"" enum:",json,text" group:"Logs" help:"json or text. Default: json, text under parley dev."`
+}

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"parley/agent"
+	"parley/agent/flow"
+	"parley/control"
+	"parley/media"
+	"parley/signaling"
+)
+
+// desk joins signaling to agents: it takes calls in by package control and
+// holds them by package agent. It implements [signaling.Desk].
+type desk struct {
+	calls   *control.Calls
+	agents  *control.Agents
+	blobs   control.Blobs
+	vendors *vendors
+	cache   *agent.SpeechCache
+	log     *slog.Logger
+	max     int
+	noted   deskMetrics
+
+	draining atomic.Bool
+	mu       sync.Mutex
+	live     map[string]chan agent.Command // by call id
+}
+
+// Arrive implements [signaling.Desk].
+func (d *desk) Arrive(ctx context.Context, a signaling.Arrival) (signaling.Admitted, error) {
+	if a.Resume == "" && d.full() {
+		d.noted.refused.Inc()
+		return signaling.Admitted{}, signaling.ErrBusy
+	}
+	c, err := d.calls.Arrive(ctx, control.Arrival{Carrier: a.Carrier, CarrierCallID: a.CarrierCallID,
+		From: a.From, To: a.To, Agent: a.Agent, Direction: a.Direction, Resume: a.Resume})
+	if err != nil {
+		return signaling.Admitted{}, arrivalError(err)
+	}
+	d.log.Info("call arrived", "call", c.ID, "carrier", a.Carrier, "agent", c.Agent)
+	return signaling.Admitted{CallID: c.ID.String(), Agent: c.Agent.String()}, nil
+}
+
+func arrivalError(err error) error {
+	switch {
+	case errors.Is(err, control.ErrNotFound):
+		return signaling.ErrNoAgent
+	case errors.Is(err, control.ErrEnded):
+		return signaling.ErrEnded
+	}
+	return err
+}
+
+// full reports that this process takes no more calls.
+func (d *desk) full() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.draining.Load() || len(d.live) >= d.max
+}
+
+// Serve implements [signaling.Desk].
+func (d *desk) Serve(ctx context.Context, callID string, leg media.Leg) error {
+	commands := make(chan agent.Command, 4)
+	ctx, v, err := d.calls.Begin(ctx, callID, func(reason string) {
+		commands <- agent.Command{Do: "hangup"}
+	})
+	if err != nil {
+		_ = leg.Close("refused")
+		return fmt.Errorf("serve call %s: %w", callID, err)
+	}
+	d.enter(callID, commands)
+	defer d.leave(callID)
+	log := d.log.With("call", v.Call.ID, "agent", v.Agent.Name, "carrier", v.Call.Carrier)
+	log.Info("session began")
+
+	end, recording := d.hold(ctx, v, leg, commands, log)
+	log.Info("session ended", "reason", end.Reason, "err", end.Err)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := d.calls.Finish(ctx, v, end, recording); err != nil {
+		log.Warn("the call's records are written later", "err", err)
+	}
+	return nil
+}
+
+// hold runs the session with its recording.
+func (d *desk) hold(ctx context.Context, v *control.Serving, leg media.Leg, commands <-chan agent.Command, log *slog.Logger) (agent.Ending, string) {
+	spec, err := d.spec(ctx, v, log)
+	if err != nil {
+		_ = leg.Close("vendor")
+		return agent.Ending{Reason: "vendor", Err: err}, ""
+	}
+	spec.Commands = commands
+	rec := d.record(ctx, v, leg.Info().Rate, log)
+	if rec != nil {
+		spec.Recording = rec.wav
+	}
+	end := agent.Run(ctx, leg, spec)
+	return end, rec.close(log)
+}
+
+// spec says how the call's agent hears, thinks and speaks.
+func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (agent.Spec, error) {
+	set := v.Agent.Settings
+	s := agent.Spec{CallID: v.Call.ID.String(), Language: set.Language, MaxDuration: set.MaxDuration(),
+		Journal: v.Journal, Cache: d.cache, Log: log, Returned: returned(v.Call.TransferOutcome),
+		Idle: time.Duration(set.Turns.IdleSeconds) * time.Second,
+		Endpointing: agent.Endpointing{Silence: ms(set.Turns.EndSilenceMS), Patience: ms(set.Turns.MaxEndSilenceMS)},
+		Interruption: agent.Interruption{Gate: ms(set.Turns.GateMS), Never: set.Turns.NoInterruption},
+	}
+	var err error
+	if s.Recognizers, err = d.vendors.recognizers(set.STT, set.Language, log); err != nil {
+		return s, err
+	}
+	if s.Synthesizers, err = d.vendors.synthesizers(set.TTS, log); err != nil {
+		return s, err
+	}
+	if set.Kind == control.KindFlow {
+		s.Flow, err = flowSpec(v)
+		return s, err
+	}
+	s.Prompt = &agent.PromptSpec{System: set.Prompt, Greeting: set.Greeting, Transfers: map[string]string{}, Tools: set.Tools,
+		IdlePrompts: set.Turns.IdlePrompts}
+	for _, t := range set.Transfers {
+		s.Prompt.Transfers[t.Name] = t.To
+	}
+	if s.Prompt.Models, err = d.vendors.models(ctx, set.LLM, log); err != nil {
+		return s, err
+	}
+	s.Prompt.History, err = d.calls.Records.Turns(ctx, v.Call.ID, -1, 200) // of a call that came back
+	return s, err
+}
+
+func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// returned is a transfer's outcome in the words of flows.
+func returned(carrier string) string {
+	switch carrier {
+	case "", "completed", "answered":
+		return ""
+	case "no-answer":
+		return "no_answer"
+	case "busy", "failed":
+		return carrier
+	case "canceled":
+		return "declined"
+	}
+	return "failed"
+}
+
+// flowSpec loads the call's flow at its pinned version, with its state if the
+// call came back.
+func flowSpec(v *control.Serving) (*agent.FlowSpec, error) {
+	f, err := flow.Parse(v.Flow.Document)
+	if err != nil {
+		return nil, fmt.Errorf("flow version %s: %w", v.Flow.ID, err)
+	}
+	s := &agent.FlowSpec{Flow: f, Init: flow.Init{ID: v.Call.ID.String(), Locale: v.Agent.Settings.Language,
+		Context: map[string]any{"caller": v.Call.From, "called": v.Call.To, "call_id": v.Call.ID.String()}}}
+	if v.Conversation != nil {
+		s.State, s.Hash = v.Conversation.State, v.Conversation.Hash
+	}
+	return s, nil
+}
+
+// Next implements [signaling.Desk].
+func (d *desk) Next(ctx context.Context, carrier, carrierCallID string) (signaling.Next, error) {
+	n, err := d.calls.Next(ctx, carrier, carrierCallID)
+	return nextOf(n), arrivalError(err)
+}
+
+// TransferEnded implements [signaling.Desk].
+func (d *desk) TransferEnded(ctx context.Context, carrier, carrierCallID, outcome string) (signaling.Next, error) {
+	n, err := d.calls.TransferEnded(ctx, carrier, carrierCallID, outcome)
+	return nextOf(n), arrivalError(err)
+}
+
+func nextOf(n control.Next) signaling.Next {
+	next := signaling.Next{Do: n.Do, Dial: n.Dial}
+	if n.Call != uuid.Nil {
+		next.CallID = n.Call.String()
+	}
+	return next
+}
+
+// Status implements [signaling.Desk].
+func (d *desk) Status(ctx context.Context, s signaling.CarrierStatus) error {
+	if s.Kind != "call" {
+		d.log.Debug("carrier status", "kind", s.Kind, "status", s.Status)
+		return nil
+	}
+	err := d.calls.Status(ctx, s.Carrier, s.CarrierCallID, s.Status)
+	if errors.Is(err, control.ErrNotFound) {
+		return nil // a call that we have never taken in
+	}
+	return err
+}
+
+func (d *desk) enter(callID string, commands chan agent.Command) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.live[callID] = commands
+	d.noted.live.Set(float64(len(d.live)))
+}
+
+func (d *desk) leave(callID string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.live, callID)
+	d.noted.live.Set(float64(len(d.live)))
+}
+
+// drain takes no new calls, and waits for those in progress until the deadline;
+// those left then are told to end politely.
+func (d *desk) drain(ctx context.Context, patience time.Duration) {
+	d.draining.Store(true)
+	if !d.waitIdle(ctx, patience) {
+		d.mu.Lock()
+		for _, c := range d.live {
+			select {
+			case c <- agent.Command{Do: "drain"}:
+			default:
+			}
+		}
+		d.mu.Unlock()
+		d.waitIdle(ctx, farewellTime)
+	}
+}
+
+// farewellTime is what a polite end of a call may take.
+const farewellTime = 6 * time.Second
+
+func (d *desk) waitIdle(ctx context.Context, patience time.Duration) bool {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		d.mu.Lock()
+		n := len(d.live)
+		d.mu.Unlock()
+		if n == 0 {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+
+	"parley/control"
+	"parley/media"
+)
+
+// A recording is a call's two channels on their way to the blob store.
+type recording struct {
+	key  string
+	blob io.WriteCloser
+	wav  *media.Recorder
+}
+
+// record begins a call's recording, or returns nil: a recording that cannot be
+// made does not stop its call.
+func (d *desk) record(ctx context.Context, v *control.Serving, rate int, log *slog.Logger) *recording {
+	if !v.Agent.Settings.Record {
+		return nil
+	}
+	fail := func(err error) *recording {
+		log.Error("the call is not recorded", "err", err)
+		return nil
+	}
+	r := &recording{key: control.BlobKey(v.Call)}
+	before, err := d.recordedBefore(ctx, r.key, rate)
+	if err != nil {
+		return fail(err)
+	}
+	if r.blob, err = d.blobs.Create(ctx, r.key); err != nil {
+		return fail(err)
+	}
+	seek, ok := r.blob.(io.WriteSeeker)
+	if !ok {
+		_ = r.blob.Close()
+		return fail(errors.New("the blob store cannot seek"))
+	}
+	if r.wav, err = media.NewRecorder(seek, rate); err != nil {
+		_ = r.blob.Close()
+		return fail(err)
+	}
+	// A call that came back goes on in the same recording.
+	var caller, agent []int16
+	for i := 0; i+1 < len(before); i += 2 {
+		caller, agent = append(caller, before[i]), append(agent, before[i+1])
+	}
+	if err := r.wav.Write(caller, agent); err != nil {
+		return fail(err)
+	}
+	return r
+}
+
+// recordedBefore reads what an earlier leg of the call left.
+func (d *desk) recordedBefore(ctx context.Context, key string, rate int) ([]int16, error) {
+	b, err := d.blobs.Open(ctx, key)
+	if errors.Is(err, control.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	had, channels, pcm, err := media.ReadWAV(b)
+	if err != nil || had != rate || channels != 2 {
+		return nil, err
+	}
+	return pcm, nil
+}
+
+// close puts the recording in place and returns its key, "" if there is none.
+func (r *recording) close(log *slog.Logger) string {
+	if r == nil {
+		return ""
+	}
+	err := r.wav.Close()
+	if cerr := r.blob.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		log.Error("the recording is lost", "err", err)
+		return ""
+	}
+	return r.key
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"parley/agent"
+	"parley/agent/llm"
+	"parley/agent/stt"
+	"parley/agent/tts"
+	"parley/control"
+)
+
+// vendors turns an agent's choices into providers, with the program's keys.
+type vendors struct {
+	keys   map[string]string // vendor → key
+	urls   map[string]string // vendor → address, where not its own
+	client *http.Client
+	log    *slog.Logger
+}
+
+func newVendors(s Settings, log *slog.Logger) *vendors {
+	return &vendors{
+		keys: map[string]string{"openai": s.OpenAIKey, "deepgram": s.DeepgramKey},
+		urls: map[string]string{"openai": s.OpenAIBaseURL, "deepgram": s.DeepgramBaseURL},
+		// No timeout: streams live for a turn, and every request has its own limits.
+		client: &http.Client{Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64,
+			IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 3 * time.Second, ResponseHeaderTimeout: 15 * time.Second,
+		}},
+		log: log,
+	}
+}
+
+// names lists the vendors that agents may choose.
+func (v *vendors) names() control.VendorNames {
+	return control.VendorNames{
+		STT: slices.Sorted(maps.Keys(stt.Vendors)),
+		LLM: slices.Sorted(maps.Keys(llm.Vendors)),
+		TTS: slices.Sorted(maps.Keys(tts.Vendors)),
+	}
+}
+
+// has reports whether a remote vendor can be used: a key is set, or a server
+// of one's own that needs none.
+func (v *vendors) has(name string) bool { return v.keys[name] != "" || v.urls[name] != "" }
+
+func (v *vendors) key(name string) agent.Credential {
+	return func(context.Context) (string, error) { return v.keys[name], nil }
+}
+
+// defaults picks vendors by the keys that are there: recognition by Deepgram,
+// else OpenAI, else local; speech by OpenAI, then local.
+func (v *vendors) defaults(kind string) []control.VendorChoice {
+	var list []control.VendorChoice
+	add := func(name string, ok bool) {
+		if ok {
+			list = append(list, control.VendorChoice{Vendor: name})
+		}
+	}
+	switch kind {
+	case "stt":
+		add("deepgram", v.has("deepgram"))
+		add("openai", v.keys["openai"] != "")
+		add("pocketsphinx", installed("pocketsphinx_continuous"))
+	case "llm":
+		add("openai", v.has("openai"))
+	case "tts":
+		add("openai", v.keys["openai"] != "")
+		add("flite", installed("flite"))
+	}
+	return list
+}
+
+func installed(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
+}
+
+func (v *vendors) recognizers(choices []control.VendorChoice, language string, log *slog.Logger) ([]agent.Recognizer, error) {
+	if len(choices) == 0 {
+		choices = v.defaults("stt")
+	}
+	var out []agent.Recognizer
+	for _, c := range choices {
+		vendor, ok := stt.Vendors[c.Vendor]
+		if !ok {
+			return nil, fmt.Errorf("there is no recognizer %q", c.Vendor)
+		}
+		o := stt.Options{Key: v.key(c.Vendor), Model: c.Model, Language: language, URL: v.urls[c.Vendor], Logger: log, Client: v.client}
+		out = append(out, agent.Recognizer{Vendor: c.Vendor, Rates: vendor.Rates, Interims: vendor.Interims,
+			Dial: func(ctx context.Context, rate int) (agent.STT, error) {
+				o := o
+				o.Rate = rate
+				return vendor.Dial(ctx, o)
+			}})
+	}
+	return out, nil
+}
+
+func (v *vendors) models(ctx context.Context, choices []control.VendorChoice, log *slog.Logger) ([]agent.Model, error) {
+	if len(choices) == 0 {
+		choices = v.defaults("llm")
+	}
+	var out []agent.Model
+	for _, c := range choices {
+		vendor, ok := llm.Vendors[c.Vendor]
+		if !ok {
+			return nil, fmt.Errorf("there is no model vendor %q", c.Vendor)
+		}
+		m, err := vendor.Dial(ctx, llm.Options{Key: v.key(c.Vendor), Model: c.Model, URL: v.urls[c.Vendor], Logger: log, Client: v.client})
+		if err != nil {
+			return nil, fmt.Errorf("model %s: %w", c.Vendor, err)
+		}
+		out = append(out, agent.Model{Vendor: c.Vendor, LLM: m})
+	}
+	return out, nil
+}
+
+// synthesizers always end with the local voice where it is installed: an
+// apology must come from somewhere.
+func (v *vendors) synthesizers(choices []control.VendorChoice, log *slog.Logger) ([]agent.Synthesizer, error) {
+	if len(choices) == 0 {
+		choices = v.defaults("tts")
+	} else if !slices.ContainsFunc(choices, func(c control.VendorChoice) bool { return c.Vendor == "flite" }) && installed("flite") {
+		choices = append(slices.Clone(choices), control.VendorChoice{Vendor: "flite"})
+	}
+	var out []agent.Synthesizer
+	for _, c := range choices {
+		vendor, ok := tts.Vendors[c.Vendor]
+		if !ok {
+			return nil, fmt.Errorf("there is no voice vendor %q", c.Vendor)
+		}
+		o := tts.Options{Key: v.key(c.Vendor), Model: c.Model, Voice: c.Voice, URL: v.urls[c.Vendor], Logger: log, Client: v.client}
+		out = append(out, agent.Synthesizer{Vendor: c.Vendor, Voice: strings.Join([]string{c.Vendor, c.Model, c.Voice}, "/"),
+			Dial: func(ctx context.Context) (agent.TTS, error) { return vendor.Dial(ctx, o) }})
+	}
+	return out, nil
+}
