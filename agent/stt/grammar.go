@@ -80,7 +80,7 @@ func newGrammar(e agent.Expectation, lexicon string) (grammar, error) {
 	}
 	var b strings.Builder
 	b.WriteString("#JSGF V1.0;\ngrammar utterance;\n")
-	b.WriteString("public <utterance> = /0.9/ <said> | /" + os.Getenv("PSR") + "/ <reject>;\n")
+	b.WriteString("public <utterance> = <said> | <reject>;\n")
 	b.WriteString("<said> = <before>* <answer> <after>* | <stop> | <channel>;\n")
 	fmt.Fprintf(&b, "<reject> = (%s)+;\n", strings.Join(loop, "|"))
 	for _, name := range slices.Sorted(maps.Keys(rules)) {
