@@ -149,7 +149,9 @@ func (l *phoneLine) Close(reason string) error {
 	return nil
 }
 
-func (l *phoneLine) hangUp() { l.events <- media.LegEvent{Kind: media.HungUp, Reason: "caller", At: time.Now()} }
+func (l *phoneLine) hangUp() {
+	l.events <- media.LegEvent{Kind: media.HungUp, Reason: "caller", At: time.Now()}
+}
 
 func (l *phoneLine) press(keys string) {
 	for _, k := range keys {

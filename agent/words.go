@@ -17,22 +17,22 @@ func words(text string) []string {
 func normal(text string) string { return strings.Join(words(text), " ") }
 
 // Stop words end the agent's speech at once, whatever else is said.
-var stopWords = wordSet("stop", "wait", "no", "nope", "hold on", "hang on", "excuse me", "sorry", "actually",
+var stopWords = phraseSet("stop", "wait", "no", "nope", "hold on", "hang on", "excuse me", "sorry", "actually",
 	"pardon", "hello", "one moment", "one second", "cancel", "quiet", "enough", "repeat", "what",
 	"halt", "nein", "warte", "moment", "alto", "espera", "para", "non", "attends", "arrête")
 
 // Backchannels say that the caller listens: they never end the agent's speech.
-var backchannels = wordSet("uh-huh", "uh huh", "uhhuh", "mhm", "mm-hmm", "mm hmm", "hmm", "mm", "okay", "ok", "yeah",
+var backchannels = phraseSet("uh-huh", "uh huh", "uhhuh", "mhm", "mm-hmm", "mm hmm", "hmm", "mm", "okay", "ok", "yeah",
 	"yes yeah", "right", "sure", "i see", "got it", "aha", "ah", "oh", "great", "good", "cool", "alright", "all right",
 	"genau", "ja", "vale", "sí", "oui", "d'accord")
 
 // Open ends of a sentence: who says one of these last has more to say.
-var openEnds = wordSet("and", "or", "but", "because", "so", "if", "when", "that", "which", "who", "the", "a", "an",
+var openEnds = phraseSet("and", "or", "but", "because", "so", "if", "when", "that", "which", "who", "the", "a", "an",
 	"my", "your", "our", "to", "of", "for", "with", "at", "in", "on", "from", "is", "are", "was", "i", "we", "i'm",
 	"um", "uh", "er", "erm", "like", "it's", "than", "then", "about", "and then", "i mean", "let me", "let me see",
 	"und", "oder", "aber", "der", "die", "das", "y", "o", "pero", "et", "ou", "mais")
 
-func wordSet(list ...string) map[string]bool {
+func phraseSet(list ...string) map[string]bool {
 	set := make(map[string]bool, len(list))
 	for _, w := range list {
 		set[normal(w)] = true

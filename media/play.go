@@ -21,25 +21,26 @@ type Player struct {
 	wake chan struct{} // something to write, or an end of pause
 	room chan struct{} // the queue got shorter
 
-	mu      sync.Mutex
-	clock    playClock
-	buf      []byte    // encoded audio of offsets [base, tail)
-	base     int64     // offset of buf[0]
-	next     int64     // offset to be written next
-	tail     int64     // offset after the last appended
-	segs     []segment // which offsets stand where in the stream, oldest first
-	paceFrom int64     // stream position …
-	paceAt   time.Time // … that was written at this time: the sample clock
-	markAt   int64     // stream position of the last mark
-	markID   uint64
-	paused   bool
-	sealed   bool  // nothing follows for now: the tail may be padded
-	flush    bool  // the leg is to be flushed before the next write
-	fade     bool  // the next write begins in the middle of speech
-	dry      bool  // the queue ran dry before it was sealed
-	record   int64 // stream position of the recording's cursor
-	gaps     uint64
-	closed   bool
+	mu        sync.Mutex
+	clock     playClock
+	buf       []byte    // encoded audio of offsets [base, tail)
+	base      int64     // offset of buf[0]
+	next      int64     // offset to be written next
+	tail      int64     // offset after the last appended
+	segs      []segment // which offsets stand where in the stream, oldest first
+	paceFrom  int64     // stream position …
+	paceAt    time.Time // … that was written at this time: the sample clock
+	markAt    int64     // stream position of the last mark
+	markID    uint64
+	paused    bool
+	sealed    bool  // nothing follows for now: the tail may be padded
+	flush     bool  // the leg is to be flushed before the next write
+	fade      bool  // the next write begins in the middle of speech
+	dry       bool  // the queue ran dry before it was sealed
+	record    int64 // stream position of the recording's cursor
+	recording bool  // the cursor moves
+	gaps      uint64
+	closed    bool
 }
 
 // A segment says that n samples from offset were written at stream position pos.

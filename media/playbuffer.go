@@ -90,10 +90,11 @@ func (p *Player) Recorded(dst []int16) bool {
 		p.record = max(0, heard-n)
 	}
 	end := min(p.record+n, p.clock.written)
-	if !p.clock.running {
-		end = min(end, p.clock.heldUntil)
+	if !p.clock.running || !p.recording {
+		end = min(end, heard) // not before it is heard
 	}
-	if end <= p.record {
+	p.recording = end > p.record
+	if !p.recording {
 		return false
 	}
 	p.copyStream(dst, p.record, end)
