@@ -68,7 +68,7 @@ type JitterStats struct {
 
 const (
 	jitterSlots      = 64   // packets held: 1.28 s of 20 ms
-	jitterMaxPayload = 1500 // bytes
+	jitterMaxPayload = 2048 // bytes; above any datagram's
 	jitterMaxJump    = 3000 // sequence numbers; RFC 3550 appendix A.1 MAX_DROPOUT
 	jitterSlack      = 4 * time.Millisecond
 )
