@@ -67,6 +67,8 @@ func (p *Pending) UnmarshalJSON(b []byte) error {
 		p.Effect, err = decodeEffect[Ask](raw.Effect)
 	case "transfer":
 		p.Effect, err = decodeEffect[Transfer](raw.Effect)
+	case "call":
+		p.Effect, err = decodeEffect[Call](raw.Effect)
 	default:
 		err = fmt.Errorf("unknown pending effect %q", raw.Kind)
 	}

@@ -84,7 +84,8 @@ func (t *turn) special(to string) (*node, bool) {
 		t.unwind()
 		return t.next(move{target: then})
 	case strings.HasPrefix(low, "@out:") && len(t.s.System.Frames) > 1:
-		m, more := t.leave(move{outcome: to[len("@out:"):]})
+		t.frame().Out = to[len("@out:"):]
+		m, more := t.leave(move{outcome: "default"})
 		if !more || m.wait {
 			return nil, true
 		}

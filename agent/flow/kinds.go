@@ -1,7 +1,7 @@
 package flow
 
 // kindNames lists the node types that run.
-var kindNames = []string{"condition", "hangup", "message", "question", "transfer"}
+var kindNames = []string{"action", "composite", "condition", "hangup", "message", "question", "transfer", "webhook"}
 
 // kindOf returns a node type; its enter is nil if there is none. A new type is
 // a case here and a name above.
@@ -15,6 +15,12 @@ func kindOf(typ string) kind {
 		return kind{compile: compileCondition, enter: enterCondition, targets: conditionTargets}
 	case "transfer":
 		return kind{compile: compileTransfer, enter: enterTransfer, result: resultTransfer, waits: true}
+	case "action":
+		return kind{compile: compileAction, enter: enterAction, result: resultAction, outside: true}
+	case "composite":
+		return kind{compile: compileComposite, enter: enterComposite}
+	case "webhook":
+		return kind{compile: compileWebhook, enter: enterWebhook, result: resultWebhook, outside: true}
 	case "hangup":
 		return kind{compile: compileHangup, enter: enterHangup}
 	}

@@ -149,7 +149,9 @@ type compiler struct {
 	problems []Problem // refused or noted by Check
 	voice    map[string]any
 	intents  map[string][]string
-	count    int
+	timeout  time.Duration // defaults.http.timeout
+	count    int           // nodes so far
+	nested   int           // composites around the node at hand
 }
 
 func (c *compiler) fault(ptr, code, message, fix string) {
@@ -172,6 +174,8 @@ func (c *compiler) document(d map[string]any) {
 	}
 	defaults, _ := d["defaults"].(map[string]any)
 	c.voice, _ = defaults["voice"].(map[string]any)
+	http, _ := defaults["http"].(map[string]any)
+	c.timeout = millis(http["timeout"])
 	f.limits = parseLimits(defaults["limits"])
 	errs, _ := defaults["errors"].(map[string]any)
 	f.failure = failure{say: c.localText(errs["say"]), goodbye: c.localText(defaults["goodbye"]), then: str(errs["then"])}

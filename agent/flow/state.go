@@ -94,8 +94,12 @@ type Frame struct {
 	Input  map[string]any `json:"input,omitempty"`
 	Local  map[string]any `json:"local,omitempty"`
 	Output map[string]any `json:"output,omitempty"`
-	// Progress of a node that takes several effects: the action it is at.
-	Index int `json:"index,omitempty"`
+	// Index is the action that an action node is at, and Failed that one before
+	// it failed.
+	Index  int  `json:"index,omitempty"`
+	Failed bool `json:"failed,omitempty"`
+	// Out is the outcome of @out:name.
+	Out string `json:"out,omitempty"`
 }
 
 // What a conversation may wait for.

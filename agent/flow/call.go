@@ -1,0 +1,484 @@
+package flow
+
+import (
+	"encoding/json"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/ohler55/ojg/jp"
+)
+
+// Call is an HTTP request. A host sends it with its ID as Idempotency-Key,
+// resolves secrets at the last moment and only for their own hosts, retries
+// and breaks the circuit. Its [Result] is "success" with the response's body
+// as Data (JSON, or a JSON string), else "error" or "timeout"; the engine
+// applies the fallback response itself.
+type Call struct {
+	effect
+	ID     string `json:"id"`
+	Node   string `json:"node"`
+	Method string `json:"method"`
+	// URL is absolute, or begins with "/" for the internal API.
+	URL     []Part  `json:"url"`
+	Query   []Field `json:"query,omitempty"`
+	Headers []Field `json:"headers,omitempty"`
+	// Body as parts; a secret within JSON is escaped by [Join].
+	Body []Part `json:"body,omitempty"`
+	JSON bool   `json:"json,omitempty"` // the body is JSON
+	// Route is the method and the URL before substitution: the breaker's key.
+	Route    string        `json:"route"`
+	Timeout  time.Duration `json:"timeout"`
+	Retry    Retry         `json:"retry"`
+	Breaker  *Breaker      `json:"breaker,omitempty"`
+	CacheTTL time.Duration `json:"cache_ttl,omitempty"`
+	Async    bool          `json:"async,omitempty"`
+	// SayWhile is spoken while the call runs.
+	SayWhile []Message `json:"say_while,omitempty"`
+	AuthType string    `json:"auth_type,omitempty"`
+}
+
+// A Part of what is sent: text that stands, or the key of a secret.
+type Part struct {
+	Text   string `json:"text,omitempty"`
+	Secret string `json:"secret,omitempty"`
+}
+
+// A Field is a header or a query value.
+type Field struct {
+	Name  string `json:"name"`
+	Value []Part `json:"value"`
+}
+
+// Retry tells how often and when a call is tried again.
+type Retry struct {
+	Attempts int           `json:"attempts"` // in total, at least 1
+	Delay    time.Duration `json:"delay,omitempty"`
+	Backoff  float64       `json:"backoff,omitempty"` // the delay's factor; 0 for a constant delay
+	Max      time.Duration `json:"max,omitempty"`     // longest delay; 0 for none
+	On       []string      `json:"on,omitempty"`      // "429", "5xx", "timeout"; empty for these three
+}
+
+// Breaker opens after Failures in a row, for Timeout, and closes after Successes.
+type Breaker struct {
+	Failures  int           `json:"failures"`
+	Successes int           `json:"successes"`
+	Timeout   time.Duration `json:"timeout"`
+}
+
+// Place is where parts are joined, for escaping.
+type Place int
+
+// Places of a secret.
+const (
+	InHeader Place = iota // CR and LF are taken out
+	InQuery               // percent-encoded
+	InJSON                // escaped as within a JSON string
+	InText                // as it is
+)
+
+// Join puts parts together; secret returns the value of a key. Its error is
+// returned as it is.
+func Join(parts []Part, place Place, secret func(key string) (string, error)) (string, error) {
+	var b strings.Builder
+	for _, p := range parts {
+		b.WriteString(p.Text)
+		if p.Secret == "" {
+			continue
+		}
+		s, err := secret(p.Secret)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(escapeFor(s, place))
+	}
+	return b.String(), nil
+}
+
+func escapeFor(s string, place Place) string {
+	switch place {
+	case InHeader:
+		return strings.NewReplacer("\r", "", "\n", "").Replace(s)
+	case InQuery:
+		return url.QueryEscape(s)
+	case InJSON:
+		b := appendString(nil, s)
+		return string(b[1 : len(b)-1])
+	}
+	return s
+}
+
+// callSpec is a compiled webhook or api_call.
+type callSpec struct {
+	method, url, route string
+	target             template
+	query, headers     []fieldTemplate
+	body               *valueTemplate
+	timeout            time.Duration
+	retry              Retry
+	breaker            *Breaker
+	cache              time.Duration
+	async              bool
+	sayWhile           []messageTemplate
+	mapping            []mapping
+	fallback           any
+	whole, failure     *ref
+	authType           string
+}
+
+type fieldTemplate struct {
+	name  string
+	value template
+}
+
+// mapping takes a value out of a response.
+type mapping struct {
+	path jp.Expr
+	into *ref
+}
+
+var dotIndex = regexp.MustCompile(`\.([0-9]+)(\.|\[|$)`)
+
+// jsonPath reads a path of RFC 9535; the leading "$." may be missing, and a
+// number after a dot indexes a list.
+func jsonPath(s string) (jp.Expr, error) {
+	if s = strings.TrimSpace(s); !strings.HasPrefix(s, "$") {
+		s = "$." + s
+	}
+	for dotIndex.MatchString(s) {
+		s = dotIndex.ReplaceAllString(s, "[$1]$2")
+	}
+	return jp.ParseString(s)
+}
+
+func (c *compiler) call(m map[string]any, ptr string) *callSpec {
+	s := &callSpec{method: strings.ToUpper(str(m["method"])), url: first(m, "url", "endpoint"), authType: str(m["auth_type"]), async: boolean(m["async"])}
+	if s.method == "" {
+		s.method = "GET"
+	}
+	if s.url == "" {
+		c.problem("error", ptr, "missing-field", "the call has no url", "add \"url\"")
+	}
+	s.target, s.route = parseTemplate(s.url, c.flow.bare), s.method+" "+s.url
+	if s.target.secrets() {
+		c.problem("error", ptr+"/url", "secret-in-url", "a secret may not stand in a URL's path", "use a header, the body or query_params")
+	}
+	s.headers, s.query = c.fields(m["headers"]), c.fields(m["query_params"])
+	for _, k := range []string{"body", "payload"} {
+		if v, ok := m[k]; ok && v != nil && s.body == nil {
+			b := parseValue(v, c.flow.bare)
+			s.body = &b
+		}
+	}
+	if s.timeout = c.timeout; s.timeout == 0 {
+		s.timeout = 5 * time.Second
+	}
+	if d := millis(m["timeout"]); d > 0 {
+		s.timeout = d
+	}
+	s.retry = readRetry(m["retry"])
+	if b, ok := m["circuit_breaker"].(map[string]any); ok {
+		s.breaker = readBreaker(b)
+	}
+	s.cache = seconds(m["cache_ttl"])
+	s.fallback = m["fallback_response"]
+	if v := m["say_while"]; v != nil {
+		s.sayWhile = c.messages(v, ptr+"/say_while")
+	}
+	return s
+}
+
+func (c *compiler) fields(v any) []fieldTemplate {
+	m, _ := v.(map[string]any)
+	var out []fieldTemplate
+	for _, k := range sortedKeys(m) {
+		out = append(out, fieldTemplate{k, parseTemplate(text(m[k]), c.flow.bare)})
+	}
+	return out
+}
+
+func seconds(v any) time.Duration {
+	n, ok := numeric(v, true)
+	f, err := n.Float64()
+	if !ok || err != nil || f < 0 || f > 365*24*3600 {
+		return 0
+	}
+	return time.Duration(f * float64(time.Second))
+}
+
+func readRetry(v any) Retry {
+	m, _ := v.(map[string]any)
+	r := Retry{Attempts: 1, Delay: millis(m["delay"]), Max: millis(m["max"]), On: nil}
+	if n, ok := integer(m["attempts"]); ok {
+		r.Attempts = min(max(n, 1), 10)
+	}
+	switch b := m["backoff"].(type) {
+	case json.Number:
+		r.Backoff, _ = b.Float64()
+	case string:
+		if fold(b) == "exponential" {
+			r.Backoff = 2
+		}
+	case bool:
+		if b {
+			r.Backoff = 2
+		}
+	}
+	if list, ok := m["on"].([]any); ok {
+		for _, e := range list {
+			r.On = append(r.On, text(e))
+		}
+	}
+	return r
+}
+
+func readBreaker(m map[string]any) *Breaker {
+	b := &Breaker{Failures: 5, Successes: 1, Timeout: 30 * time.Second}
+	if n, ok := integer(m["failure_threshold"]); ok && n > 0 {
+		b.Failures = n
+	}
+	if n, ok := integer(m["success_threshold"]); ok && n > 0 {
+		b.Successes = n
+	}
+	if d := seconds(m["timeout"]); d > 0 {
+		b.Timeout = d
+	}
+	return b
+}
+
+// apiCall compiles the action: its mapping runs from response path to
+// variable, and its config counts the timeout in seconds.
+func (c *compiler) apiCall(m map[string]any, ptr string) *callSpec {
+	if config, ok := m["config"].(map[string]any); ok {
+		m, ptr = config, ptr+"/config"
+		if d := seconds(m["timeout"]); d > 0 {
+			m = merge(m, map[string]any{"timeout": json.Number(shortestMillis(d))})
+		}
+	}
+	s := c.call(m, ptr)
+	paths, _ := m["response_mapping"].(map[string]any)
+	for _, path := range sortedKeys(paths) {
+		c.mapInto(s, path, paths[path], ptr+"/response_mapping/"+escapePointer(path))
+	}
+	s.whole = c.target(m["response_variable"], ptr+"/response_variable")
+	s.failure = c.target(m["error_variable"], ptr+"/error_variable")
+	return s
+}
+
+func shortestMillis(d time.Duration) string { return text(clean(int(d.Milliseconds()), 1)) }
+
+func (c *compiler) mapInto(s *callSpec, path string, variable any, ptr string) {
+	p, err := jsonPath(path)
+	if err != nil {
+		c.problem("error", ptr, "bad-path", "the JSONPath cannot be read", "write a path such as $.data.total")
+		return
+	}
+	if r := c.target(variable, ptr); r != nil {
+		s.mapping = append(s.mapping, mapping{p, r})
+	}
+}
+
+func compileWebhook(c *compiler, n *node) any {
+	s := c.call(n.content, n.at)
+	m, _ := n.content["response_mapping"].(map[string]any)
+	for _, variable := range sortedKeys(m) {
+		c.mapInto(s, str(m[variable]), variable, n.at+"/response_mapping/"+escapePointer(variable))
+	}
+	return s
+}
+
+// give gives out a call; false where it cannot be made.
+func (t *turn) give(n *node, s *callSpec, index int) (move, bool) {
+	target, ok := t.renderURL(s.target)
+	if !ok {
+		t.warn("the address is refused")
+		return move{}, false
+	}
+	t.effects = index
+	e := Call{
+		ID: t.id(), Node: n.id, Method: s.method, URL: target, Route: s.route, Timeout: s.timeout, Retry: s.retry,
+		Breaker: s.breaker, CacheTTL: s.cache, Async: s.async, AuthType: s.authType,
+	}
+	for _, f := range s.headers {
+		e.Headers = append(e.Headers, Field{f.name, t.parts(f.value, InHeader)})
+	}
+	for _, f := range s.query {
+		e.Query = append(e.Query, Field{f.name, t.parts(f.value, InText)})
+	}
+	if s.body != nil {
+		e.Body, e.JSON = t.body(*s.body)
+	}
+	if !t.s.System.Left {
+		e.SayWhile = t.show(s.sayWhile)
+	}
+	t.out = append(t.out, e)
+	t.pend(e.ID, "call", e)
+	return t.waitFor(ForResult, e.ID), true
+}
+
+// renderURL fills in an address. A value is one path segment, or within the
+// query one value; "." and ".." cannot climb.
+func (t *turn) renderURL(tpl template) ([]Part, bool) {
+	var b strings.Builder
+	for _, p := range tpl {
+		switch {
+		case p.ref == nil:
+			b.WriteString(p.text)
+		case p.ref.secret != "":
+			return nil, false
+		case strings.Contains(b.String(), "?"):
+			b.WriteString(url.QueryEscape(text(t.want(p.ref))))
+		default:
+			s := url.PathEscape(text(t.want(p.ref)))
+			if s == "." || s == ".." {
+				s = strings.ReplaceAll(s, ".", "%2E")
+			}
+			b.WriteString(s)
+		}
+	}
+	s := strings.TrimSpace(b.String())
+	if s == "" || strings.HasPrefix(s, "//") || strings.ContainsAny(s, "\r\n\\") {
+		return nil, false
+	}
+	u, err := url.Parse(s)
+	if err != nil || s[0] != '/' && (u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
+		return nil, false
+	}
+	return []Part{{Text: s}}, true
+}
+
+// parts fills in a text and leaves its secrets as references.
+func (t *turn) parts(tpl template, place Place) []Part {
+	var out []Part
+	add := func(s string) {
+		if n := len(out); n > 0 && out[n-1].Secret == "" {
+			out[n-1].Text += s
+		} else if s != "" {
+			out = append(out, Part{Text: s})
+		}
+	}
+	for _, p := range tpl {
+		switch {
+		case p.ref == nil:
+			add(escapeFor(p.text, place))
+		case p.ref.secret != "":
+			out = append(out, Part{Secret: p.ref.secret})
+		default:
+			add(escapeFor(text(t.want(p.ref)), place))
+		}
+	}
+	return out
+}
+
+// body writes a JSON body, or a text as it is.
+func (t *turn) body(v valueTemplate) ([]Part, bool) {
+	if v.text != nil && v.text.single() == nil {
+		return t.parts(v.text, InText), false
+	}
+	if s, ok := v.literal.(string); ok {
+		return []Part{{Text: s}}, false
+	}
+	var out []Part
+	t.jsonParts(v, &out)
+	return out, true
+}
+
+func (t *turn) jsonParts(v valueTemplate, out *[]Part) {
+	add := func(p ...Part) {
+		for _, p := range p {
+			if n := len(*out); n > 0 && p.Secret == "" && (*out)[n-1].Secret == "" {
+				(*out)[n-1].Text += p.Text
+			} else {
+				*out = append(*out, p)
+			}
+		}
+	}
+	switch {
+	case v.text != nil && v.text.secrets():
+		add(Part{Text: `"`})
+		add(t.parts(v.text, InJSON)...)
+		add(Part{Text: `"`})
+	case v.list != nil:
+		add(Part{Text: "["})
+		for i, e := range v.list {
+			if i > 0 {
+				add(Part{Text: ","})
+			}
+			t.jsonParts(e, out)
+		}
+		add(Part{Text: "]"})
+	case v.object != nil:
+		add(Part{Text: "{"})
+		for i, k := range sortedKeys(v.object) {
+			if i > 0 {
+				add(Part{Text: ","})
+			}
+			add(Part{Text: string(appendString(nil, k)) + ":"})
+			t.jsonParts(v.object[k], out)
+		}
+		add(Part{Text: "}"})
+	default:
+		add(Part{Text: string(appendCanonical(nil, t.value(v)))})
+	}
+}
+
+// mapped stores what a call brought back. It reports the outcome, and false
+// where the call failed without a fallback.
+func (t *turn) mapped(s *callSpec, r Result) (string, bool) {
+	outcome, data := "success", any(nil)
+	if r.Outcome == "success" || r.Outcome == "cached" {
+		if v, err := decodeValue(r.Data); err == nil {
+			data = clean(v, MaxStateDepth-8)
+		}
+	} else {
+		if s.failure != nil {
+			t.set(*s.failure, cleanText(r.Error))
+		}
+		if s.fallback == nil {
+			return "error", false
+		}
+		outcome, data = "fallback", s.fallback
+	}
+	if s.whole != nil {
+		t.set(*s.whole, data)
+	}
+	for _, m := range s.mapping {
+		if v, ok := m.find(data); ok && !t.set(*m.into, v) {
+			return "error", false
+		}
+	}
+	return outcome, true
+}
+
+// find returns what the path points to; the library's panics on odd data are
+// a path that finds nothing.
+func (m mapping) find(data any) (v any, ok bool) {
+	defer func() {
+		if recover() != nil {
+			v, ok = nil, false
+		}
+	}()
+	found := m.path.Get(data)
+	switch {
+	case len(found) == 0:
+		return nil, false
+	case len(found) == 1 && m.path.Normal():
+		return clean(found[0], MaxStateDepth-8), true
+	}
+	return clean(found, MaxStateDepth-8), true
+}
+
+func enterWebhook(t *turn, n *node) move {
+	s := n.body.(*callSpec)
+	if m, ok := t.give(n, s, 0); ok {
+		return m
+	}
+	outcome, _ := t.mapped(s, Result{Outcome: "error", Error: "the call cannot be made"})
+	return move{outcome: outcome}
+}
+
+func resultWebhook(t *turn, n *node, r Result) move {
+	outcome, _ := t.mapped(n.body.(*callSpec), r)
+	return move{outcome: outcome}
+}
