@@ -42,20 +42,37 @@ func bearer(r *http.Request) string {
 // as long as it is refreshed.
 const turnLife = time.Hour
 
-// ICELinks returns Link header values (RFC 9725 §4.6) for the ICE servers. Those
-// of turn: addresses carry credentials for name that expire: the user name is
-// the time of expiry, the password its HMAC-SHA1 under the secret shared with
-// the TURN server (the "TURN REST API" scheme, coturn's use-auth-secret).
-func (w *WebRTC) ICELinks(name string, now time.Time) []string {
+// An ICEServer is an RTCIceServer (W3C WebRTC §4.2.4), with credentials where it
+// relays.
+type ICEServer struct{ URL, Username, Credential string }
+
+// ICEServers returns the servers to hand to a browser. Those of turn: addresses
+// carry credentials for name that expire: the user name is the time of expiry,
+// the password its HMAC-SHA1 under the secret shared with the TURN server (the
+// "TURN REST API" scheme, coturn's use-auth-secret).
+func (w *WebRTC) ICEServers(name string, now time.Time) []ICEServer {
 	user := strconv.FormatInt(now.Add(turnLife).Unix(), 10) + ":" + name
 	mac := hmac.New(sha1.New, []byte(w.o.TURNSecret))
 	mac.Write([]byte(user))
 	password := base64.StdEncoding.EncodeToString(mac.Sum(nil))
-	var links []string
+	var servers []ICEServer
 	for _, u := range w.o.ICEURLs {
-		link := fmt.Sprintf("<%s>; rel=%q", u, "ice-server")
+		s := ICEServer{URL: u}
 		if w.o.TURNSecret != "" && (strings.HasPrefix(u, "turn:") || strings.HasPrefix(u, "turns:")) {
-			link += fmt.Sprintf("; username=%q; credential=%q; credential-type=%q", user, password, "password")
+			s.Username, s.Credential = user, password
+		}
+		servers = append(servers, s)
+	}
+	return servers
+}
+
+// ICELinks returns ICEServers as Link header values (RFC 9725 §4.6).
+func (w *WebRTC) ICELinks(name string, now time.Time) []string {
+	var links []string
+	for _, s := range w.ICEServers(name, now) {
+		link := fmt.Sprintf("<%s>; rel=%q", s.URL, "ice-server")
+		if s.Credential != "" {
+			link += fmt.Sprintf("; username=%q; credential=%q; credential-type=%q", s.Username, s.Credential, "password")
 		}
 		links = append(links, link)
 	}
