@@ -69,6 +69,7 @@ func TestStallAndBurst(t *testing.T) {
 		if err := c.Wait(); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		if before < 970*time.Millisecond || before > 1020*time.Millisecond {
 			t.Errorf("50 frames took %v, want 1 s", before)
 		}
@@ -107,6 +108,7 @@ func TestSilentPeerIsGivenUp(t *testing.T) {
 		if err := c.Wait(); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		if reason != "peer-timeout" || took < 10*time.Second || took > 12*time.Second {
 			t.Errorf("ended by %q after %v, want peer-timeout after 10 to 12 s", reason, took)
 		}
@@ -140,8 +142,8 @@ func TestPeerThatStopsReadingIsCut(t *testing.T) {
 		}
 		c.Deafen()
 		synctest.Wait()
-		go func() { _ = c.Wait() }()
 		time.Sleep(8 * time.Second)
+		synctest.Wait()
 		if reason != "peer-timeout" || took < 5*time.Second || took > 6*time.Second {
 			t.Errorf("cut by %q after %v, want peer-timeout after 5 s", reason, took)
 		}
@@ -177,6 +179,7 @@ func TestUnusableMessagesDoNotEndTheCall(t *testing.T) {
 		if err := c.Wait(); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		if digit != '5' {
 			t.Errorf("digit %q came through, want 5", digit)
 		}

@@ -214,6 +214,7 @@ func TestCallCarriesToneBothWays(t *testing.T) {
 		if err := c.Wait(); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		if got := level(fromCaller, 1000); got < 7800 || got > 8200 {
 			t.Errorf("caller's 1000 Hz arrives at level %.0f, want 8000", got)
 		}
@@ -244,7 +245,7 @@ func drain(leg media.Leg) {
 	}
 }
 
-// place makes a call and waits for its end.
+// place makes a call, in virtual time, and waits for its end.
 func place(t *testing.T, o signalingtest.CarrierOptions) *signalingtest.CarrierCall {
 	t.Helper()
 	c, err := signalingtest.Call(t.Context(), o)
@@ -254,6 +255,7 @@ func place(t *testing.T, o signalingtest.CarrierOptions) *signalingtest.CarrierC
 	if err := c.Wait(); err != nil {
 		t.Fatal(err)
 	}
+	synctest.Wait() // for the gateway's half
 	return c
 }
 
@@ -413,16 +415,18 @@ func TestRefusedCalls(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d := &desk{arrive: func(signaling.Arrival) (signaling.Admitted, error) { return signaling.Admitted{}, tt.err }}
-			o := gateway(t, d)
-			o.Direction, o.Agent = tt.direction, "front desk"
-			c := place(t, o)
-			if last := c.Events()[len(c.Events())-1]; last.Kind != tt.kind || last.Text != tt.text {
-				t.Errorf("the call ended with %+v, want %s %q", last, tt.kind, tt.text)
-			}
-			if d.arrivals[0].Agent != "front desk" {
-				t.Errorf("agent = %q, want that of the path", d.arrivals[0].Agent)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				d := &desk{arrive: func(signaling.Arrival) (signaling.Admitted, error) { return signaling.Admitted{}, tt.err }}
+				o := gateway(t, d)
+				o.Direction, o.Agent = tt.direction, "front desk"
+				c := place(t, o)
+				if last := c.Events()[len(c.Events())-1]; last.Kind != tt.kind || last.Text != tt.text {
+					t.Errorf("the call ended with %+v, want %s %q", last, tt.kind, tt.text)
+				}
+				if d.arrivals[0].Agent != "front desk" {
+					t.Errorf("agent = %q, want that of the path", d.arrivals[0].Agent)
+				}
+			})
 		})
 	}
 }
