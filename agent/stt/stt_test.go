@@ -1,0 +1,51 @@
+package stt
+
+import (
+	"context"
+	"net/http"
+	"testing"
+
+	"parley/agent"
+	"parley/agent/providertest"
+)
+
+const said = "Yes, that is right."
+
+// standIns gives each remote vendor's stand-in; a new vendor is a line here.
+var standIns = map[string]func(*testing.T, providertest.Manner) string{
+	"deepgram": func(t *testing.T, m providertest.Manner) string {
+		s := providertest.NewDeepgram(providertest.DeepgramScript{Key: providertest.Canary, Utterances: []string{said}, Manner: m})
+		t.Cleanup(s.Close)
+		return s.URL
+	},
+	"openai": func(t *testing.T, m providertest.Manner) string {
+		s := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Transcripts: []string{said}, Manner: m})
+		t.Cleanup(s.Close)
+		return s.URL
+	},
+}
+
+func TestVendors(t *testing.T) {
+	for name, v := range Vendors {
+		for _, rate := range v.Rates {
+			t.Run(name, func(t *testing.T) {
+				if v.Name != name || !v.Local && standIns[name] == nil {
+					t.Fatalf("vendor %q has name %q or no stand-in", name, v.Name)
+				}
+				c := providertest.STTCase{Rate: rate, Local: v.Local, Text: said}
+				if v.Local {
+					c.Speech, c.Text = speak(t, "Sales, please.", rate), "sales please"
+					c.Expect = agent.Expectation{Kind: "choice", Phrases: []string{"Sales", "Support"}}
+				}
+				c.Dial = func(t *testing.T, ctx context.Context, m providertest.Manner) (agent.STT, error) {
+					o := Options{Key: providertest.Key, Rate: rate, Client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+					if !v.Local {
+						o.URL = standIns[name](t, m)
+					}
+					return v.Dial(ctx, o)
+				}
+				providertest.TestSTT(t, c)
+			})
+		}
+	}
+}
