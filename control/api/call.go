@@ -1,0 +1,202 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"parley/agent"
+	"parley/control"
+)
+
+type callJSON struct {
+	ID              uuid.UUID  `json:"id"`
+	AgentID         uuid.UUID  `json:"agent_id"`
+	Carrier         string     `json:"carrier"`
+	CarrierCallID   string     `json:"carrier_call_id,omitempty"`
+	Direction       string     `json:"direction"`
+	From            string     `json:"from,omitempty"`
+	To              string     `json:"to,omitempty"`
+	Status          string     `json:"status" enum:"arrived,active,transferring,ended"`
+	StartedAt       time.Time  `json:"started_at"`
+	AnsweredAt      *time.Time `json:"answered_at"`
+	EndedAt         *time.Time `json:"ended_at"`
+	EndReason       string     `json:"end_reason,omitempty"`
+	TransferTo      string     `json:"transfer_to,omitempty"`
+	TransferOutcome string     `json:"transfer_outcome,omitempty"`
+	Recorded        bool       `json:"recorded"`
+}
+
+func newCallJSON(c control.Call) callJSON {
+	return callJSON{c.ID, c.Agent, c.Carrier, c.CarrierCallID, c.Direction, c.From, c.To, c.Status, c.StartedAt,
+		when(c.AnsweredAt), when(c.EndedAt), c.EndReason, c.TransferTo, c.TransferOutcome, c.Recording != ""}
+}
+
+// A line of the transcript is what one party said and the other heard.
+type lineJSON struct {
+	Index       int    `json:"index"`
+	Speaker     string `json:"speaker" enum:"caller,agent"`
+	Text        string `json:"text" doc:"Caller: what was recognized. Agent: what was heard of it."`
+	Interrupted bool   `json:"interrupted"`
+	StartMS     int64  `json:"start_ms" doc:"From the call's answer."`
+	EndMS       int64  `json:"end_ms"`
+}
+
+type turnJSON struct {
+	Index       int          `json:"index"`
+	Speaker     string       `json:"speaker" enum:"caller,agent"`
+	Generated   string       `json:"generated,omitempty"`
+	Sent        string       `json:"sent,omitempty"`
+	Heard       string       `json:"heard"`
+	Interrupted bool         `json:"interrupted"`
+	Input       string       `json:"input,omitempty"`
+	Node        string       `json:"node,omitempty"`
+	Confidence  float64      `json:"confidence,omitempty"`
+	StartMS     int64        `json:"start_ms"`
+	EndMS       int64        `json:"end_ms"`
+	Latency     *latencyJSON `json:"latency,omitempty"`
+}
+
+type latencyJSON struct {
+	EndOfTurnMS       float64 `json:"end_of_turn_ms,omitempty"`
+	FinalTranscriptMS float64 `json:"final_transcript_ms,omitempty"`
+	FirstTokenMS      float64 `json:"first_token_ms,omitempty"`
+	FirstClauseMS     float64 `json:"first_clause_ms,omitempty"`
+	FirstSpeechMS     float64 `json:"first_speech_ms,omitempty"`
+	FirstAudioMS      float64 `json:"first_audio_ms,omitempty"`
+	MarkRoundTripMS   float64 `json:"mark_round_trip_ms,omitempty"`
+}
+
+func newTurnJSON(t agent.Turn) turnJSON {
+	out := turnJSON{t.Index, t.Speaker, t.Generated, t.Sent, t.Heard, t.Interrupted, t.Input, t.Node, t.Confidence,
+		t.Start.Milliseconds(), t.End.Milliseconds(), nil}
+	if l := t.Latency; l != (agent.Latency{}) {
+		ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+		out.Latency = &latencyJSON{ms(l.EndOfTurn), ms(l.FinalTranscript), ms(l.FirstToken), ms(l.FirstClause),
+			ms(l.FirstSpeech), ms(l.FirstAudio), ms(l.MarkRoundTrip)}
+	}
+	return out
+}
+
+type callIn struct {
+	ID uuid.UUID `path:"id" doc:"The call's id."`
+}
+
+type callsIn struct {
+	pageIn
+	Agent  uuid.UUID `query:"agent_id"`
+	Status string    `query:"status" enum:"arrived,active,transferring,ended"`
+}
+
+type turnsIn struct {
+	callIn
+	After int `query:"after" default:"-1" minimum:"-1" doc:"Index of the last turn of the page before."`
+	Limit int `query:"limit" default:"200" minimum:"1" maximum:"1000"`
+}
+
+func (s *Server) calls() error {
+	recording := Route{Method: "GET", Pattern: "/v1/calls/{id}/recording", Class: Tenanted, Permission: control.CallsListen,
+		Limit: Limit{600, time.Minute}, Body: NoBody, Long: true}
+	return errors.Join(
+		operation(s, reads("/v1/calls", control.CallsRead), "list-calls", "List calls, newest first", 200, s.listCalls),
+		operation(s, reads("/v1/calls/{id}", control.CallsRead), "get-call", "Get a call", 200, s.getCall),
+		operation(s, reads("/v1/calls/{id}/transcript", control.CallsRead), "get-transcript", "What was said and heard", 200, s.transcript),
+		operation(s, reads("/v1/calls/{id}/turns", control.CallsRead), "get-turns", "Turns with their latency", 200, s.turns),
+		operation(s, writes("POST", "/v1/calls/{id}/hangup", control.CallsControl, NoBody), "hang-up", "End a call", 202, s.hangup),
+		s.Handle(recording, http.HandlerFunc(s.recording)),
+	)
+}
+
+func (s *Server) listCalls(ctx context.Context, in *callsIn) (*listOut[callJSON], error) {
+	rows, err := s.o.Calls.Store.Calls(ctx, control.CallFilter{Page: in.page(), Agent: in.Agent, Status: in.Status})
+	if err != nil {
+		return nil, err
+	}
+	return newList(in.pageIn, rows, newCallJSON, func(c control.Call) uuid.UUID { return c.ID }), nil
+}
+
+// getCall answers GET /v1/calls/{id}. The tenant is in ctx, and the database
+// shows no other's.
+func (s *Server) getCall(ctx context.Context, in *callIn) (*reply[callJSON], error) {
+	c, err := s.o.Calls.Store.Call(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &reply[callJSON]{newCallJSON(c)}, nil
+}
+
+// transcript leaves out turns of which nothing was heard.
+func (s *Server) transcript(ctx context.Context, in *turnsIn) (*listOut[lineJSON], error) {
+	turns, next, err := s.readTurns(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	out := &listOut[lineJSON]{Body: list[lineJSON]{Items: []lineJSON{}, Next: next}}
+	for _, t := range turns {
+		if t.Heard != "" {
+			out.Body.Items = append(out.Body.Items, lineJSON{t.Index, t.Speaker, t.Heard, t.Interrupted, t.Start.Milliseconds(), t.End.Milliseconds()})
+		}
+	}
+	return out, nil
+}
+
+func (s *Server) turns(ctx context.Context, in *turnsIn) (*listOut[turnJSON], error) {
+	turns, next, err := s.readTurns(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	out := &listOut[turnJSON]{Body: list[turnJSON]{Items: []turnJSON{}, Next: next}}
+	for _, t := range turns {
+		out.Body.Items = append(out.Body.Items, newTurnJSON(t))
+	}
+	return out, nil
+}
+
+func (s *Server) readTurns(ctx context.Context, in *turnsIn) (turns []agent.Turn, next string, err error) {
+	if _, err = s.o.Calls.Store.Call(ctx, in.ID); err != nil {
+		return nil, "", err
+	}
+	turns, err = s.o.Calls.Records.Turns(ctx, in.ID, in.After, in.Limit)
+	if n := len(turns); n == in.Limit && n > 0 {
+		next = strconv.Itoa(turns[n-1].Index)
+	}
+	return turns, next, err
+}
+
+func (s *Server) hangup(ctx context.Context, in *callIn) (*struct{}, error) {
+	return nil, s.o.Calls.Hangup(ctx, in.ID)
+}
+
+// recording answers ranges, so that a player can seek.
+func (s *Server) recording(w http.ResponseWriter, r *http.Request) {
+	if err := s.sendRecording(w, r); err != nil {
+		s.problem(r.Context(), err).write(w)
+	}
+}
+
+func (s *Server) sendRecording(w http.ResponseWriter, r *http.Request) error {
+	id, err := uuid.Parse(r.PathValue("id"))
+	if err != nil {
+		return control.ErrNotFound
+	}
+	c, err := s.o.Calls.Store.Call(r.Context(), id)
+	if err == nil && c.Recording == "" {
+		err = control.ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	blob, err := s.o.Blobs.Open(r.Context(), c.Recording)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	w.Header().Set("Content-Type", "audio/wav")
+	w.Header().Set("Content-Disposition", `attachment; filename="`+id.String()+`.wav"`)
+	http.ServeContent(w, r, "", c.EndedAt, blob)
+	return nil
+}

@@ -1,0 +1,129 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"parley/control"
+)
+
+// A Problem is an error's answer (RFC 9457). It never repeats a value that was
+// sent.
+type Problem struct {
+	Type   string         `json:"type" doc:"Always about:blank; code tells more."`
+	Title  string         `json:"title"`
+	Status int            `json:"status"`
+	Code   string         `json:"code" doc:"Stable word for programs."`
+	Detail string         `json:"detail,omitempty" doc:"For people."`
+	Errors []ProblemField `json:"errors,omitempty"`
+}
+
+// A ProblemField is one thing that is wrong with what was sent.
+type ProblemField struct {
+	Location string `json:"location"`
+	Message  string `json:"message"`
+}
+
+// Error implements error.
+func (p *Problem) Error() string { return p.Code }
+
+// GetStatus implements huma.StatusError.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType implements huma.ContentTypeFilter.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+func newProblem(status int, code, detail string) *Problem {
+	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
+}
+
+// problem turns the domain's errors into answers. What it does not know is a
+// fault: "internal" outside, the detail in the log.
+func (s *Server) problem(ctx context.Context, err error) *Problem {
+	var field *control.Invalid
+	var known *Problem
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &field):
+		p := newProblem(422, "invalid", "a field is not as it should be")
+		p.Errors = []ProblemField{{field.Field, field.Reason}}
+		return p
+	case errors.Is(err, control.ErrNotFound):
+		return newProblem(404, "not_found", "there is no such thing here")
+	case errors.Is(err, control.ErrEnded):
+		return newProblem(409, "ended", "the call has ended")
+	case errors.Is(err, control.ErrConflict):
+		return newProblem(409, "conflict", "it is taken, or changed meanwhile: read it again")
+	case errors.Is(err, control.ErrCredentials):
+		return newProblem(401, "unauthenticated", "sign in, or send a valid key")
+	case errors.Is(err, control.ErrForbidden):
+		return newProblem(403, "forbidden", "this needs a permission that you do not have")
+	case errors.Is(err, control.ErrBusy):
+		return newProblem(503, "busy", "no capacity left; try again shortly")
+	case errors.Is(err, control.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		s.o.Log.ErrorContext(ctx, "storage is away", "request", requestID(ctx), "error", err)
+		return newProblem(503, "unavailable", "try again shortly")
+	}
+	s.o.Log.ErrorContext(ctx, "fault", "request", requestID(ctx), "error", err)
+	return newProblem(500, "internal", "internal error")
+}
+
+// write sends p outside of a typed handler.
+func (p *Problem) write(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the client is gone, or it is not
+}
+
+// quiet rewrites the framework's own errors: the same form as ours, and
+// without the values that were sent.
+func quiet(_ huma.Context, _ string, v any) (any, error) {
+	m, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	p := newProblem(m.Status, codes[m.Status], "")
+	if p.Code == "" {
+		p.Code = "error_" + strconv.Itoa(m.Status)
+	}
+	if m.Status >= 500 {
+		return p, nil
+	}
+	p.Detail = "the request is not as it should be"
+	for _, e := range m.Errors {
+		// Messages of the JSON parser quote what they choke on.
+		if e.Location == "body" && !strings.HasPrefix(e.Message, "expected ") {
+			e.Message = "is not valid JSON"
+		}
+		p.Errors = append(p.Errors, ProblemField{e.Location, e.Message})
+	}
+	return p, nil
+}
+
+var codes = map[int]string{
+	400: "malformed", 404: "not_found", 406: "not_acceptable", 408: "too_slow", 413: "too_large",
+	415: "wrong_type", 422: "invalid", 500: "internal",
+}
+
+// problems documents the one form of errors.
+func (s *Server) problems() map[string]*huma.Response {
+	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
+	return map[string]*huma.Response{"default": {
+		Description: "Error",
+		Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: schema}},
+	}}
+}
+
+// tag groups routes by their noun.
+func tag(pattern string) string {
+	parts := strings.Split(strings.TrimPrefix(pattern, "/v1/"), "/")
+	return strings.Trim(parts[0], "/")
+}

@@ -1,0 +1,125 @@
+// Package api is the control plane's REST interface, and the one registry of
+// everything reachable by HTTP: no route stands without its class, permission,
+// rate limit and body limit.
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"parley/control"
+)
+
+// Limiter tells whether key may do one thing more, at n a period; if not, after
+// how long. It does not block for long, and works without its storage.
+type Limiter interface {
+	Allow(ctx context.Context, key string, n int, period time.Duration) (bool, time.Duration)
+}
+
+// Options is what a Server works with. All are needed but for those that say
+// so.
+type Options struct {
+	Users   *control.Users
+	Keys    *control.Keys
+	Agents  *control.Agents
+	Flows   *control.Flows
+	Numbers *control.Numbers
+	Calls   *control.Calls
+	Tokens  *control.CallTokens
+	Blobs   control.Blobs
+	Limits  Limiter
+	Log     *slog.Logger
+	// Ready reports whether what the server depends on answers; it gets 1 s.
+	Ready func(context.Context) error
+	// PublicURL of the server, "https://…"; cookies are Secure if it is https.
+	PublicURL string
+	Version   string // of the program, for the documentation; may be empty
+}
+
+// A Server answers the control plane's requests.
+type Server struct {
+	o        Options
+	mux      *http.ServeMux // the public listener's
+	internal *http.ServeMux // the admin listener's
+	routes   map[string]Route
+	api      huma.API
+	csrf     *http.CrossOriginProtection
+	secure   bool
+	draining atomic.Bool
+}
+
+// New returns a Server with the control plane's own routes. Others join by
+// [Server.Handle] before the first request.
+func New(o Options) (*Server, error) {
+	s := &Server{
+		o: o, mux: http.NewServeMux(), internal: http.NewServeMux(), routes: map[string]Route{},
+		csrf: http.NewCrossOriginProtection(), secure: len(o.PublicURL) > 8 && o.PublicURL[:8] == "https://",
+	}
+	cfg := huma.DefaultConfig("Parley", o.Version)
+	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath, cfg.CreateHooks = "", "", "", nil
+	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer"},
+		"key":    {Type: "apiKey", In: "header", Name: "X-API-Key"},
+		"cookie": {Type: "apiKey", In: "cookie", Name: cookieName},
+	}
+	cfg.Transformers = []huma.Transformer{quiet}
+	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
+	return s, errors.Join(s.health(), s.auth(), s.agents(), s.flows(), s.numbers(), s.calls(), s.keys(), s.docs())
+}
+
+// Handler answers the public listener.
+func (s *Server) Handler() http.Handler { return s.outer(s.mux) }
+
+// InternalHandler answers the admin listener: routes of class internal.
+func (s *Server) InternalHandler() http.Handler { return s.outer(s.internal) }
+
+// Drain makes /readyz say 503, so that load balancers send nothing new.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// pending takes the routes that huma makes: they are guarded already when
+// they reach the mux, by the Route that was registered just before.
+type pending struct{ s *Server }
+
+func (p pending) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
+	r, ok := p.s.routes[pattern]
+	if !ok {
+		panic("api: " + pattern + " has no Route") // at start-up: operation registers it first
+	}
+	p.s.mux.Handle(pattern, p.s.guard(r, http.HandlerFunc(h)))
+}
+
+func (p pending) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.s.mux.ServeHTTP(w, r) }
+
+// operation registers a typed handler that shows in the OpenAPI document. Its
+// errors are the domain's.
+func operation[I, O any](s *Server, r Route, id, summary string, status int, h func(context.Context, *I) (*O, error)) error {
+	if err := r.validate(); err != nil {
+		return errors.New("route " + r.key() + ": " + err.Error())
+	}
+	if _, ok := s.routes[r.key()]; ok {
+		return errors.New("route " + r.key() + ": registered twice")
+	}
+	s.routes[r.key()] = r
+	op := huma.Operation{
+		Method: r.Method, Path: r.Pattern, OperationID: id, Summary: summary, DefaultStatus: status,
+		MaxBodyBytes: max(r.Body, 1), Tags: []string{tag(r.Pattern)}, Responses: s.problems(),
+	}
+	if r.Class == Tenanted || r.Class == Admin {
+		op.Security = []map[string][]string{{"bearer": {}}, {"key": {}}, {"cookie": {}}}
+	}
+	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := h(ctx, in)
+		if err != nil {
+			return nil, s.problem(ctx, err)
+		}
+		return out, nil
+	})
+	return nil
+}
