@@ -1,0 +1,63 @@
+# Parley. `make` lists what there is.
+#
+# GO, TESTFLAGS, BENCH, BENCHTIME and FUZZTIME may be set on the command line:
+#   make test TESTFLAGS='-run TestTurn -v'
+
+GO        ?= go
+TESTFLAGS ?=
+BENCH     ?= .
+BENCHTIME ?= 200ms
+FUZZTIME  ?= 10s
+IMAGE     ?= parley
+
+# Two packages at a time: some hold a browser or a database, and all judge time.
+test_flags := -race -p 2 -timeout 10m
+
+.DEFAULT_GOAL := help
+.PHONY: help run test build lint fuzz bench verify vuln image clean install-run install-test
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: install-run build ## install what is missing, build, and start everything on this machine
+	@exec ./bin/parley dev
+
+test: install-test lint ## install what is missing, then run every check and every test
+	$(GO) test $(test_flags) $(TESTFLAGS) ./...
+
+build: ## build bin/parley, with nothing but Go
+	@scripts/install.sh build
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/parley ./cmd/parley
+
+lint: ## gofmt, go vet, staticcheck
+	@scripts/install.sh build
+	@files=$$(gofmt -l $$($(GO) list -f '{{.Dir}}' ./...)); \
+	  if [ -n "$$files" ]; then echo "not gofmt-ed:"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+bench: ## the benchmarks, each for BENCHTIME (200ms), without tests
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -p 1 ./...
+
+verify: ## modules are what go.sum says, go.mod is tidy, macOS compiles
+	$(GO) mod verify
+	$(GO) mod tidy -diff
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
+
+vuln: ## known vulnerabilities that our code can reach
+	@scripts/vuln.sh
+
+image: ## a container image
+	docker build --file deploy/Dockerfile --tag $(IMAGE) .
+
+clean: ## remove bin/; the data folder .parley stays
+	rm -rf bin
+
+install-run:
+	@scripts/install.sh run
+
+install-test:
+	@scripts/install.sh test
