@@ -85,13 +85,14 @@ type Jitter struct {
 
 	slots   [jitterSlots]jitterSlot
 	held    int
-	begun   bool   // a packet was taken since the last reset
-	ssrc    uint32 //
-	high    int64  // highest extended sequence number
-	highTS  int64  // extended timestamp of the newest
-	next    int64  // extended sequence number to play next
-	strange int    // packets in a row that fit no window
-	strSeq  uint16 // what the next strange one would be
+	begun   bool // a packet was taken since the last reset
+	ssrc    uint32
+	high    int64     // highest extended sequence number
+	highTS  int64     // extended timestamp of the newest
+	next    int64     // extended sequence number to play next
+	strange int       // packets in a row that fit no window
+	strSeq  uint16    // what the next strange one would be
+	latest  time.Time // arrival of the latest packet taken
 
 	playing bool
 	cursor  int64 // RTP time of the next sample to append to fifo
@@ -144,12 +145,14 @@ func (j *Jitter) Push(p RTPPacket, arrival time.Time) {
 	}
 	if !j.begun {
 		j.begin(p)
+		j.latest = arrival
 	}
 	seq := j.high + int64(int16(p.Seq-uint16(j.high)))
 	ts := j.highTS + int64(int32(p.Timestamp-uint32(j.highTS)))
-	if j.isStrange(p, seq, ts) {
+	if j.isStrange(p, seq, ts, arrival) {
 		return
 	}
+	j.latest = arrival
 	if seq > j.high {
 		j.high, j.highTS = seq, ts
 	}
@@ -168,28 +171,24 @@ func (j *Jitter) begin(p RTPPacket) {
 
 // isStrange drops a packet far from the stream; two in a row that follow each
 // other are a new stream (RFC 3550 appendix A.1).
-func (j *Jitter) isStrange(p RTPPacket, seq, ts int64) bool {
+func (j *Jitter) isStrange(p RTPPacket, seq, ts int64, arrival time.Time) bool {
 	jump := max(seq-j.high, j.next-seq-jitterSlots)
 	leap := ts - j.highTS
-	far := int64(j.o.Clock) * 10
-	if jump < jitterMaxJump && (seq == j.high+1 || (leap < far && leap > -far)) {
+	far := int64(j.o.Clock) * 2 // no clock runs ahead of ours by that, and no packet is that late
+	passed := Samples(max(0, arrival.Sub(j.latest)), j.o.Clock)
+	if jump < jitterMaxJump && leap-passed < far && leap > -far {
 		j.strange = 0
 		return false
 	}
 	if j.strange > 0 && p.Seq == j.strSeq {
 		j.restart()
 		j.begin(p)
-		j.strange = 0
-		j.high, j.highTS = int64(p.Seq)+1<<16, int64(p.Timestamp)+1<<32
-		return j.replay(p)
+		j.latest, j.strange = arrival, 0
+		j.timing.arrive(arrival, j.highTS, j.o.Clock)
+		j.store(j.high, j.highTS, p.Payload)
+		return true
 	}
 	j.strange, j.strSeq = 1, p.Seq+1
-	return true
-}
-
-// replay stores the first packet of a new stream.
-func (j *Jitter) replay(p RTPPacket) bool {
-	j.store(j.high, j.highTS, p.Payload)
 	return true
 }
 
@@ -207,7 +206,7 @@ func (j *Jitter) restart() {
 }
 
 func (j *Jitter) store(seq, ts int64, payload []byte) {
-	if !j.playing && seq < j.next && j.next-seq < jitterSlots {
+	if !j.playing && seq < j.next && j.high-seq < jitterSlots {
 		j.next = seq // overtaken before play-out began
 	}
 	// What is before next is gone, but for what a stall let us run past.
