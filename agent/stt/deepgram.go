@@ -1,6 +1,7 @@
 package stt
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,7 +43,7 @@ func dialDeepgram(ctx context.Context, o Options) (agent.STT, error) {
 	if err != nil {
 		return nil, fmt.Errorf("deepgram: %w: %w", agent.ErrProtocol, err)
 	}
-	limited, cancel := context.WithTimeout(ctx, deepgramDial)
+	limited, cancel := context.WithTimeout(ctx, cmp.Or(o.Limit, deepgramDial))
 	defer cancel()
 	header := http.Header{}
 	if err := authorize(limited, header, "Token ", o.Key); err != nil {
@@ -145,12 +146,12 @@ func (d *listener) send(ctx context.Context) error {
 		case closed:
 			return d.write(websocket.TextMessage, []byte(`{"type":"CloseStream"}`))
 		case e != nil && e.expect == nil && !e.speech:
-			if err = d.write(websocket.TextMessage, []byte(`{"type":"Finalize"}`)); err == nil {
-				select {
-				case d.flush <- media.Duration(at, rate):
-				case <-ctx.Done():
-				}
+			select { // first, so that receive knows what the answer is to
+			case d.flush <- media.Duration(at, rate):
+			case <-ctx.Done():
+				return ctx.Err()
 			}
+			err = d.write(websocket.TextMessage, []byte(`{"type":"Finalize"}`))
 		case e != nil: // it needs no word of the others
 		case n > 0: // an empty message would end the stream
 			wire = wire[:0]

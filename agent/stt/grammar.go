@@ -21,7 +21,7 @@ const (
 	noWords  = "no|nope|nah|no thanks|no thank you|not really|no i don't|no it's not|not at all|incorrect|wrong"
 	stops    = "stop|wait|hold on|no|cancel|help|repeat|repeat that|say that again|sorry|pardon|what|operator|agent|goodbye|bye|start over|go back"
 	channels = "uh|um|uh huh|mm hmm|hmm|okay|ok|right|yeah|i see|got it|hello|hi|thanks|thank you"
-	digits   = "zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple"
+	digits   = "zero|oh|one|two|three|four|five|six|seven|eight|nine|double"
 	tens     = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|half|point|and|minus"
 	ordinals = "first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|thirteenth|fourteenth|fifteenth|sixteenth|seventeenth|eighteenth|nineteenth|twentieth|thirtieth"
 	dates    = "january|february|march|april|may|june|july|august|september|october|november|december|monday|tuesday|wednesday|thursday|friday|saturday|sunday|today|tomorrow|tonight|next|this|week|the|of|on|at|in|o'clock|a m|p m|noon|midnight|morning|afternoon|evening|past|quarter|to|night"

@@ -2,6 +2,7 @@ package stt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -167,7 +168,7 @@ func (t *transcriber) form() (body []byte, contentType string, err error) {
 }
 
 func (t *transcriber) post(parent context.Context, body []byte, contentType string) (string, error) {
-	ctx, cancel := context.WithTimeout(parent, openaiLimit)
+	ctx, cancel := context.WithTimeout(parent, cmp.Or(t.o.Limit, openaiLimit))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(t.o.URL, "/")+"/audio/transcriptions", bytes.NewReader(body))
 	if err != nil {

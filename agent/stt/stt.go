@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"time"
 
 	"parley/agent"
 )
@@ -36,6 +37,7 @@ type Options struct {
 	Rate     int              // samples per second; a member of Vendor.Rates
 	URL      string           // overrides Vendor.DefaultURL
 	Logger   *slog.Logger     // default: discards
+	Limit    time.Duration    // for the vendor's answer to a dial or an utterance; default 3 s and 10 s
 	Client   *http.Client     // for vendors over HTTP; default http.DefaultClient
 }
 

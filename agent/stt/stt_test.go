@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"testing"
+	"time"
 
 	"parley/agent"
 	"parley/agent/providertest"
@@ -38,7 +39,7 @@ func TestVendors(t *testing.T) {
 					c.Expect = agent.Expectation{Kind: "choice", Phrases: []string{"Sales", "Support"}}
 				}
 				c.Dial = func(t *testing.T, ctx context.Context, m providertest.Manner) (agent.STT, error) {
-					o := Options{Key: providertest.Key, Rate: rate, Client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+					o := Options{Key: providertest.Key, Rate: rate, Limit: 500 * time.Millisecond, Client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 					if !v.Local {
 						o.URL = standIns[name](t, m)
 					}
