@@ -46,9 +46,10 @@ type twilioLeg struct {
 	audio []byte // read's
 	bad   int
 
+	cut atomic.Pointer[string] // why the socket was cut from this side
+
 	mu  sync.Mutex // of writes
 	out streamWriter
-	cut string // why the socket was cut from this side
 }
 
 var _ media.Leg = (*twilioLeg)(nil)
@@ -172,10 +173,11 @@ func (l *twilioLeg) send(msg []byte) error {
 	if l.closed.Load() {
 		return media.ErrClosed
 	}
-	l.cut = "network"
+	reason := "network"
 	if timedOut(err) {
-		l.cut = "peer-timeout"
+		reason = "peer-timeout"
 	}
+	l.cut.Store(&reason)
 	l.closed.Store(true)
 	l.conn.Close()
 	return fmt.Errorf("write to twilio: %w", err)
@@ -208,11 +210,9 @@ func (l *twilioLeg) read() {
 	defer close(l.done)
 	defer close(l.events)
 	reason := l.receive()
-	l.mu.Lock()
-	if l.cut != "" {
-		reason = l.cut
+	if cut := l.cut.Load(); cut != nil {
+		reason = *cut
 	}
-	l.mu.Unlock()
 	l.in.end(false)
 	if !l.closed.Swap(true) {
 		bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
