@@ -45,7 +45,7 @@ type Keys struct {
 
 const keyPurpose = "api-key"
 
-var noExpiry time.Time // of a key that lasts until it is revoked
+var noExpiry = time.Time{} // of a key that lasts until it is revoked
 
 // keyForm: "parley_", 12 characters of prefix, "_", 32 random bytes.
 var keyForm = regexp.MustCompile(`^parley_([a-z0-9]{12})_[A-Za-z0-9_-]{43}$`)
