@@ -116,8 +116,8 @@ func toneHertz(i int) float64 {
 	return toneColumns[i-4]
 }
 
-// Detect listens to the next frame. It reports a key once, 26 to 40 ms after it
-// was pressed, however long it is held. Frames of another rate are not heard.
+// Detect listens to the next frame. It reports a key once, at most three frames
+// after it was pressed, however long it is held. Frames of another rate are not heard.
 func (d *ToneDetector) Detect(f Frame) (digit byte, ok bool) {
 	if f.Rate != d.rate {
 		return 0, false

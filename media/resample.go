@@ -83,13 +83,16 @@ func (r *Resampler) block(dst, src []int16) []int16 {
 		n = (left + r.down - 1) / r.down
 	}
 	dst, out := extend(dst, n)
-	at := r.phase
+	step, turn := r.down/r.up, r.down%r.up
+	i, p := r.phase/r.up, r.phase%r.up
 	for k := range out {
-		i, p := at/r.up, at%r.up
 		out[k] = clip16(dot(r.filter[p*r.taps:(p+1)*r.taps], r.window[i:i+r.taps]))
-		at += r.down
+		i, p = i+step, p+turn
+		if p >= r.up {
+			i, p = i+1, p-r.up
+		}
 	}
-	r.phase = at - len(src)*r.up
+	r.phase += n*r.down - len(src)*r.up
 	copy(r.window[:past], r.window[len(src):len(src)+past])
 	return dst
 }
@@ -160,16 +163,18 @@ func bessel0(x float64) float64 {
 // dot multiplies two vectors of equal length. Four sums keep the adders busy.
 func dot(a, b []float32) float32 {
 	var s0, s1, s2, s3 float32
-	b = b[:len(a)]
-	i := 0
-	for ; i+4 <= len(a); i += 4 {
-		x, y := a[i:i+4:i+4], b[i:i+4:i+4]
-		s0 += x[0] * y[0]
-		s1 += x[1] * y[1]
-		s2 += x[2] * y[2]
-		s3 += x[3] * y[3]
+	for len(a) >= 8 && len(b) >= 8 {
+		s0 += a[0] * b[0]
+		s1 += a[1] * b[1]
+		s2 += a[2] * b[2]
+		s3 += a[3] * b[3]
+		s0 += a[4] * b[4]
+		s1 += a[5] * b[5]
+		s2 += a[6] * b[6]
+		s3 += a[7] * b[7]
+		a, b = a[8:], b[8:]
 	}
-	for ; i < len(a); i++ {
+	for i := range min(len(a), len(b)) {
 		s0 += a[i] * b[i]
 	}
 	return s0 + s1 + (s2 + s3)
