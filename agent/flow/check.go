@@ -152,7 +152,7 @@ func (k *checker) cycles(g *graph, links map[string][]string) {
 	var visit func(id string, depth int)
 	visit = func(id string, depth int) {
 		n := g.nodes[id]
-		if n.kind.waits {
+		if n.kind.waits || asks(n) {
 			state[id] = done
 			return
 		}
@@ -176,6 +176,20 @@ func (k *checker) cycles(g *graph, links map[string][]string) {
 			visit(n.id, 0)
 		}
 	}
+}
+
+// asks tells whether somebody may be asked within a composite.
+func asks(n *node) bool {
+	b, ok := n.body.(*compositeBody)
+	if !ok || b.inline == nil {
+		return ok
+	}
+	for _, c := range b.inline.order {
+		if c.kind.waits || asks(c) {
+			return true
+		}
+	}
+	return false
 }
 
 // exits looks for outcomes that should be wired.

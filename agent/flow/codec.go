@@ -69,6 +69,12 @@ func (p *Pending) UnmarshalJSON(b []byte) error {
 		p.Effect, err = decodeEffect[Transfer](raw.Effect)
 	case "call":
 		p.Effect, err = decodeEffect[Call](raw.Effect)
+	case "wait":
+		p.Effect, err = decodeEffect[Wait](raw.Effect)
+	case "record":
+		p.Effect, err = decodeEffect[Record](raw.Effect)
+	case "model":
+		p.Effect, err = decodeEffect[Model](raw.Effect)
 	default:
 		err = fmt.Errorf("unknown pending effect %q", raw.Kind)
 	}

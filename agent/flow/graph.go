@@ -58,7 +58,7 @@ type target struct{ to, ptr string }
 // later are the node types of the format that this engine does not run yet.
 var later = map[string]bool{
 	"knowledge": true, "dial": true, "payment": true, "handoff_channel": true, "script": true,
-	"record": true, "music": true, "hold": true,
+	"music": true, "hold": true,
 }
 
 func (n *node) addEdge(outcome string, e edge) {

@@ -1,7 +1,10 @@
 package flow
 
 // kindNames lists the node types that run.
-var kindNames = []string{"action", "composite", "condition", "hangup", "message", "question", "transfer", "webhook"}
+var kindNames = []string{
+	"action", "agent", "composite", "condition", "hangup", "intent", "listen", "menu", "message", "play", "question", "record",
+	"say", "send_dtmf", "split", "switch_language", "transfer", "voicemail", "wait", "webhook",
+}
 
 // kindOf returns a node type; its enter is nil if there is none. A new type is
 // a case here and a name above.
@@ -21,6 +24,22 @@ func kindOf(typ string) kind {
 		return kind{compile: compileComposite, enter: enterComposite}
 	case "webhook":
 		return kind{compile: compileWebhook, enter: enterWebhook, result: resultWebhook, outside: true}
+	case "say", "play":
+		return kind{compile: compileSay, enter: enterMessage}
+	case "menu":
+		return kind{compile: compileMenu, enter: enterQuestion, input: inputQuestion, targets: questionTargets, waits: true}
+	case "split":
+		return kind{compile: compileSplit, enter: enterSplit}
+	case "wait":
+		return kind{enter: enterWait, result: resultWait, waits: true, outside: true}
+	case "send_dtmf":
+		return kind{compile: compileDigits, enter: enterDigits}
+	case "switch_language":
+		return kind{compile: compileLanguage, enter: enterLanguage}
+	case "voicemail", "record":
+		return kind{compile: compileRecord, enter: enterRecord, result: resultRecord, waits: true}
+	case "listen", "agent", "intent":
+		return kind{compile: compileModel, enter: enterModel, result: resultModel, waits: true}
 	case "hangup":
 		return kind{compile: compileHangup, enter: enterHangup}
 	}

@@ -144,14 +144,15 @@ func scan(doc []byte) error {
 
 // compiler turns a decoded document into a Flow.
 type compiler struct {
-	flow     *Flow
-	faults   []Problem // refused by Parse
-	problems []Problem // refused or noted by Check
-	voice    map[string]any
-	intents  map[string][]string
-	timeout  time.Duration // defaults.http.timeout
-	count    int           // nodes so far
-	nested   int           // composites around the node at hand
+	flow        *Flow
+	faults      []Problem // refused by Parse
+	problems    []Problem // refused or noted by Check
+	voice       map[string]any
+	intents     map[string][]string
+	timeout     time.Duration    // defaults.http.timeout
+	experiments map[string][]any // arms by id
+	count       int              // nodes so far
+	nested      int              // composites around the node at hand
 }
 
 func (c *compiler) fault(ptr, code, message, fix string) {
@@ -180,6 +181,13 @@ func (c *compiler) document(d map[string]any) {
 	errs, _ := defaults["errors"].(map[string]any)
 	f.failure = failure{say: c.localText(errs["say"]), goodbye: c.localText(defaults["goodbye"]), then: str(errs["then"])}
 	c.intents = parseIntents(d["intents"])
+	c.experiments = map[string][]any{}
+	list, _ := d["experiments"].([]any)
+	for _, e := range list {
+		if m, ok := e.(map[string]any); ok {
+			c.experiments[str(m["id"])], _ = m["split"].([]any)
+		}
+	}
 	nodes := d["nodes"]
 	if nodes == nil {
 		c.fault("", "no-nodes", "the flow has no nodes", "add a list \"nodes\"")

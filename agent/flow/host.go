@@ -1,0 +1,326 @@
+package flow
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Effects of nodes that a host performs with means of its own.
+type (
+	// Wait comes back as a Result "timeout" after the time, or "default" when
+	// Event happens before.
+	Wait struct {
+		effect
+		ID    string        `json:"id"`
+		Node  string        `json:"node"`
+		After time.Duration `json:"after"`
+		Event string        `json:"event,omitempty"`
+	}
+
+	// SendDigits presses keys towards the other side; nothing comes back.
+	SendDigits struct {
+		effect
+		ID     string `json:"id"`
+		Node   string `json:"node"`
+		Digits string `json:"digits"` // 0-9 * # A-D, w for half a second
+	}
+
+	// SwitchLanguage changes what recognizer and voice speak; nothing comes back.
+	SwitchLanguage struct {
+		effect
+		Node   string `json:"node"`
+		Locale string `json:"locale"`
+	}
+
+	// Record takes a message from the caller. Its Result is "recorded", with
+	// {"url", "seconds", "transcript"} as Data, or "empty".
+	Record struct {
+		effect
+		ID         string        `json:"id"`
+		Node       string        `json:"node"`
+		Beep       bool          `json:"beep"`
+		Max        time.Duration `json:"max"`
+		Silence    time.Duration `json:"silence"`
+		Transcribe bool          `json:"transcribe,omitempty"`
+	}
+
+	// Model lets a language model talk within bounds: a listen, agent or intent
+	// node. Its Result proposes one of Outcomes, and {"slots": {name: value}}
+	// as Data. The engine takes only declared outcomes and slots; any other
+	// outcome is "error".
+	Model struct {
+		effect
+		ID       string          `json:"id"`
+		Node     string          `json:"node"`
+		Kind     string          `json:"kind"` // listen, agent, intent
+		Spec     json.RawMessage `json:"spec"` // the node's content, references filled in
+		Outcomes []string        `json:"outcomes"`
+		Voice    Voice           `json:"voice"`
+	}
+)
+
+// compileSay reads a say or play node: texts or an audio file.
+func compileSay(c *compiler, n *node) any {
+	b := &messageBody{}
+	for _, k := range []string{"messages", "text", "say", "ssml"} {
+		if v := n.content[k]; v != nil && len(b.messages) == 0 {
+			b.messages = c.messages(v, n.at+"/"+k)
+		}
+	}
+	if u := first(n.content, "url", "audio"); u != "" {
+		b.messages = append(b.messages, c.message(map[string]any{"type": "audio", "url": u, "alt": n.content["alt"]}))
+	}
+	if len(b.messages) == 0 {
+		c.problem("warning", n.at, "empty-message", "the node says nothing", "add \"text\" or \"url\"")
+	}
+	return b
+}
+
+// compileMenu reads a menu: a choice.
+func compileMenu(c *compiler, n *node) any {
+	if n.content["input_type"] == nil {
+		n.content = merge(n.content, map[string]any{"input_type": "choice"})
+	}
+	return compileQuestion(c, n)
+}
+
+type splitBody struct {
+	experiment string
+	arms       []arm
+	total      uint64
+}
+
+type arm struct {
+	name   string
+	weight uint64
+}
+
+func compileSplit(c *compiler, n *node) any {
+	b := &splitBody{experiment: first(n.content, "experiment", "id")}
+	list, _ := n.content["split"].([]any)
+	if list == nil {
+		list, _ = n.content["arms"].([]any)
+	}
+	if list == nil {
+		list = c.experiments[b.experiment]
+	}
+	for i, e := range list {
+		m, _ := e.(map[string]any)
+		a := arm{name: first(m, "arm", "name", "id"), weight: 1}
+		if s, ok := e.(string); ok {
+			a.name = s
+		}
+		if w, ok := integer(m["weight"]); ok && w >= 0 && w <= 1_000_000 {
+			a.weight = uint64(w)
+		}
+		if a.name == "" {
+			a.name = "$" + strconv.Itoa(i)
+		}
+		b.total += a.weight
+		b.arms = append(b.arms, a)
+	}
+	if b.experiment == "" {
+		b.experiment = n.id
+	}
+	if b.total == 0 {
+		c.problem("error", n.at, "missing-field", "the split has no arm to draw", "add \"split\": [{\"arm\": ..., \"weight\": ...}]")
+	}
+	return b
+}
+
+// enterSplit draws by the session's id, so that a replay draws the same.
+func enterSplit(t *turn, n *node) move {
+	b := n.body.(*splitBody)
+	if b.total == 0 {
+		return move{outcome: "default"}
+	}
+	sum := sha256.Sum256([]byte(t.s.Session.ID + "\x00" + b.experiment))
+	at := binary.BigEndian.Uint64(sum[:]) % b.total
+	for _, a := range b.arms {
+		if at < a.weight {
+			t.emit("experiment_arm", map[string]any{"experiment": b.experiment, "arm": a.name})
+			return move{outcome: a.name}
+		}
+		at -= a.weight
+	}
+	return move{outcome: "default"}
+}
+
+func enterWait(t *turn, n *node) move {
+	e := Wait{ID: t.id(), Node: n.id, Event: str(n.content["event"])}
+	for _, k := range []string{"ms", "timeout_ms", "duration_ms"} {
+		e.After = max(e.After, millis(n.content[k]))
+	}
+	if e.After == 0 {
+		e.After = seconds(n.content["seconds"])
+	}
+	if e.After == 0 && e.Event == "" || t.s.System.Left {
+		return move{outcome: "default"}
+	}
+	t.out = append(t.out, e)
+	t.pend(e.ID, "wait", e)
+	return t.waitFor(ForResult, e.ID)
+}
+
+func resultWait(_ *turn, n *node, r Result) move {
+	if r.Outcome == "timeout" && str(n.content["event"]) != "" {
+		return move{outcome: "timeout"}
+	}
+	return move{outcome: "default"}
+}
+
+type digitsBody struct{ digits template }
+
+func compileDigits(c *compiler, n *node) any {
+	return &digitsBody{parseTemplate(text(n.content["digits"]), c.flow.bare)}
+}
+
+func enterDigits(t *turn, n *node) move {
+	var keys []rune
+	for _, r := range t.render(n.body.(*digitsBody).digits) {
+		if slices.Contains([]rune("0123456789*#ABCDw"), r) {
+			keys = append(keys, r)
+		}
+	}
+	if len(keys) > 0 && !t.s.System.Left {
+		t.out = append(t.out, SendDigits{ID: t.id(), Node: n.id, Digits: string(keys)})
+	}
+	return move{outcome: "default"}
+}
+
+func compileLanguage(c *compiler, n *node) any {
+	return &digitsBody{parseTemplate(first(n.content, "locale", "language", "to"), c.flow.bare)}
+}
+
+func enterLanguage(t *turn, n *node) move {
+	locale := t.render(n.body.(*digitsBody).digits)
+	if locale == "" {
+		return move{outcome: "default"}
+	}
+	t.s.Context, _ = assign(t.s.Context, []string{"locale"}, locale).(map[string]any)
+	t.out = append(t.out, SwitchLanguage{Node: n.id, Locale: locale})
+	return move{outcome: "default"}
+}
+
+type recordBody struct {
+	messages []messageTemplate
+	variable *ref
+}
+
+func compileRecord(c *compiler, n *node) any {
+	b := &recordBody{variable: c.target(n.content["variable"], n.at+"/variable")}
+	for _, k := range []string{"messages", "text", "say", "prompt"} {
+		if v := n.content[k]; v != nil && len(b.messages) == 0 {
+			b.messages = c.messages(v, n.at+"/"+k)
+		}
+	}
+	return b
+}
+
+func enterRecord(t *turn, n *node) move {
+	if t.s.System.Left {
+		return move{outcome: "empty"}
+	}
+	t.say(t.show(n.body.(*recordBody).messages))
+	e := Record{ID: t.id(), Node: n.id, Beep: n.content["beep"] != false, Max: 2 * time.Minute, Silence: 3 * time.Second, Transcribe: boolean(n.content["transcribe"])}
+	if d := seconds(n.content["max"]); d > 0 {
+		e.Max = d
+	}
+	if d := seconds(n.content["silence"]); d > 0 {
+		e.Silence = d
+	}
+	t.out = append(t.out, e)
+	t.pend(e.ID, "record", e)
+	return t.waitFor(ForResult, e.ID)
+}
+
+func resultRecord(t *turn, n *node, r Result) move {
+	if r.Outcome != "recorded" && r.Outcome != "success" {
+		return move{outcome: "empty"}
+	}
+	v, err := decodeValue(r.Data)
+	if variable := n.body.(*recordBody).variable; err == nil && variable != nil {
+		t.set(*variable, clean(v, MaxStateDepth-8))
+	}
+	return move{outcome: "recorded"}
+}
+
+// modelBody is a compiled listen, agent or intent node.
+type modelBody struct {
+	spec     valueTemplate
+	outcomes []string
+	slots    map[string]slot
+}
+
+type slot struct {
+	typ  string
+	into *ref
+}
+
+func compileModel(c *compiler, n *node) any {
+	b := &modelBody{spec: parseValue(n.content, c.flow.bare), slots: map[string]slot{}}
+	c.noSecret(b.spec, n.at)
+	list, _ := n.content["slots"].([]any)
+	for i, e := range list {
+		m, _ := e.(map[string]any)
+		name := str(m["name"])
+		b.slots[name] = slot{fold(str(m["type"])), c.target(name, n.at+"/slots/"+strconv.Itoa(i)+"/name")}
+	}
+	switch n.typ {
+	case "listen":
+		b.outcomes = []string{"filled", "gave_up", "no_input"}
+	case "agent":
+		b.outcomes = []string{"limit", "error"}
+	case "intent":
+		b.outcomes = []string{"no_match"}
+	}
+	for _, o := range sortedKeys(n.edges) {
+		if !slices.Contains(b.outcomes, o) && o != "default" && o != "success" {
+			b.outcomes = append(b.outcomes, o)
+		}
+	}
+	return b
+}
+
+func enterModel(t *turn, n *node) move {
+	b := n.body.(*modelBody)
+	if t.s.System.Left {
+		return move{outcome: "error"}
+	}
+	e := Model{ID: t.id(), Node: n.id, Kind: n.typ, Spec: rawJSON(t.value(b.spec)), Outcomes: b.outcomes, Voice: n.voice.Voice}
+	t.out = append(t.out, e)
+	t.pend(e.ID, "model", e)
+	return t.waitFor(ForResult, e.ID)
+}
+
+// resultModel is the guard: a model fills declared slots with answers that
+// their type takes, and names a declared outcome; nothing else.
+func resultModel(t *turn, n *node, r Result) move {
+	b := n.body.(*modelBody)
+	if v, err := decodeValue(r.Data); err == nil {
+		m, _ := v.(map[string]any)
+		slots, _ := m["slots"].(map[string]any)
+		for _, name := range sortedKeys(slots) {
+			s, ok := b.slots[name]
+			if !ok || s.into == nil {
+				continue
+			}
+			q := &questionBody{typ: s.typ}
+			if !inputTypes[q.typ] {
+				q.typ = "text"
+			}
+			if a, ok := t.read(q, Input{Text: text(slots[name]), Mode: "text"}); ok {
+				t.set(*s.into, a.value)
+			}
+		}
+	}
+	o := fold(r.Outcome)
+	if !slices.Contains(b.outcomes, o) {
+		return move{outcome: "error"}
+	}
+	return move{outcome: o}
+}

@@ -1,0 +1,83 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestHostNodes(t *testing.T) {
+	f := mustParse(t, `{"nodes": [
+		{"id": "l", "type": "switch_language", "content": {"locale": "es-US"}, "connections": {"default": "s"}},
+		{"id": "s", "type": "say", "content": {"text": "hola {context.locale}"}, "connections": {"default": "d"}},
+		{"id": "d", "type": "send_dtmf", "content": {"digits": "1w{n}x"}, "connections": {"default": "w"}},
+		{"id": "w", "type": "wait", "content": {"ms": 1500}, "connections": {"default": "v"}},
+		{"id": "v", "type": "voicemail", "content": {"text": "speak", "max": 30, "variable": "rec"}, "connections": {"recorded": "m"}},
+		{"id": "m", "type": "menu", "content": {"question": "?", "options": ["a", "b"]}, "connections": {"$1": "e"}},
+		{"id": "e", "type": "play", "content": {"url": "https://x.example/a.wav"}}]}`)
+	for _, p := range f.Check() {
+		if p.Severity == "error" {
+			t.Error(p)
+		}
+	}
+	k := newTalk(t, f, Init{Variables: map[string]any{"n": 42}})
+	k.want("hola es-US")
+	if _, ok := k.last[0].(SwitchLanguage); !ok {
+		t.Errorf("first effect %T, want SwitchLanguage", k.last[0])
+	}
+	if d := k.last[2].(SendDigits); d.Digits != "1w42" {
+		t.Errorf("digits %q", d.Digits)
+	}
+	w := k.last[3].(Wait)
+	if w.After != 1500*time.Millisecond {
+		t.Errorf("wait %v", w.After)
+	}
+	k.step(Result{At: epoch, ID: w.ID, Outcome: "timeout"})
+	k.want("speak")
+	r := k.last[1].(Record)
+	if r.Max != 30*time.Second || !r.Beep {
+		t.Errorf("record %+v", r)
+	}
+	k.step(Result{At: epoch, ID: r.ID, Outcome: "recorded", Data: json.RawMessage(`{"seconds": 3}`)})
+	k.want("?")
+	k.say("b")
+	k.wantAt("", Completed)
+}
+
+func TestSplitDrawsByWeight(t *testing.T) {
+	f := mustParse(t, `{"experiments": [{"id": "x", "split": [{"arm": "a", "weight": 80}, {"arm": "b", "weight": 20}]}], "nodes": [
+		{"id": "s", "type": "split", "content": {"experiment": "x"}, "connections": {"a": "a", "b": "b"}},
+		{"id": "a", "type": "message", "content": {"text": "a"}}, {"id": "b", "type": "message", "content": {"text": "b"}}]}`)
+	drawn := map[string]int{}
+	for i := range 500 {
+		k := newTalk(t, f, Init{ID: fmt.Sprint("s", i)})
+		first := k.said[0]
+		if k = newTalk(t, f, Init{ID: fmt.Sprint("s", i)}); k.said[0] != first {
+			t.Fatal("the same session draws another arm")
+		}
+		drawn[first]++
+	}
+	if drawn["a"] < 350 || drawn["a"] > 450 {
+		t.Errorf("drawn %v of 500, want about 400 a", drawn)
+	}
+}
+
+func TestModelStaysInBounds(t *testing.T) {
+	f := mustParse(t, `{"nodes": [{"id": "l", "type": "listen", "content": {"slots": [{"name": "size", "type": "number"}]},
+		"connections": {"filled": "ok", "error": "no"}},
+		{"id": "ok", "type": "message", "content": {"text": "ok {size}"}}, {"id": "no", "type": "message", "content": {"text": "no {size}{user.role}"}}]}`)
+	tests := []struct{ outcome, data, said string }{
+		{"filled", `{"slots": {"size": "four"}}`, "ok 4"},
+		{"filled", `{"slots": {"size": "many", "user.role": "admin"}}`, "ok "},
+		{"exit:admin", `{"slots": {"user.role": "admin"}}`, "no "},
+		{"@hangup", `nonsense`, "no "},
+		{"ok", ``, "no "},
+	}
+	for _, tt := range tests {
+		k := newTalk(t, f, Init{})
+		m := k.last[0].(Model)
+		k.step(Result{At: epoch, ID: m.ID, Outcome: tt.outcome, Data: json.RawMessage(tt.data)})
+		k.want(tt.said)
+	}
+}
