@@ -113,8 +113,8 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 	set := v.Agent.Settings
 	s := agent.Spec{CallID: v.Call.ID.String(), Language: set.Language, MaxDuration: set.MaxDuration(),
 		Journal: v.Journal, Cache: d.cache, Log: log, Returned: returned(v.Call.TransferOutcome),
-		Idle: time.Duration(set.Turns.IdleSeconds) * time.Second,
-		Endpointing: agent.Endpointing{Silence: ms(set.Turns.EndSilenceMS), Patience: ms(set.Turns.MaxEndSilenceMS)},
+		Idle:         time.Duration(set.Turns.IdleSeconds) * time.Second,
+		Endpointing:  agent.Endpointing{Silence: ms(set.Turns.EndSilenceMS), Patience: ms(set.Turns.MaxEndSilenceMS)},
 		Interruption: agent.Interruption{Gate: ms(set.Turns.GateMS), Never: set.Turns.NoInterruption},
 	}
 	var err error

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/media"
+	"parley/signaling"
+)
+
+// deskMetrics count calls.
+type deskMetrics struct {
+	live    prometheus.Gauge
+	refused prometheus.Counter
+}
+
+func newDeskMetrics(reg prometheus.Registerer) deskMetrics {
+	m := deskMetrics{
+		live:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "parley_calls_live", Help: "Calls that this process serves."}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "parley_calls_refused_total", Help: "Calls refused as busy: no capacity, or the process is stopping."}),
+	}
+	reg.MustRegister(m.live, m.refused)
+	return m
+}
+
+// signalMetrics count what signaling reports.
+type signalMetrics struct {
+	refused   *prometheus.CounterVec
+	dropped   *prometheus.CounterVec
+	concealed *prometheus.CounterVec
+	skipped   prometheus.Counter
+	ended     *prometheus.CounterVec
+}
+
+func newSignalMetrics(reg prometheus.Registerer) *signalMetrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	m := &signalMetrics{
+		refused:   counter("parley_signaling_refused_total", "Requests that were turned away.", "carrier", "route", "reason"),
+		dropped:   counter("parley_signaling_dropped_total", "Messages that were not used.", "carrier", "what"),
+		concealed: counter("parley_frames_concealed_total", "Frames made up for audio that was late or lost.", "carrier"),
+		skipped:   prometheus.NewCounter(prometheus.CounterOpts{Name: "parley_frames_skipped_total", Help: "Quiet frames left out to catch up."}),
+		ended:     counter("parley_webrtc_sessions_ended_total", "WebRTC sessions that have ended.", "reason"),
+	}
+	reg.MustRegister(m.refused, m.dropped, m.concealed, m.skipped, m.ended)
+	return m
+}
+
+func (m *signalMetrics) twilio() signaling.TwilioMetrics {
+	return signaling.TwilioMetrics{
+		Refused:   func(route, reason string) { m.refused.WithLabelValues("twilio", route, reason).Inc() },
+		Dropped:   func(what string) { m.dropped.WithLabelValues("twilio", what).Inc() },
+		Concealed: m.concealed.WithLabelValues("twilio").Inc,
+		Skipped:   m.skipped.Inc,
+	}
+}
+
+func (m *signalMetrics) webrtc() signaling.WebRTCMetrics {
+	return signaling.WebRTCMetrics{
+		Refused: func(status int) { m.refused.WithLabelValues("webrtc", "offer", strconv.Itoa(status)).Inc() },
+		Ended:   func(reason string) { m.ended.WithLabelValues(reason).Inc() },
+		Jitter:  func(t media.JitterStats) { m.concealed.WithLabelValues("webrtc").Add(float64(t.Concealed)) },
+		Dropped: func(what string) { m.dropped.WithLabelValues("webrtc", what).Inc() },
+	}
+}

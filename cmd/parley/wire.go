@@ -1,0 +1,418 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"parley/agent"
+	"parley/control"
+	"parley/control/api"
+	"parley/control/console"
+	"parley/signaling"
+	"parley/store/blob"
+	"parley/store/postgres"
+	"parley/store/redis"
+)
+
+// A gateway is everything that serves, built top to bottom by newGateway: the
+// only place that knows all parts. run starts it, and stops it in order.
+type gateway struct {
+	settings Settings
+	dev      bool
+	log      *slog.Logger
+
+	db      *postgres.Store
+	redis   *redis.Client
+	blobs   *blob.Folder
+	users   *control.Users
+	keys    *control.Keys
+	agents  *control.Agents
+	flows   *control.Flows
+	calls   *control.Calls
+	tokens  *control.CallTokens
+	desk    *desk
+	twilio  *signaling.Twilio
+	webrtc  *signaling.WebRTC
+	api     *api.Server
+	metrics *prometheus.Registry
+	noted   *signalMetrics
+
+	public, internal *http.Server
+	listener, admin  net.Listener
+}
+
+// newGateway builds a gateway that listens already but answers nothing yet.
+// The caller calls run, or close.
+func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool, unsigned bool, log *slog.Logger) (_ *gateway, err error) {
+	g := &gateway{settings: s, dev: dev, log: log, metrics: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			g.close()
+		}
+	}()
+	if err := g.listen(ctx); err != nil {
+		return nil, err
+	}
+	if err := g.openStores(ctx); err != nil {
+		return nil, err
+	}
+	g.buildControl(ring)
+	g.noted = newSignalMetrics(g.metrics)
+	if err := g.buildSignaling(ring, unsigned); err != nil {
+		return nil, err
+	}
+	return g, g.buildHTTP()
+}
+
+// listen takes the ports first: that another process has them should be said
+// before anything is started for long.
+func (g *gateway) listen(ctx context.Context) (err error) {
+	var lc net.ListenConfig
+	if g.listener, err = lc.Listen(ctx, "tcp", g.settings.Listen); err != nil {
+		return fmt.Errorf("%s cannot be listened on (%w): stop what uses it, or choose another with --listen", g.settings.Listen, bare(err))
+	}
+	if g.settings.AdminListen == "" {
+		return nil
+	}
+	if g.admin, err = lc.Listen(ctx, "tcp", g.settings.AdminListen); err != nil {
+		return fmt.Errorf("%s cannot be listened on (%w): stop what uses it, or choose another with --admin-listen", g.settings.AdminListen, bare(err))
+	}
+	return nil
+}
+
+// bare is the reason alone of a network error, "address already in use".
+func bare(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+func (g *gateway) openStores(ctx context.Context) (err error) {
+	if g.db, err = postgres.Open(ctx, g.settings.DatabaseURL, postgres.Options{}); err != nil {
+		return err
+	}
+	if err := g.db.Verify(ctx); err != nil {
+		return err
+	}
+	if g.redis, err = redis.Open(g.settings.RedisURL); err != nil {
+		return err
+	}
+	g.blobs, err = blob.Open(filepath.Join(g.settings.Data, "recordings"))
+	return err
+}
+
+func (g *gateway) buildControl(ring *control.Keyring) {
+	v := newVendors(g.settings, g.log)
+	g.users = &control.Users{Store: g.db, Sessions: g.db, Ring: ring, Hasher: control.NewHasher(2)}
+	g.keys = &control.Keys{Store: g.db, Ring: ring}
+	g.flows = &control.Flows{Store: g.db}
+	g.agents = &control.Agents{Store: g.db, Flows: g.db, Vendors: v.names()}
+	g.tokens = &control.CallTokens{Ring: ring, Used: g.redis}
+	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Numbers: g.db,
+		Log: g.log, Node: uuid.New()}
+	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.blobs, vendors: v, cache: &agent.SpeechCache{},
+		log: g.log, max: g.settings.MaxCalls, noted: newDeskMetrics(g.metrics), live: map[string]chan agent.Command{}}
+}
+
+func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err error) {
+	s := g.settings
+	if s.TwilioAccountSID != "" && s.TwilioAuthToken != "" {
+		g.calls.Carrier = &twilioCarrier{rest: &signaling.REST{AccountSID: s.TwilioAccountSID,
+			Secret: func(context.Context) (string, error) { return s.TwilioAuthToken, nil },
+			Region: s.TwilioRegion, Edge: s.TwilioEdge, BaseURL: s.TwilioBaseURL, Timeout: 5 * time.Second}}
+	}
+	g.twilio = &signaling.Twilio{
+		Desk:      g.desk,
+		Tokens:    &signaling.MediaTokens{Key: ring.Key("media-token"), Shared: sharedUse{g.redis}},
+		PublicURL: s.PublicURL, AccountSID: s.TwilioAccountSID,
+		AuthTokens: func(context.Context) ([]string, error) {
+			var tokens []string
+			for _, t := range []string{s.TwilioAuthToken, s.TwilioAuthTokenOld} {
+				if t != "" {
+					tokens = append(tokens, t)
+				}
+			}
+			return tokens, nil
+		},
+		AllowUnsigned: g.dev, TunnelWithoutSignature: unsigned,
+		Logger: g.log, Metrics: g.noted.twilio(),
+	}
+	g.webrtc, err = signaling.ListenWebRTC(signaling.WebRTCOptions{
+		Desk: g.desk, Authorize: g.authorizeBrowser,
+		Port: s.RTCPort, TCPPort: s.RTCTCP, PublicAddr: s.RTCAddr, Loopback: g.dev,
+		ICEURLs: s.ICEURLs, TURNSecret: s.TURNSecret, MaxSessions: s.MaxCalls,
+		Logger: g.log, Metrics: g.noted.webrtc(),
+	})
+	return err
+}
+
+// sharedUse lets signaling's single-use tokens be remembered by all nodes.
+type sharedUse struct{ used control.Single }
+
+func (s sharedUse) Use(ctx context.Context, id string, ttl time.Duration) (bool, error) {
+	return s.used.Use(ctx, "media-token:"+id, ttl), nil
+}
+
+// twilioCarrier is Twilio's REST API as control sees a carrier.
+type twilioCarrier struct{ rest *signaling.REST }
+
+func (c *twilioCarrier) Hangup(ctx context.Context, carrier, id string) error {
+	if carrier != "twilio" {
+		return nil // a browser's call has no other end
+	}
+	if err := c.rest.HangUp(ctx, id); err != nil && !errors.Is(err, signaling.ErrEnded) {
+		return err
+	}
+	return nil
+}
+
+// buildHTTP mounts everything behind the one registry.
+func (g *gateway) buildHTTP() (err error) {
+	g.api, err = api.New(api.Options{
+		Users: g.users, Keys: g.keys, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
+		Calls: g.calls, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping,
+		PublicURL: g.settings.PublicURL, Version: version,
+	})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(g.mountTwilio(), g.mountWebRTC(), g.mountPages(), g.mountInternal()); err != nil {
+		return err
+	}
+	g.public = server(g.api.Handler(), g.log)
+	g.internal = server(g.api.InternalHandler(), g.log)
+	return nil
+}
+
+func server(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 20 * time.Second,
+		WriteTimeout: 40 * time.Second, IdleTimeout: 90 * time.Second, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+}
+
+const kib = 1 << 10
+
+func (g *gateway) mountTwilio() error {
+	for _, r := range g.twilio.Routes() {
+		method, pattern, _ := strings.Cut(r.Pattern, " ")
+		route := api.Route{Method: method, Pattern: pattern, Class: api.Webhook, Permission: control.Anyone,
+			Limit: api.Limit{N: 6000, Per: time.Minute}, Body: 64 * kib, Verifier: "twilio-signature"}
+		if method == http.MethodGet { // the media socket
+			route.Class, route.Verifier, route.Body, route.Long = api.Session, "", api.NoBody, true
+		}
+		if err := g.api.Handle(route, r.Handler); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *gateway) mountWebRTC() error {
+	for _, r := range g.webrtc.Routes() {
+		method, pattern, found := strings.Cut(r.Pattern, " ")
+		if !found {
+			method, pattern = "", r.Pattern
+		}
+		route := api.Route{Method: method, Pattern: pattern, Class: api.Session, Permission: control.Anyone,
+			Limit: api.Limit{N: 600, Per: time.Minute}, Body: 64 * kib}
+		if method == http.MethodPost {
+			route.Limit.N = 60
+		}
+		if err := g.api.Handle(route, r.Handler); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *gateway) mountPages() error {
+	page, err := console.CallPage{Lookup: g.lookupPage, MintToken: g.mintToken, Log: g.log}.Handler()
+	if err != nil {
+		return err
+	}
+	route := func(method, pattern string, n int, body int64) api.Route {
+		return api.Route{Method: method, Pattern: pattern, Class: api.Session, Permission: control.Anyone,
+			Limit: api.Limit{N: n, Per: time.Minute}, Body: body}
+	}
+	return errors.Join(
+		g.api.Handle(route("GET", "/call/{agent}", 120, api.NoBody), page),
+		g.api.Handle(route("POST", "/call/{agent}/token", 20, 4*kib), page),
+		g.api.Handle(route("GET", "/call/assets/{version}/{file}", 1200, api.NoBody), page),
+	)
+}
+
+// mountInternal serves metrics and profiles on the admin listener only.
+func (g *gateway) mountInternal() error {
+	g.metrics.MustRegister(agent.Metrics()...)
+	g.metrics.MustRegister(prometheus.NewGoCollector(), prometheus.NewProcessCollector(prometheus.ProcessCollectorOpts{}))
+	route := func(pattern string) api.Route {
+		return api.Route{Method: "GET", Pattern: pattern, Class: api.Internal, Permission: control.Anyone,
+			Limit: api.Limit{N: 600, Per: time.Minute}, Body: api.NoBody, Long: true}
+	}
+	return errors.Join(
+		g.api.Handle(route("/metrics"), promhttp.HandlerFor(g.metrics, promhttp.HandlerOpts{})),
+		g.api.Handle(route("/debug/pprof/"), http.HandlerFunc(pprof.Index)),
+		g.api.Handle(route("/debug/pprof/profile"), http.HandlerFunc(pprof.Profile)),
+		g.api.Handle(route("/debug/pprof/trace"), http.HandlerFunc(pprof.Trace)),
+	)
+}
+
+// authorizeBrowser decides who may open a call: a call token of the agent, used
+// up by this, or an API key or signed-in person of its tenant.
+func (g *gateway) authorizeBrowser(r *http.Request, name string) error {
+	ctx, p := r.Context(), control.PrincipalOf(r.Context())
+	if p.Kind == "" {
+		return signaling.ErrUnauthorized
+	}
+	_, a, err := g.agents.Find(ctx, name)
+	if errors.Is(err, control.ErrNotFound) {
+		return signaling.ErrForbidden // of this tenant there is none
+	}
+	if err != nil {
+		return err
+	}
+	if err := control.Allow(p, control.CallsStart, control.Object{Tenant: p.Tenant, Agent: a.ID}); err != nil {
+		return signaling.ErrForbidden
+	}
+	if p.Kind != control.PrincipalCallToken {
+		return nil
+	}
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if _, err := g.tokens.Spend(ctx, token, r.Header.Get("Origin")); err != nil {
+		return signaling.ErrUnauthorized
+	}
+	return nil
+}
+
+// lookupPage finds an agent for its page. One that is not public is shown as
+// well: the page asks to sign in.
+func (g *gateway) lookupPage(ctx context.Context, name string) (console.Page, error) {
+	_, a, err := g.agents.Find(ctx, name)
+	if errors.Is(err, control.ErrNotFound) {
+		return console.Page{}, console.ErrNoAgent
+	}
+	return console.Page{Agent: a.ID.String(), Name: title(a.Name), Public: a.Public}, err
+}
+
+// title is an agent's name for people: "front-desk" is "Front desk".
+func title(name string) string {
+	name = strings.ReplaceAll(name, "-", " ")
+	if name == "" {
+		return name
+	}
+	return strings.ToUpper(name[:1]) + name[1:]
+}
+
+// mintToken lets the call page open one call.
+func (g *gateway) mintToken(r *http.Request, name string) (console.Token, error) {
+	ctx, a, err := g.agents.Find(r.Context(), name)
+	if errors.Is(err, control.ErrNotFound) {
+		return console.Token{}, console.ErrNoAgent
+	}
+	if err != nil {
+		return console.Token{}, err
+	}
+	if !a.Public {
+		tenant, _ := control.TenantOf(ctx)
+		if control.Allow(control.PrincipalOf(r.Context()), control.CallsStart, control.Object{Tenant: tenant}) != nil {
+			return console.Token{}, console.ErrSignIn
+		}
+	}
+	token, _, err := g.tokens.Mint(ctx, a.ID, r.Header.Get("Origin"))
+	if err != nil {
+		return console.Token{}, err
+	}
+	t := console.Token{Token: token}
+	for _, s := range g.webrtc.ICEServers(a.ID.String(), time.Now()) {
+		t.ICEServers = append(t.ICEServers, console.ICEServer{URLs: []string{s.URL}, Username: s.Username, Credential: s.Credential})
+	}
+	return t, nil
+}
+
+// run serves until ctx ends; then it takes nothing new, lets calls finish, and
+// ends everything in order. ready is called when all of it answers.
+func (g *gateway) run(ctx context.Context, ready func()) error {
+	defer g.close()
+	// What serves calls outlives ctx, until the calls have ended.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+
+	var group errgroup.Group
+	failed, fail := context.WithCancelCause(ctx)
+	serve := func(s *http.Server, l net.Listener) {
+		if l == nil {
+			return
+		}
+		s.BaseContext = func(net.Listener) context.Context { return life }
+		group.Go(func() error {
+			err := s.Serve(l)
+			if errors.Is(err, http.ErrServerClosed) {
+				return nil
+			}
+			fail(err)
+			return err
+		})
+	}
+	if n, err := g.calls.CloseStale(ctx, g.dev); err != nil {
+		g.log.Warn("calls that an earlier process left open are closed later", "err", err)
+	} else if n > 0 {
+		g.log.Info("closed calls that an earlier process left open", "calls", n)
+	}
+	group.Go(func() error { return g.calls.Run(work) })
+	serve(g.public, g.listener)
+	serve(g.internal, g.admin)
+	ready()
+	<-failed.Done()
+
+	g.api.Drain()
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.settings.Drain+15*time.Second)
+	defer cancel()
+	g.desk.drain(stop, g.settings.Drain)
+	end() // calls that are left
+	err := g.webrtc.Shutdown(stop)
+	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancelLast()
+	err = errors.Join(err, g.public.Shutdown(last), g.internal.Shutdown(last))
+	g.desk.waitIdle(last, 2*time.Second)
+	stopWork()
+	return errors.Join(err, group.Wait())
+}
+
+// close releases what newGateway opened. Calling it twice does nothing.
+func (g *gateway) close() {
+	if g.listener != nil {
+		_ = g.listener.Close()
+	}
+	if g.admin != nil {
+		_ = g.admin.Close()
+	}
+	if g.db != nil {
+		g.db.Close()
+		g.db = nil
+	}
+	if g.redis != nil {
+		_ = g.redis.Close()
+		g.redis = nil
+	}
+	if g.blobs != nil {
+		_ = g.blobs.Close()
+		g.blobs = nil
+	}
+}
