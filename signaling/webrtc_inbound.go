@@ -111,6 +111,17 @@ func (l *rtcLeg) receive(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver
 	}
 }
 
+// pass reads the party's sender reports: on the way they reach the interceptor,
+// whose receiver reports then tell the party its round trip.
+func pass(receiver *webrtc.RTPReceiver) {
+	buf := make([]byte, 1600)
+	for {
+		if _, _, err := receiver.Read(buf); err != nil {
+			return
+		}
+	}
+}
+
 // unpad cuts RTP padding, whose last byte counts it (RFC 3550 §5.1).
 func unpad(padded bool, payload []byte) []byte {
 	if !padded || len(payload) == 0 {

@@ -76,7 +76,10 @@ func newRTCLeg(w *WebRTC, pc *webrtc.PeerConnection, codec webrtc.RTPCodecCapabi
 		}
 	}
 	go l.events.run() // teardown waits for it
-	pc.OnTrack(func(t *webrtc.TrackRemote, r *webrtc.RTPReceiver) { l.task(func() { l.receive(t, r) }) })
+	pc.OnTrack(func(t *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
+		l.task(func() { l.receive(t, r) })
+		l.task(func() { pass(r) })
+	})
 	pc.OnDataChannel(l.onDataChannel)
 	pc.OnConnectionStateChange(l.onState)
 	l.task(func() { l.reports(sender) })

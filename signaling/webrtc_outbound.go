@@ -25,11 +25,16 @@ const (
 	rtcTail = 5
 )
 
+// An rtcTrack takes packets and sets their SSRC and payload type.
+type rtcTrack interface {
+	WriteRTP(p *rtp.Packet) error
+}
+
 // An rtcOutbound is the way from written samples to packets. Write and
 // ReadFrame's tick use it.
 type rtcOutbound struct {
 	pool  *media.OpusPool
-	track *webrtc.TrackLocalStaticRTP
+	track rtcTrack
 	clock int // of the timestamps
 
 	mu      sync.Mutex // guards what follows
@@ -52,7 +57,7 @@ type rtcOutbound struct {
 	runs    rtcRuns
 }
 
-func newRTCOutbound(track *webrtc.TrackLocalStaticRTP, codec webrtc.RTPCodecCapability, pool *media.OpusPool) *rtcOutbound {
+func newRTCOutbound(track rtcTrack, codec webrtc.RTPCodecCapability, pool *media.OpusPool) *rtcOutbound {
 	o := &rtcOutbound{pool: pool, track: track, clock: int(codec.ClockRate), pcm: make([]int16, rtcFrameSamples)}
 	o.packet.Version = 2
 	switch codec.MimeType {

@@ -39,8 +39,8 @@ type rtcSession struct {
 // resumable is what a resume token is good for.
 type resumable struct {
 	callID, agent string
-	session       *rtcSession
-	until         time.Time // zero while the session lives
+	leg           *rtcLeg   // nil when it is gone
+	until         time.Time // zero while the leg lives
 }
 
 func (w *WebRTC) reserve() error {
@@ -171,7 +171,7 @@ func (w *WebRTC) admit(s *rtcSession) bool {
 		return false
 	}
 	w.live[s.id] = s
-	w.remember(digestOf(s.resume), resumable{callID: s.call.CallID, agent: s.agent, session: s})
+	w.remember(digestOf(s.resume), resumable{callID: s.call.CallID, agent: s.agent, leg: s.leg})
 	w.sessions.Add(1)
 	go func() {
 		defer w.sessions.Done()
@@ -210,11 +210,14 @@ func (w *WebRTC) redeem(ctx context.Context, token, agent string) (string, error
 	case r.agent != agent:
 		return "", ErrForbidden
 	}
-	r.session.leg.end("resumed")
+	if r.leg == nil {
+		return r.callID, nil
+	}
+	r.leg.end("resumed")
 	ctx, cancel := context.WithTimeout(ctx, 2*rtcTeardown)
 	defer cancel()
 	select {
-	case <-r.session.leg.gone:
+	case <-r.leg.gone:
 		return r.callID, nil
 	case <-ctx.Done():
 		return "", ErrBusy
@@ -259,7 +262,7 @@ func (s *rtcSession) finish() {
 	w.mu.Lock()
 	delete(w.live, s.id)
 	if r, ok := w.resumes[digestOf(s.resume)]; ok {
-		r.until = time.Now().Add(w.o.ResumeFor)
+		r.leg, r.until = nil, time.Now().Add(w.o.ResumeFor)
 		w.resumes[digestOf(s.resume)] = r
 	}
 	w.mu.Unlock()

@@ -133,7 +133,13 @@ func (p *Peer) dial(ctx context.Context) error {
 	return nil
 }
 
+// task runs f, and Close waits for it.
 func (p *Peer) task(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
 	p.tasks.Add(1)
 	go func() {
 		defer p.tasks.Done()
@@ -141,7 +147,17 @@ func (p *Peer) task(f func()) {
 	}()
 }
 
-// codecs returns what the peer speaks.
+// discard reads until there is no more.
+func discard(read func([]byte) (int, interceptor.Attributes, error)) {
+	buf := make([]byte, 1600)
+	for {
+		if _, _, err := read(buf); err != nil {
+			return
+		}
+	}
+}
+
+// codec returns what the peer speaks.
 func (p *Peer) codec() webrtc.RTPCodecCapability {
 	switch p.o.Codec {
 	case "PCMU":
@@ -199,18 +215,14 @@ func (p *Peer) prepare() error {
 	if err != nil {
 		return fmt.Errorf("add track: %w", err)
 	}
-	p.task(func() {
-		buf := make([]byte, 1600)
-		for {
-			if _, _, err := sender.Read(buf); err != nil {
-				return
-			}
-		}
-	})
+	p.task(func() { discard(sender.Read) })
 	if err := p.decode(); err != nil {
 		return err
 	}
-	p.pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { p.receive(t) })
+	p.pc.OnTrack(func(t *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
+		p.task(func() { p.receive(t) })
+		p.task(func() { discard(r.Read) }) // reports pass on the way to the interceptor
+	})
 	var once sync.Once
 	p.pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
 		switch s {

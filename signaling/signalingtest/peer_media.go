@@ -106,8 +106,7 @@ func (p *Peer) listen() {
 	})
 }
 
-// receive reads the agent's track until it ends; it is the library's goroutine,
-// and ends with the connection.
+// receive reads the agent's track until it ends.
 func (p *Peer) receive(t *webrtc.TrackRemote) {
 	var h rtp.Header
 	buf := make([]byte, 1600)
