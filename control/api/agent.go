@@ -35,7 +35,8 @@ func newAgentOut(a control.Agent) *agentOut { return &agentOut{etag(a.Revision),
 
 func etag(revision int) string { return fmt.Sprintf("%q", fmt.Sprint(revision)) }
 
-type agentIn struct {
+// AgentPath names an agent in a route; exported for huma, which fills it.
+type AgentPath struct {
 	Agent string `path:"agent" maxLength:"63" doc:"The agent's id or name."`
 }
 
@@ -50,7 +51,7 @@ func (s *Server) agents() error {
 	)
 }
 
-func (s *Server) listAgents(ctx context.Context, in *pageIn) (*listOut[agentJSON], error) {
+func (s *Server) listAgents(ctx context.Context, in *PageQuery) (*listOut[agentJSON], error) {
 	rows, err := s.o.Agents.Store.Agents(ctx, in.page())
 	if err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func (s *Server) listAgents(ctx context.Context, in *pageIn) (*listOut[agentJSON
 	return newList(*in, rows, newAgentJSON, func(a control.Agent) uuid.UUID { return a.ID }), nil
 }
 
-func (s *Server) getAgent(ctx context.Context, in *agentIn) (*agentOut, error) {
+func (s *Server) getAgent(ctx context.Context, in *AgentPath) (*agentOut, error) {
 	_, a, err := s.o.Agents.Find(ctx, in.Agent)
 	if err != nil {
 		return nil, err
@@ -81,7 +82,7 @@ func (s *Server) createAgent(ctx context.Context, in *struct {
 }
 
 func (s *Server) changeAgent(ctx context.Context, in *struct {
-	agentIn
+	AgentPath
 	IfMatch string `header:"If-Match" doc:"The ETag that the change is based on."`
 	Body    struct {
 		Name     *string                `json:"name,omitempty"`
@@ -118,7 +119,7 @@ type callTokenJSON struct {
 }
 
 func (s *Server) createCallToken(ctx context.Context, in *struct {
-	agentIn
+	AgentPath
 	Body struct {
 		Origin string `json:"origin,omitempty" maxLength:"300" doc:"Of the page that will call, such as https://example.com; empty for a program."`
 	}

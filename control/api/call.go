@@ -82,18 +82,19 @@ func newTurnJSON(t agent.Turn) turnJSON {
 	return out
 }
 
-type callIn struct {
+// CallPath names a call in a route; exported for huma, which fills it.
+type CallPath struct {
 	ID uuid.UUID `path:"id" doc:"The call's id."`
 }
 
 type callsIn struct {
-	pageIn
+	PageQuery
 	Agent  uuid.UUID `query:"agent_id"`
 	Status string    `query:"status" enum:"arrived,active,transferring,ended"`
 }
 
 type turnsIn struct {
-	callIn
+	CallPath
 	After int `query:"after" default:"-1" minimum:"-1" doc:"Index of the last turn of the page before."`
 	Limit int `query:"limit" default:"200" minimum:"1" maximum:"1000"`
 }
@@ -116,12 +117,12 @@ func (s *Server) listCalls(ctx context.Context, in *callsIn) (*listOut[callJSON]
 	if err != nil {
 		return nil, err
 	}
-	return newList(in.pageIn, rows, newCallJSON, func(c control.Call) uuid.UUID { return c.ID }), nil
+	return newList(in.PageQuery, rows, newCallJSON, func(c control.Call) uuid.UUID { return c.ID }), nil
 }
 
 // getCall answers GET /v1/calls/{id}. The tenant is in ctx, and the database
 // shows no other's.
-func (s *Server) getCall(ctx context.Context, in *callIn) (*reply[callJSON], error) {
+func (s *Server) getCall(ctx context.Context, in *CallPath) (*reply[callJSON], error) {
 	c, err := s.o.Calls.Store.Call(ctx, in.ID)
 	if err != nil {
 		return nil, err
@@ -167,7 +168,7 @@ func (s *Server) readTurns(ctx context.Context, in *turnsIn) (turns []agent.Turn
 	return turns, next, err
 }
 
-func (s *Server) hangup(ctx context.Context, in *callIn) (*struct{}, error) {
+func (s *Server) hangup(ctx context.Context, in *CallPath) (*struct{}, error) {
 	return nil, s.o.Calls.Hangup(ctx, in.ID)
 }
 

@@ -39,7 +39,8 @@ func newVersionJSON(v control.FlowVersion) versionJSON {
 	return versionJSON{v.ID, v.Flow, v.Number, nil, v.CreatedAt}
 }
 
-type flowIn struct {
+// FlowPath names a flow in a route; exported for huma, which fills it.
+type FlowPath struct {
 	Flow uuid.UUID `path:"flow"`
 }
 
@@ -56,7 +57,7 @@ func (s *Server) flows() error {
 	)
 }
 
-func (s *Server) listFlows(ctx context.Context, in *pageIn) (*listOut[flowJSON], error) {
+func (s *Server) listFlows(ctx context.Context, in *PageQuery) (*listOut[flowJSON], error) {
 	rows, err := s.o.Flows.Store.Flows(ctx, in.page())
 	if err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func (s *Server) listFlows(ctx context.Context, in *pageIn) (*listOut[flowJSON],
 	return newList(*in, rows, newFlowJSON, func(f control.Flow) uuid.UUID { return f.ID }), nil
 }
 
-func (s *Server) getFlow(ctx context.Context, in *flowIn) (*reply[flowJSON], error) {
+func (s *Server) getFlow(ctx context.Context, in *FlowPath) (*reply[flowJSON], error) {
 	f, err := s.o.Flows.Store.Flow(ctx, in.Flow)
 	if err != nil {
 		return nil, err
@@ -90,7 +91,7 @@ func (s *Server) createFlow(ctx context.Context, in *struct {
 }
 
 func (s *Server) createVersion(ctx context.Context, in *struct {
-	flowIn
+	FlowPath
 	Body struct {
 		Document map[string]any `json:"document"`
 	}
@@ -106,7 +107,7 @@ func (s *Server) createVersion(ctx context.Context, in *struct {
 	return &reply[versionJSON]{newVersionJSON(v)}, nil
 }
 
-func (s *Server) publishFlow(ctx context.Context, in *flowIn) (*reply[versionJSON], error) {
+func (s *Server) publishFlow(ctx context.Context, in *FlowPath) (*reply[versionJSON], error) {
 	v, err := s.o.Flows.Publish(ctx, in.Flow)
 	if err != nil {
 		return nil, err

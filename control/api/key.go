@@ -38,7 +38,7 @@ func (s *Server) keys() error {
 	)
 }
 
-func (s *Server) listKeys(ctx context.Context, in *pageIn) (*listOut[keyJSON], error) {
+func (s *Server) listKeys(ctx context.Context, in *PageQuery) (*listOut[keyJSON], error) {
 	rows, err := s.o.Keys.Store.Keys(ctx, in.page())
 	if err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ func (s *Server) numbers() error {
 	)
 }
 
-func (s *Server) listNumbers(ctx context.Context, in *pageIn) (*listOut[numberJSON], error) {
+func (s *Server) listNumbers(ctx context.Context, in *PageQuery) (*listOut[numberJSON], error) {
 	rows, err := s.o.Numbers.Store.Numbers(ctx, in.page())
 	if err != nil {
 		return nil, err

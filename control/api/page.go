@@ -8,13 +8,13 @@ import (
 	"parley/control"
 )
 
-// pageIn is how every list is asked for.
-type pageIn struct {
+// PageQuery is how every list is asked for; exported for huma, which fills it.
+type PageQuery struct {
 	Limit int       `query:"limit" minimum:"1" maximum:"200" default:"50"`
 	After uuid.UUID `query:"after" doc:"The next of the page before."`
 }
 
-func (p pageIn) page() control.Page { return control.Page{After: p.After, Limit: p.Limit} }
+func (p PageQuery) page() control.Page { return control.Page{After: p.After, Limit: p.Limit} }
 
 type list[T any] struct {
 	Items []T    `json:"items"`
@@ -24,7 +24,7 @@ type list[T any] struct {
 type listOut[T any] struct{ Body list[T] }
 
 // newList converts rows; a full page has a next one.
-func newList[R, T any](in pageIn, rows []R, convert func(R) T, id func(R) uuid.UUID) *listOut[T] {
+func newList[R, T any](in PageQuery, rows []R, convert func(R) T, id func(R) uuid.UUID) *listOut[T] {
 	out := &listOut[T]{Body: list[T]{Items: make([]T, len(rows))}}
 	for i, r := range rows {
 		out.Body.Items[i] = convert(r)

@@ -103,6 +103,10 @@ func quiet(_ huma.Context, _ string, v any) (any, error) {
 		if e.Location == "body" && !strings.HasPrefix(e.Message, "expected ") {
 			e.Message = "is not valid JSON"
 		}
+		// So would the name of a field that does not exist.
+		if i := strings.LastIndexByte(e.Location, '.'); i > 0 && e.Message == "unexpected property" {
+			e.Location, e.Message = e.Location[:i], "has a property that is not known"
+		}
 		p.Errors = append(p.Errors, ProblemField{e.Location, e.Message})
 	}
 	return p, nil

@@ -92,6 +92,7 @@ func (p pending) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Re
 	if !ok {
 		panic("api: " + pattern + " has no Route") // at start-up: operation registers it first
 	}
+	r.Body++ // huma counts to the limit by itself, and answers 413 at it
 	p.s.mux.Handle(pattern, p.s.guard(r, http.HandlerFunc(h)))
 }
 
@@ -109,7 +110,7 @@ func operation[I, O any](s *Server, r Route, id, summary string, status int, h f
 	s.routes[r.key()] = r
 	op := huma.Operation{
 		Method: r.Method, Path: r.Pattern, OperationID: id, Summary: summary, DefaultStatus: status,
-		MaxBodyBytes: max(r.Body, 1), Tags: []string{tag(r.Pattern)}, Responses: s.problems(),
+		MaxBodyBytes: max(r.Body, 0) + 1, Tags: []string{tag(r.Pattern)}, Responses: s.problems(),
 	}
 	if r.Class == Tenanted || r.Class == Admin {
 		op.Security = []map[string][]string{{"bearer": {}}, {"key": {}}, {"cookie": {}}}

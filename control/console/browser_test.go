@@ -185,8 +185,9 @@ func testConversation(t *testing.T, b *consoletest.Browser) {
 	if d := s.peer.of("dtmf"); d[0].Digit != "7" || d[1].Digit != "#" {
 		t.Errorf("digits: got %v, want 7 and #", d)
 	}
+	shoot(t, p, "keypad")
 	p.Click("Sound")
-	shoot(t, p, "panels")
+	shoot(t, p, "sound")
 
 	var pcm []int16
 	p.Wait("a second of sound", soon, func() bool { pcm = p.Recording(); return len(pcm) > 2*consoletest.RecordRate })
@@ -311,11 +312,12 @@ func testPlainHTTP(t *testing.T, b *consoletest.Browser) {
 func testNames(t *testing.T, b *consoletest.Browser) {
 	s := newSite(t)
 	p := b.Open(t, s.URL+"/call/demo")
-	p.Click("Keypad")
-	p.Click("Sound")
 	have := map[[2]string]bool{}
-	for _, n := range p.Nodes() {
-		have[[2]string{n.Role, n.Name}] = true
+	for _, panel := range []string{"Keypad", "Sound"} {
+		p.Click(panel)
+		for _, n := range p.Nodes() {
+			have[[2]string{n.Role, n.Name}] = true
+		}
 	}
 	for _, want := range [][2]string{
 		{"heading", "Ada"}, {"button", "Call"}, {"button", "Mute"}, {"button", "Keypad"}, {"button", "Sound"},

@@ -270,11 +270,18 @@ function press(digit) {
   setTimeout(() => key?.classList.remove('pressed'), 150);
 }
 
-function disclose(toggle, panel) {
-  toggle.addEventListener('click', () => {
-    panel.hidden = !panel.hidden;
-    toggle.setAttribute('aria-expanded', String(!panel.hidden));
-  });
+// disclose opens and closes the panels under the tools, one at a time.
+function disclose(...pairs) {
+  const set = ([toggle, panel], open) => {
+    panel.hidden = !open;
+    toggle.setAttribute('aria-expanded', String(open));
+  };
+  for (const pair of pairs) {
+    pair[0].addEventListener('click', () => {
+      const open = pair[1].hidden;
+      pairs.forEach((other) => set(other, other === pair && open));
+    });
+  }
 }
 
 function wire() {
@@ -290,8 +297,7 @@ function wire() {
     const typing = event.target.closest('input, select, textarea');
     if (!$('keypad').hidden && !typing && !event.ctrlKey && !event.metaKey && !event.altKey && /^[0-9*#]$/.test(event.key)) press(event.key);
   });
-  disclose($('keypad-toggle'), $('keypad'));
-  disclose($('devices-toggle'), $('devices'));
+  disclose([$('keypad-toggle'), $('keypad')], [$('devices-toggle'), $('devices')]);
   $('mic').addEventListener('change', changeMicrophone);
   $('speaker').addEventListener('change', () => $('sound').setSinkId?.($('speaker').value).catch(() => {}));
   $('signin').addEventListener('submit', signIn);

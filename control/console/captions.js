@@ -36,7 +36,7 @@ export class Captions {
     const rest = text.slice(at);
     if (phase === 'cut') {
       parts.push(cutMark());
-      if (rest.trim()) parts.push(unseen(' Not heard: '), span('unheard', rest));
+      if (rest.trim()) parts.push(unseen(' Not heard: '), span('unheard', rest.trim()));
     } else if (rest) {
       parts.push(span('coming', rest));
     }

@@ -52,39 +52,49 @@ export class Orb {
     const radius = size * (0.27 + this.#agent * 0.065);
     g.clearRect(0, 0, size, size);
 
-    const glow = g.createRadialGradient(middle, middle, radius * 0.6, middle, middle, size * 0.5);
-    glow.addColorStop(0, c);
-    glow.addColorStop(1, 'transparent');
-    g.globalAlpha = 0.22 + this.#agent * 0.35;
-    g.fillStyle = glow;
+    g.globalAlpha = 0.3 + this.#agent * 0.4;
+    g.fillStyle = fade(g, b, middle, middle, radius * 0.7, size * 0.5);
     g.fillRect(0, 0, size, size);
 
-    const layers = [[a, 1.04, 0, 0.5], [b, 1.0, 2.1, 0.55], [c, 0.95, 4.2, 0.6]];
-    for (const [color, scale, turn, alpha] of layers) {
-      g.globalAlpha = alpha;
-      g.fillStyle = this.#shade(g, color, b, middle, radius, turn);
+    // Two soft veils around the body, which swell with the voice.
+    for (const [color, scale, turn] of [[a, 1.07, 0], [c, 1.04, 2.4]]) {
+      g.globalAlpha = 0.3;
+      g.fillStyle = color;
       g.beginPath();
       this.#outline(g, middle, radius * scale, turn);
       g.fill();
     }
+    g.globalAlpha = 1;
+    this.#body(g, middle, radius, [a, b, c]);
 
-    g.globalAlpha = 0.18 + this.#mic * 0.6;
+    g.globalAlpha = 0.16 + this.#mic * 0.6;
     g.strokeStyle = a;
     g.lineWidth = 2 + this.#mic * 5;
     g.beginPath();
-    g.arc(middle, middle, size * (0.385 + this.#mic * 0.035), 0, Math.PI * 2);
+    g.arc(middle, middle, size * (0.4 + this.#mic * 0.035), 0, Math.PI * 2);
     g.stroke();
     g.globalAlpha = 1;
   }
 
-  #shade(g, from, to, middle, radius, turn) {
-    const angle = this.#drift * 0.5 + turn;
-    const x = Math.cos(angle) * radius;
-    const y = Math.sin(angle) * radius;
-    const shade = g.createLinearGradient(middle + x, middle + y, middle - x, middle - y);
-    shade.addColorStop(0, from);
-    shade.addColorStop(1, to);
-    return shade;
+  // #body fills the shape with colors that wander slowly within it.
+  #body(g, middle, radius, [a, b, c]) {
+    g.save();
+    g.beginPath();
+    this.#outline(g, middle, radius, 1.1);
+    g.clip();
+    g.fillStyle = b;
+    g.fillRect(0, 0, middle * 2, middle * 2);
+    for (const [color, turn, reach] of [[a, 0.9, 1.5], [c, 3.9, 1.15], [a, 2.3, 0.9]]) {
+      const angle = turn + this.#drift * 0.35;
+      const x = middle + Math.cos(angle) * radius * 0.8;
+      const y = middle + Math.sin(angle) * radius * 0.8;
+      g.fillStyle = fade(g, color, x, y, 0, radius * reach);
+      g.fillRect(0, 0, middle * 2, middle * 2);
+    }
+    g.globalAlpha = 0.35;
+    g.fillStyle = fade(g, '#ffffff', middle - radius * 0.35, middle - radius * 0.5, 0, radius * 0.9);
+    g.fillRect(0, 0, middle * 2, middle * 2);
+    g.restore();
   }
 
   #outline(g, middle, radius, turn) {
@@ -97,4 +107,13 @@ export class Orb {
     }
     g.closePath();
   }
+}
+
+// fade returns a round gradient from color to nothing. Colors are #rrggbb: to
+// fade to "transparent" would pass through grey.
+function fade(g, color, x, y, from, to) {
+  const gradient = g.createRadialGradient(x, y, from, x, y, to);
+  gradient.addColorStop(0, color);
+  gradient.addColorStop(1, color + '00');
+  return gradient;
 }

@@ -75,8 +75,8 @@ func (s *Store) RevokeKey(ctx context.Context, id uuid.UUID, at time.Time) error
 // TouchKey implements [control.KeyStore].
 func (s *Store) TouchKey(ctx context.Context, id uuid.UUID, at time.Time) error {
 	const q = `
-		UPDATE api_keys SET last_used_at = $2
-		WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2 - interval '1 minute')`
+		UPDATE api_keys SET last_used_at = $2::timestamptz
+		WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2::timestamptz - interval '1 minute')`
 	_, err := exec(ctx, s, q, id, at)
 	return err
 }

@@ -1,0 +1,424 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"parley/agent"
+	"parley/control"
+	"parley/control/api"
+	"parley/store/blob"
+	"parley/store/postgres"
+	"parley/store/postgres/postgrestest"
+)
+
+var server postgrestest.Server
+
+func TestMain(m *testing.M) { os.Exit(server.Main(m)) }
+
+// always allows; once remembers.
+type always struct{}
+
+func (always) Allow(context.Context, string, int, time.Duration) (bool, time.Duration) {
+	return true, 0
+}
+
+type once map[string]bool
+
+func (o once) Use(_ context.Context, key string, _ time.Duration) bool {
+	seen := o[key]
+	o[key] = true
+	return !seen
+}
+
+// A plane is a control plane with a demo tenant.
+type plane struct {
+	*api.Server
+	t     *testing.T
+	store *postgres.Store
+	o     api.Options
+	demo  control.DemoMade
+	log   *strings.Builder
+}
+
+const password = "correct horse battery"
+
+func newPlane(t *testing.T) *plane {
+	t.Helper()
+	store := server.Store(t)
+	ring, err := control.NewKeyring([]byte(strings.Repeat("k", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs, err := blob.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = blobs.Close() })
+	p := &plane{t: t, store: store, log: new(strings.Builder)}
+	log := slog.New(slog.NewTextHandler(p.log, nil))
+	flows := &control.Flows{Store: store, Check: func(b []byte) error {
+		if !json.Valid(b) || strings.Contains(string(b), "broken") {
+			return errors.New("no entry")
+		}
+		return nil
+	}}
+	agents := &control.Agents{Store: store, Flows: store, Vendors: control.VendorNames{STT: []string{"local"}, LLM: []string{"openai"}, TTS: []string{"local"}}}
+	p.o = api.Options{
+		Users:   &control.Users{Store: store, Sessions: store, Ring: ring, Hasher: control.NewHasher(2)},
+		Keys:    &control.Keys{Store: store, Ring: ring},
+		Agents:  agents,
+		Flows:   flows,
+		Numbers: &control.Numbers{Store: store, Agents: store},
+		Calls: &control.Calls{Store: store, Changes: store, Records: store, Agents: agents, Numbers: store,
+			Log: log, Node: uuid.New()},
+		Tokens: &control.CallTokens{Ring: ring, Used: once{}},
+		Blobs:  blobs, Limits: always{}, Log: log, Ready: store.Ping,
+	}
+	if p.Server, err = api.New(p.o); err != nil {
+		t.Fatal(err)
+	}
+	p.demo = p.ensure("admin@example.com", false)
+	return p
+}
+
+func (p *plane) ensure(email string, renew bool) control.DemoMade {
+	p.t.Helper()
+	made, err := control.EnsureDemo(p.t.Context(), control.DemoServices{Users: p.o.Users, Keys: p.o.Keys, Flows: p.o.Flows, Agents: p.o.Agents},
+		control.Demo{AdminEmail: email, AdminPassword: password, Flow: []byte(`{"entry":"a"}`), Prompt: true}, renew)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return made
+}
+
+// do sends a request and returns the answer and its JSON.
+func (p *plane) do(method, path, key, body string, header ...string) (*http.Response, map[string]any) {
+	p.t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	p.Handler().ServeHTTP(w, r)
+	resp := w.Result()
+	raw, _ := io.ReadAll(resp.Body)
+	resp.Body = io.NopCloser(strings.NewReader(string(raw)))
+	var m map[string]any
+	_ = json.Unmarshal(raw, &m)
+	return resp, m
+}
+
+func (p *plane) want(status int, method, path, key, body string, header ...string) map[string]any {
+	p.t.Helper()
+	resp, m := p.do(method, path, key, body, header...)
+	if resp.StatusCode != status {
+		if resp.StatusCode >= 500 {
+			p.t.Log(p.log)
+		}
+		p.t.Errorf("%s %s: %d %v, want %d", method, path, resp.StatusCode, m, status)
+	}
+	return m
+}
+
+func TestEveryRouteIsGuarded(t *testing.T) {
+	p := newPlane(t)
+	for _, r := range p.Routes() {
+		path := strings.NewReplacer("{id}", uuid.NewString(), "{agent}", "front-desk", "{flow}", uuid.NewString()).Replace(r.Pattern)
+		resp, _ := p.do(r.Method, path, "", "")
+		for _, h := range []string{"X-Content-Type-Options", "Content-Security-Policy", "X-Request-Id", "Referrer-Policy", "X-Frame-Options"} {
+			if resp.Header.Get(h) == "" {
+				t.Errorf("%s %s: no %s", r.Method, r.Pattern, h)
+			}
+		}
+		if r.Class == api.Tenanted || r.Class == api.Admin {
+			if resp.StatusCode != 401 {
+				t.Errorf("%s %s without a key: %d, want 401", r.Method, r.Pattern, resp.StatusCode)
+			}
+			p.want(401, r.Method, path, "parley_aaaaaaaaaaaa_"+strings.Repeat("A", 43), "")
+		}
+		if r.Body > 0 && r.Class != api.Public {
+			big, _ := p.do(r.Method, path, p.demo.APIKey, `{"name":"`+strings.Repeat("x", int(r.Body))+`"}`)
+			if big.StatusCode != 413 {
+				t.Errorf("%s %s with %d bytes: %d, want 413", r.Method, r.Pattern, r.Body, big.StatusCode)
+			}
+		}
+	}
+}
+
+func TestBareRouteIsRefused(t *testing.T) {
+	p := newPlane(t)
+	good := api.Route{Method: "GET", Pattern: "/x", Class: api.Public, Permission: control.Anyone, Limit: api.Limit{N: 1, Per: time.Second}, Body: api.NoBody}
+	for name, spoil := range map[string]func(*api.Route){
+		"class": func(r *api.Route) { r.Class = "" }, "permission": func(r *api.Route) { r.Permission = "" },
+		"limit": func(r *api.Route) { r.Limit = api.Limit{} }, "body": func(r *api.Route) { r.Body = 0 },
+		"verifier": func(r *api.Route) { r.Class = api.Webhook },
+		"open":     func(r *api.Route) { r.Class = api.Tenanted },
+	} {
+		r := good
+		spoil(&r)
+		if p.Handle(r, http.NotFoundHandler()) == nil {
+			t.Errorf("a route without its %s is taken", name)
+		}
+	}
+	if err := p.Handle(good, http.NotFoundHandler()); err != nil {
+		t.Error(err)
+	}
+	if p.Handle(good, http.NotFoundHandler()) == nil {
+		t.Error("a route is taken twice")
+	}
+}
+
+func TestAgentsFlowsNumbersKeys(t *testing.T) {
+	p := newPlane(t)
+	key := p.demo.APIKey
+	f := p.want(201, "POST", "/v1/flows", key, `{"name":"booking","document":{"entry":"a"}}`)
+	id := f["id"].(string)
+	p.want(422, "POST", "/v1/flows", key, `{"name":"bad","document":{"broken":1}}`)
+	p.want(409, "POST", "/v1/flows", key, `{"name":"booking","document":{"entry":"a"}}`)
+	p.want(422, "POST", "/v1/agents", key, `{"name":"b","settings":{"kind":"flow","flow_id":"`+id+`"}}`)
+	if v := p.want(201, "POST", "/v1/flows/"+id+"/versions", key, `{"document":{"entry":"b"}}`); v["number"] != 2.0 {
+		t.Errorf("second version: %v", v)
+	}
+	p.want(200, "POST", "/v1/flows/"+id+"/publish", key, "")
+	a := p.want(201, "POST", "/v1/agents", key, `{"name":"booker","settings":{"kind":"flow","flow_id":"`+id+`","stt":[{"vendor":"local"}]}}`)
+	p.want(422, "POST", "/v1/agents", key, `{"name":"c","settings":{"kind":"prompt","prompt":"x","tts":[{"vendor":"acme"}]}}`)
+	resp, got := p.do("GET", "/v1/agents/booker", key, "")
+	if got["id"] != a["id"] || resp.Header.Get("ETag") != `"1"` {
+		t.Errorf("by name: %v, ETag %s", got, resp.Header.Get("ETag"))
+	}
+	p.want(200, "PATCH", "/v1/agents/booker", key, `{"public":true}`, "If-Match", `"1"`)
+	p.want(412, "PATCH", "/v1/agents/booker", key, `{"public":false}`, "If-Match", `"1"`)
+	p.want(201, "POST", "/v1/numbers", key, `{"number":"+15550001111","agent_id":"`+a["id"].(string)+`"}`)
+	p.want(409, "POST", "/v1/numbers", key, `{"number":"+15550001111","agent_id":"`+a["id"].(string)+`"}`)
+
+	small := p.want(201, "POST", "/v1/keys", key, `{"name":"reader","scopes":["agents.read"]}`)
+	secret := small["secret"].(string)
+	p.want(200, "GET", "/v1/agents?limit=1", secret, "")
+	p.want(403, "GET", "/v1/calls", secret, "")
+	p.want(403, "POST", "/v1/keys", secret, `{"name":"more","scopes":["calls.read"]}`)
+	p.want(200, "GET", "/v1/agents", "", "", "X-API-Key", secret)
+	p.want(204, "DELETE", "/v1/keys/"+small["id"].(string), key, "")
+	p.want(401, "GET", "/v1/agents", secret, "")
+
+	page := p.want(200, "GET", "/v1/agents?limit=2", key, "")
+	rest := p.want(200, "GET", "/v1/agents?limit=2&after="+page["next"].(string), key, "")
+	if n, m := len(page["items"].([]any)), len(rest["items"].([]any)); n != 2 || m != 1 || rest["next"] != nil {
+		t.Errorf("pages of %d and %d agents, next %v, want 2 and 1", n, m, rest["next"])
+	}
+}
+
+func TestLogin(t *testing.T) {
+	p := newPlane(t)
+	p.want(401, "POST", "/v1/auth/login", "", `{"email":"admin@example.com","password":"wrong"}`)
+	p.want(401, "POST", "/v1/auth/login", "", `{"email":"nobody@example.com","password":"wrong"}`)
+	resp, _ := p.do("POST", "/v1/auth/login", "", `{"email":"Admin@Example.com","password":"`+password+`"}`)
+	if resp.StatusCode != 200 || len(resp.Cookies()) != 1 {
+		t.Fatalf("login: %d, cookies %v", resp.StatusCode, resp.Cookies())
+	}
+	c := resp.Cookies()[0]
+	if !c.HttpOnly || c.SameSite != http.SameSiteLaxMode {
+		t.Errorf("cookie %v", c)
+	}
+	cookie := c.Name + "=" + c.Value
+	p.want(200, "GET", "/v1/agents", "", "", "Cookie", cookie)
+	p.want(403, "POST", "/v1/auth/logout", "", "", "Cookie", cookie, "Sec-Fetch-Site", "cross-site")
+	p.want(204, "POST", "/v1/auth/logout", "", "", "Cookie", cookie, "Sec-Fetch-Site", "same-origin")
+	p.want(401, "GET", "/v1/agents", "", "", "Cookie", cookie)
+}
+
+func TestCallRecords(t *testing.T) {
+	p := newPlane(t)
+	calls, key := p.o.Calls, p.demo.APIKey
+	c, err := calls.Arrive(t.Context(), control.Arrival{Carrier: "webrtc", Agent: "front-desk"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := "/v1/calls/" + c.ID.String()
+	ctx, v, err := calls.Begin(t.Context(), c.ID.String(), func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Journal.Turn(ctx, agent.Turn{Index: 0, Speaker: "agent", Generated: "Hello there", Sent: "Hello there", Heard: "Hello",
+		Interrupted: true, End: time.Second, Latency: agent.Latency{FirstAudio: 312 * time.Millisecond}})
+	v.Journal.Turn(ctx, agent.Turn{Index: 1, Speaker: "caller", Heard: "hi\x00", Start: time.Second})
+	blobKey := control.BlobKey(c)
+	w, err := p.o.Blobs.Create(ctx, blobKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(w, "RIFF0123456789")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := calls.Finish(ctx, v, agent.Ending{Reason: "goodbye"}, blobKey); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.want(200, "GET", path, key, ""); got["status"] != "ended" || got["end_reason"] != "goodbye" || got["recorded"] != true {
+		t.Errorf("call: %v", got)
+	}
+	lines := p.want(200, "GET", path+"/transcript", key, "")["items"].([]any)
+	if len(lines) != 2 || lines[0].(map[string]any)["text"] != "Hello" || lines[1].(map[string]any)["text"] != "hi" {
+		t.Errorf("transcript: %v", lines)
+	}
+	turns := p.want(200, "GET", path+"/turns?limit=1", key, "")
+	first := turns["items"].([]any)[0].(map[string]any)
+	if first["latency"].(map[string]any)["first_audio_ms"] != 312.0 || turns["next"] != "0" {
+		t.Errorf("turns: %v", turns)
+	}
+	resp, _ := p.do("GET", path+"/recording", key, "", "Range", "bytes=4-7")
+	if b, _ := io.ReadAll(resp.Body); resp.StatusCode != 206 || string(b) != "0123" {
+		t.Errorf("recording: %d %q, want 206 0123", resp.StatusCode, b)
+	}
+	p.want(409, "POST", path+"/hangup", key, "")
+	p.want(200, "GET", "/v1/calls?status=ended&limit=5", key, "")
+}
+
+// Another tenant's id is as unknown as one that was never given.
+func TestCrossTenantIsNotFound(t *testing.T) {
+	p := newPlane(t)
+	other := p.ensure("other@example.com", false)
+	c, err := p.o.Calls.Arrive(t.Context(), control.Arrival{Carrier: "webrtc", Agent: other.Agents[0].ID.String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := map[string]string{"{id}": c.ID.String(), "{agent}": other.Agents[0].ID.String(),
+		"{flow}": other.Agents[0].Settings.FlowID.String()}
+	bodies := map[string]string{"/versions": `{"document":{"entry":"a"}}`, "/call-tokens": `{}`, "/v1/agents/{agent}": `{"public":true}`}
+	n := 0
+	for _, r := range p.Routes() {
+		path := r.Pattern
+		for from, to := range theirs {
+			path = strings.Replace(path, from, to, 1)
+		}
+		if path == r.Pattern {
+			continue
+		}
+		n++
+		body := ""
+		for suffix, b := range bodies {
+			if r.Body > 0 && strings.HasSuffix(r.Pattern, suffix) {
+				body = b
+			}
+		}
+		p.want(404, r.Method, path, p.demo.APIKey, body)
+	}
+	if n < 10 {
+		t.Errorf("only %d routes with an id", n)
+	}
+}
+
+func TestProblemsNeverEcho(t *testing.T) {
+	p := newPlane(t)
+	const canary = "zq81canary"
+	for _, req := range [][3]string{
+		{"POST", "/v1/agents", `{"name":"` + canary + `!","settings":{"kind":"` + canary + `"}}`},
+		{"POST", "/v1/agents", `{"` + canary + `":1}`},
+		{"POST", "/v1/agents", canary},
+		{"POST", "/v1/numbers", `{"number":"` + canary + `","agent_id":"` + canary + `"}`},
+		{"POST", "/v1/keys", `{"name":"x","scopes":["` + canary + `"]}`},
+		{"GET", "/v1/calls/" + canary, ""},
+		{"GET", "/v1/calls?status=" + canary, ""},
+		{"GET", "/v1/calls?limit=" + canary, ""},
+		{"GET", "/" + canary, ""},
+	} {
+		resp, m := p.do(req[0], req[1], p.demo.APIKey, req[2])
+		raw, _ := json.Marshal(m)
+		if resp.StatusCode < 400 || resp.StatusCode >= 500 || strings.Contains(string(raw), canary) || m["code"] == nil || m["code"] == "" {
+			t.Errorf("%s %s: %d %s", req[0], req[1], resp.StatusCode, raw)
+		}
+		if ct := resp.Header.Get("Content-Type"); ct != "application/problem+json" {
+			t.Errorf("%s %s: content type %s", req[0], req[1], ct)
+		}
+	}
+	if strings.Contains(p.log.String(), canary) {
+		t.Error("the log repeats what was sent")
+	}
+}
+
+func TestHealth(t *testing.T) {
+	p := newPlane(t)
+	p.want(200, "GET", "/livez", "", "")
+	p.want(200, "GET", "/readyz", "", "")
+	p.want(405, "POST", "/livez", "", "")
+	p.Drain()
+	p.want(503, "GET", "/readyz", "", "")
+	p.want(200, "GET", "/livez", "", "")
+	p.store.Close()
+	p.want(200, "GET", "/livez", "", "")
+	p.want(503, "GET", "/readyz", "", "")
+}
+
+func TestDocs(t *testing.T) {
+	p := newPlane(t)
+	m := p.want(200, "GET", "/openapi.json", "", "")
+	if v, _ := m["openapi"].(string); !strings.HasPrefix(v, "3.1") || len(m["paths"].(map[string]any)) < 10 {
+		t.Errorf("openapi %v", v)
+	}
+	resp, _ := p.do("GET", "/docs", "", "")
+	if b, _ := io.ReadAll(resp.Body); !strings.Contains(string(b), "/v1/calls/{id}/transcript") || strings.Contains(string(b), "<script") {
+		t.Error("docs lack a route, or hold a script")
+	}
+}
+
+func TestPanicIsAProblem(t *testing.T) {
+	p := newPlane(t)
+	r := api.Route{Method: "GET", Pattern: "/boom", Class: api.Public, Permission: control.Anyone, Limit: api.Limit{N: 1, Per: time.Second}, Body: api.NoBody}
+	if err := p.Handle(r, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("boom") })); err != nil {
+		t.Fatal(err)
+	}
+	if m := p.want(500, "GET", "/boom", "", ""); m["code"] != "internal" || !strings.Contains(p.log.String(), "boom") {
+		t.Errorf("problem %v", m)
+	}
+}
+
+func TestCallToken(t *testing.T) {
+	p := newPlane(t)
+	m := p.want(201, "POST", "/v1/agents/front-desk/call-tokens", p.demo.APIKey, `{"origin":"https://shop.example"}`)
+	token := m["token"].(string)
+	p.want(403, "GET", "/v1/agents", token, "", "Origin", "https://shop.example")
+	if _, err := p.o.Tokens.Spend(t.Context(), token, "https://evil.example"); !errors.Is(err, control.ErrCredentials) {
+		t.Errorf("from another origin: %v", err)
+	}
+	who, err := p.o.Tokens.Spend(t.Context(), token, "https://shop.example")
+	if err != nil || who.Agent != p.demo.Agents[0].ID || who.Tenant != p.demo.Tenant {
+		t.Errorf("first use: %+v, %v", who, err)
+	}
+	if _, err := p.o.Tokens.Spend(t.Context(), token, "https://shop.example"); !errors.Is(err, control.ErrCredentials) {
+		t.Errorf("second use: %v", err)
+	}
+	if _, err := p.o.Tokens.Verify(token[:len(token)-1]+"x", "https://shop.example"); err == nil {
+		t.Error("a changed token passes")
+	}
+}
+
+func TestDemoIsIdempotent(t *testing.T) {
+	p := newPlane(t)
+	again := p.ensure("admin@example.com", false)
+	if again.Tenant != p.demo.Tenant || again.APIKey != "" || again.Created || len(again.Agents) != 2 || again.Agents[0].ID != p.demo.Agents[0].ID {
+		t.Errorf("second time: %+v", again)
+	}
+	renewed := p.ensure("admin@example.com", true)
+	if renewed.APIKey == "" {
+		t.Error("renewing gives no key")
+	}
+	p.want(200, "GET", "/v1/agents", renewed.APIKey, "")
+	p.want(200, "GET", "/v1/agents", p.demo.APIKey, "")
+}
