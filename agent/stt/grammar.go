@@ -15,10 +15,12 @@ import (
 // speech outside the grammar has a path of its own and is heard as nothing.
 const rejectPrefix = "ph_"
 
+// Each meaning has few words: near-homophones such as yep and nope cost more
+// than they bring, and are heard as yes and no.
 const (
 	phones   = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH"
-	yesWords = "yes|yeah|yep|yup|sure|correct|right|absolutely|definitely|of course|that's right|that's correct|yes please|yes i do|yes it is|i do|please do"
-	noWords  = "no|nope|nah|no thanks|no thank you|not really|no i don't|no it's not|not at all|incorrect|wrong"
+	yesWords = "yes|yeah|sure|correct|right|absolutely|definitely|of course|that's right|that's correct|yes please|yes i do|yes it is|i do|please do"
+	noWords  = "no|no thanks|no thank you|not really|no i don't|no it's not|not at all|incorrect|wrong"
 	stops    = "stop|wait|hold on|no|cancel|help|repeat|repeat that|say that again|sorry|pardon|what|operator|agent|goodbye|bye|start over|go back"
 	channels = "uh|um|uh huh|mm hmm|hmm|okay|ok|right|yeah|i see|got it|hello|hi|thanks|thank you"
 	digits   = "zero|oh|one|two|three|four|five|six|seven|eight|nine|double"
@@ -81,7 +83,7 @@ func newGrammar(e agent.Expectation, lexicon string) (grammar, error) {
 	var b strings.Builder
 	b.WriteString("#JSGF V1.0;\ngrammar utterance;\n")
 	b.WriteString("public <utterance> = <said> | <reject>;\n")
-	b.WriteString("<said> = <before>* <answer> <after>* | <stop> | <channel>;\n")
+	b.WriteString("<said> = [<before>] [<before>] <answer> [<after>] | <stop> | <channel>;\n")
 	fmt.Fprintf(&b, "<reject> = (%s)+;\n", strings.Join(loop, "|"))
 	for _, name := range slices.Sorted(maps.Keys(rules)) {
 		phrases := speakable(rules[name], found)
