@@ -404,3 +404,16 @@ func FuzzJitter(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkJitter(b *testing.B) {
+	e, d := mustOpus(b)
+	packets := encodeAll(b, e, voiced(OpusRate))
+	j := NewJitter(JitterOptions{Decoder: d, Clock: OpusClock, Rate: OpusRate})
+	pcm, i := make([]int16, opusFrame), 0
+	for b.Loop() {
+		at := jitterEpoch.Add(time.Duration(i) * Ptime)
+		j.Push(RTPPacket{Seq: uint16(i), Timestamp: uint32(i) * 960, Payload: packets[i%50]}, at)
+		j.Next(pcm, at.Add(time.Millisecond))
+		i++
+	}
+}

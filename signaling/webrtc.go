@@ -176,7 +176,6 @@ func (w *WebRTC) settings(se *webrtc.SettingEngine) error {
 	se.SetICETimeouts(w.o.Disconnected, w.o.Failed, 2*time.Second)
 	se.SetReceiveMTU(1500)
 	se.SetSCTPMaxReceiveBufferSize(64 << 10)
-	se.DisableCloseByDTLS(false)
 	if w.o.PublicAddr != "" {
 		se.SetLite(true)
 		err := se.SetICEAddressRewriteRules(webrtc.ICEAddressRewriteRule{

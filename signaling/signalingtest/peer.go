@@ -125,6 +125,12 @@ func (p *Peer) dial(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	p.mu.Lock()
+	err := p.lastErr
+	p.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("read the session message: %w", err)
+	}
 	p.task(p.speak)
 	p.task(p.listen)
 	if !p.o.NoPlayed {
