@@ -120,6 +120,7 @@ func TestPlayerKeepsALeadAndNoGap(t *testing.T) {
 		}
 		p.Seal()
 		time.Sleep(4 * time.Second)
+		synctest.Wait()
 		var sent time.Duration
 		for i, w := range f.writes {
 			ahead := sent - w.at.Sub(start)
@@ -159,6 +160,7 @@ func TestPlayerPacesWithoutDrift(t *testing.T) {
 		for p.Playing() {
 			time.Sleep(time.Second)
 		}
+		synctest.Wait()
 		last := f.writes[len(f.writes)-1].at.Sub(start)
 		if want := time.Hour - Ptime; last != want {
 			t.Errorf("last frame of an hour went at %v, want %v", last, want)
@@ -204,9 +206,11 @@ func TestPlayerPauseResumeDrop(t *testing.T) {
 		if got := p.Heard(); got < held || got > held+80*8 {
 			t.Errorf("heard moved from %d to %d in a pause", held, got)
 		}
+		synctest.Wait()
 		before := len(f.writes)
 		p.Resume(held, 50*time.Millisecond)
 		time.Sleep(3 * time.Second)
+		synctest.Wait()
 		var samples int
 		for _, w := range f.writes[before:] {
 			samples += w.n
@@ -228,8 +232,10 @@ func TestPlayerPauseResumeDrop(t *testing.T) {
 		if dropped < from || dropped > from+8*400 {
 			t.Errorf("dropped at %d, which is not within 400 ms of %d", dropped, from)
 		}
+		synctest.Wait()
 		n := len(f.writes)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if len(f.writes) != n {
 			t.Errorf("%d messages of the dropped speech were sent after it", len(f.writes)-n)
 		}

@@ -224,17 +224,19 @@ func (g *gateway) mountTwilio() error {
 
 func (g *gateway) mountWebRTC() error {
 	for _, r := range g.webrtc.Routes() {
-		method, pattern, found := strings.Cut(r.Pattern, " ")
-		if !found {
-			method, pattern = "", r.Pattern
+		methods := []string{http.MethodPost, http.MethodOptions}
+		if strings.Contains(r.Pattern, "/session/") {
+			methods = []string{http.MethodPatch, http.MethodDelete, http.MethodOptions}
 		}
-		route := api.Route{Method: method, Pattern: pattern, Class: api.Session, Permission: control.Anyone,
-			Limit: api.Limit{N: 600, Per: time.Minute}, Body: 64 * kib}
-		if method == http.MethodPost {
-			route.Limit.N = 60
-		}
-		if err := g.api.Handle(route, r.Handler); err != nil {
-			return err
+		for _, m := range methods {
+			route := api.Route{Method: m, Pattern: r.Pattern, Class: api.Session, Permission: control.Anyone,
+				Limit: api.Limit{N: 600, Per: time.Minute}, Body: 64 * kib}
+			if m == http.MethodPost {
+				route.Limit.N = 60
+			}
+			if err := g.api.Handle(route, r.Handler); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
