@@ -165,7 +165,7 @@ func (t *turn) countTurn() bool {
 }
 
 func (t *turn) played(ev Played) {
-	if ev.ID == "" || t.drop(ev.ID) == nil && ev.ID != t.s.System.Playing {
+	if ev.ID == "" || !t.heardAll(ev.ID) && ev.ID != t.s.System.Playing {
 		return
 	}
 	t.s.System.Heard = cleanText(ev.Heard)
@@ -177,6 +177,20 @@ func (t *turn) played(ev Played) {
 		t.unwait()
 		t.run(t.resume())
 	}
+}
+
+// heardAll forgets speech that has been played; a question stays pending until
+// it is answered. It reports whether there is such speech.
+func (t *turn) heardAll(id string) bool {
+	for _, p := range t.s.System.Pending {
+		if p.ID == id && p.Kind == "ask" {
+			return true
+		}
+		if p.ID == id && p.Kind == "say" {
+			return t.drop(id) != nil
+		}
+	}
+	return false
 }
 
 func (t *turn) result(ev Result) {

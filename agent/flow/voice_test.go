@@ -129,6 +129,9 @@ func TestSpeechIsWaitedForOnlyByWhatActs(t *testing.T) {
 	if k.s.System.Playing != "" || k.s.System.Heard != "name" {
 		t.Errorf("playing %q, heard %q", k.s.System.Playing, k.s.System.Heard)
 	}
+	if p := k.s.Pending(); len(p) != 1 || p[0].(Ask).ID != ask.ID {
+		t.Errorf("pending %+v, want the question until it is answered", p)
+	}
 	k.say("Ada")
 	k.want("listen to this")
 	k.wantAt("ack", Active)
