@@ -60,15 +60,15 @@ func (c devCommand) Run(ctx context.Context, io stdio) error {
 	if err != nil {
 		return err
 	}
+	// That a port is taken is said before anything is started.
+	if s.Listen, err = freePort(s.Listen); err != nil {
+		return err
+	}
+	if s.AdminListen, err = freePort(s.AdminListen); err != nil {
+		log.Warn("metrics are not served", "err", err)
+	}
 	if s.PublicURL == "" {
 		s.PublicURL = localURL(s.Listen)
-	}
-	if err := portFree(s.Listen); err != nil {
-		return err // before anything is started
-	}
-	if s.AdminListen != "" && portFree(s.AdminListen) != nil {
-		s.AdminListen = "" // metrics are a convenience here
-		log.Warn("metrics are not served: the port of --admin-listen is in use")
 	}
 	stopServices, err := c.startServices(ctx, &s, ring, log)
 	defer stopServices()
@@ -211,13 +211,16 @@ func password() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// portFree says in a sentence that a port is taken.
-func portFree(address string) error {
+// freePort returns address with a port that is free: its own, or any for port 0.
+func freePort(address string) (string, error) {
+	if address == "" {
+		return "", nil
+	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return fmt.Errorf("%s cannot be listened on (%w): stop what uses it, or choose another with --listen", address, bare(err))
+		return "", fmt.Errorf("%s cannot be listened on (%w): stop what uses it, or choose another with --listen", address, bare(err))
 	}
-	return l.Close()
+	return l.Addr().String(), l.Close()
 }
 
 // localURL is how a browser on this machine reaches a listen address.

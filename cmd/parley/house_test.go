@@ -42,6 +42,8 @@ var mayImport = map[string][]string{
 	"control/console":             {},
 	"control/console/consoletest": {},
 
+	"examples": {},
+
 	"store/blob":                  {"control"},
 	"store/redis":                 {"control"},
 	"store/vault":                 {"control"},

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"parley/agent"
+	"parley/agent/flow"
 	"parley/control"
 	"parley/control/api"
 	"parley/control/console"
@@ -120,13 +121,31 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	v := newVendors(g.settings, g.log)
 	g.users = &control.Users{Store: g.db, Sessions: g.db, Ring: ring, Hasher: control.NewHasher(2)}
 	g.keys = &control.Keys{Store: g.db, Ring: ring}
-	g.flows = &control.Flows{Store: g.db}
+	g.flows = &control.Flows{Store: g.db, Check: checkFlow}
 	g.agents = &control.Agents{Store: g.db, Flows: g.db, Vendors: v.names()}
 	g.tokens = &control.CallTokens{Ring: ring, Used: g.redis}
 	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Numbers: g.db,
 		Log: g.log, Node: uuid.New()}
 	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.blobs, vendors: v, cache: &agent.SpeechCache{},
 		log: g.log, max: g.settings.MaxCalls, noted: newDeskMetrics(g.metrics), live: map[string]chan agent.Command{}}
+}
+
+// checkFlow says what keeps a flow document from being published.
+func checkFlow(document []byte) error {
+	f, err := flow.Parse(document)
+	if err != nil {
+		return err
+	}
+	var faults []string
+	for _, p := range f.Check() {
+		if p.Severity == "error" {
+			faults = append(faults, p.String())
+		}
+	}
+	if len(faults) > 0 {
+		return errors.New(strings.Join(faults, "; "))
+	}
+	return nil
 }
 
 func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err error) {
