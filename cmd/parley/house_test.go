@@ -25,13 +25,14 @@ import (
 var mayImport = map[string][]string{
 	"media": {},
 
-	"agent":              {"media", "agent/flow", "agent/effect"},
-	"agent/flow":         {},
-	"agent/effect":       {"agent/flow"},
-	"agent/stt":          {"agent"},
-	"agent/llm":          {"agent"},
-	"agent/tts":          {"agent"},
-	"agent/providertest": {"agent"},
+	"agent":               {"media", "agent/flow", "agent/effect"},
+	"agent/flow":          {},
+	"agent/effect":        {"agent/flow"},
+	"agent/stt":           {"agent"},
+	"agent/llm":           {"agent"},
+	"agent/tts":           {"agent"},
+	"agent/flow/flowtest": {"agent/flow"},
+	"agent/providertest":  {"agent"},
 
 	"signaling":               {"media"},
 	"signaling/signalingtest": {"signaling"},
