@@ -76,7 +76,7 @@ func newConductor(leg media.Leg, player *media.Player, m mind, spec Spec) *condu
 		spec: spec, leg: leg, info: info, player: player, mind: m, log: spec.Log,
 		voice: &voice{vendors: spec.Synthesizers, rate: info.Rate, cache: spec.Cache, log: spec.Log},
 		inbox: make(chan event, 64), gone: make(chan struct{}),
-		turns: spec.Turns, saidIdx: -1, began: time.Now(), before: func() {},
+		turns: spec.Turns, saidIdx: -1, began: time.Now().Add(-spec.Elapsed), before: func() {},
 	}
 }
 
@@ -301,11 +301,14 @@ func (c *conductor) leave(now time.Time) {
 }
 
 // settle gives the mind its last word, without audio: a flow's on_hangup path.
+// A caller whose line broke may come back, and finds the conversation as it was.
 func (c *conductor) settle(e Ending) {
 	ctx, cancel := context.WithTimeout(context.Background(), teardown/2)
 	defer cancel()
 	c.before()
-	if e.Reason != "transfer" && e.Reason != "goodbye" {
+	switch e.Reason {
+	case "transfer", "goodbye", "network":
+	default:
 		if _, err := c.mind.reply(ctx, input{kind: inputHangup, at: time.Now(), text: e.Reason}, func(line) error { return nil }); err != nil {
 			c.log.Warn("the hang-up path was not finished", "err", err)
 		}

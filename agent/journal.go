@@ -9,7 +9,8 @@ import (
 // conductor and must not block on I/O: an implementation queues, in order,
 // bounded, and writes when its storage is back.
 type Journal interface {
-	// Turn records a finished turn. Turns come in order; Index counts from 0.
+	// Turn records a finished turn. Index counts from 0 over the whole call. A
+	// caller's turn under an agent's comes before it.
 	Turn(context.Context, Turn)
 
 	// Commit stores the flow's state after a step. Revision counts from 1.
@@ -31,7 +32,7 @@ type Turn struct {
 	Node        string // the flow's node, if a flow speaks or asks
 	Confidence  float64
 
-	// Offsets from the session's start.
+	// Offsets from the time the call was answered.
 	Start, End time.Duration
 
 	Latency Latency // agent only

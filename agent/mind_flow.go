@@ -145,7 +145,8 @@ func (m *flowMind) say(node string, messages []flow.Message, v flow.Voice, say f
 			continue
 		}
 		// Sentence by sentence: the first is heard while the rest is made.
-		for _, s := range Sentences(text) {
+		var split ClauseSplitter
+		for _, s := range append(split.Push(text), split.Flush()...) {
 			if err := say(line{text: s, fixed: !v.Sensitive, node: node, policy: p}); err != nil {
 				return err
 			}

@@ -152,7 +152,7 @@ func (c *conductor) think(ctx context.Context, r *reply, out chan<- clause, made
 func (c *conductor) utter(ctx context.Context, r *reply, in <-chan clause) error {
 	first := true
 	for cl := range in {
-		s := span{text: cl.text, node: cl.node, policy: cl.policy}
+		s := span{text: strings.TrimSpace(cl.text), node: cl.node, policy: cl.policy}
 		grow := false
 		emit := func(a spoken) error {
 			if first && len(a.pcm) > 0 {

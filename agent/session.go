@@ -43,8 +43,10 @@ type Spec struct {
 	// its line.
 	Returned string
 
-	// Turns is how many turns the call had before this session.
-	Turns int
+	// Turns and Elapsed are what the call had before this session, if its line
+	// was lost or a transfer came back: indices and offsets of turns count on.
+	Turns   int
+	Elapsed time.Duration
 
 	// Commands are an operator's wishes. Nil: none.
 	Commands <-chan Command

@@ -401,3 +401,7 @@ func (s *scene) want(said string) {
 		s.t.Errorf("said:\n%s\nwant:\n%s", got, said)
 	}
 }
+
+func lineLost() media.LegEvent {
+	return media.LegEvent{Kind: media.HungUp, Reason: "network", At: time.Now()}
+}

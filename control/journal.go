@@ -25,10 +25,6 @@ type Journal struct {
 	conv    Conversation
 	log     *slog.Logger
 
-	// Where an earlier leg of the same call left off.
-	firstTurn int
-	offset    time.Duration
-
 	wake chan struct{} // one pending wake-up
 	done chan struct{} // closed when Run has ended
 	quit chan struct{} // closed to give up what is not written
@@ -58,8 +54,6 @@ func newJournal(records RecordStore, conv Conversation, log *slog.Logger) *Journ
 
 // Turn implements [agent.Journal].
 func (j *Journal) Turn(_ context.Context, t agent.Turn) {
-	t.Index += j.firstTurn
-	t.Start, t.End = t.Start+j.offset, t.End+j.offset
 	j.add("turn", false, func(ctx context.Context) error { return j.records.WriteTurn(ctx, j.conv.Call, t) })
 }
 

@@ -124,15 +124,3 @@ func TestJournalGivesUp(t *testing.T) {
 		}
 	})
 }
-
-func TestJournalCountsOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &records{}
-		j := startJournal(r)
-		j.firstTurn = 7
-		j.Turn(t.Context(), agent.Turn{Index: 1})
-		if err := j.Close(t.Context()); err != nil || !slices.Equal(r.written, []string{"turn 8"}) {
-			t.Errorf("written %v, %v, want turn 8", r.written, err)
-		}
-	})
-}

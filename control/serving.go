@@ -24,9 +24,12 @@ type Serving struct {
 	Flow *FlowVersion
 	// Conversation is what an earlier leg of this call came to; nil at first.
 	Conversation *Conversation
-	// Journal keeps the session's turns and commits. Indices of turns and
-	// offsets are counted on from an earlier leg's.
+	// Journal keeps the session's turns and commits.
 	Journal *Journal
+	// FirstTurn and Elapsed are where an earlier leg of this call left off: the
+	// index of the next turn, and the time since the call was answered.
+	FirstTurn int
+	Elapsed   time.Duration
 
 	once     sync.Once
 	hangup   func(reason string)
@@ -100,14 +103,13 @@ func (s *Calls) gather(ctx context.Context, v *Serving) error {
 		}
 		v.Flow, conv.FlowVersion = &f, f.ID
 	}
-	turn, err := s.Records.NextTurn(ctx, v.Call.ID)
-	if err != nil {
+	if v.FirstTurn, err = s.Records.NextTurn(ctx, v.Call.ID); err != nil {
 		return err
 	}
-	v.Journal = newJournal(s.Records, conv, s.Log)
-	if turn > 0 {
-		v.Journal.firstTurn, v.Journal.offset = turn, time.Since(v.Call.AnsweredAt)
+	if v.FirstTurn > 0 {
+		v.Elapsed = time.Since(v.Call.AnsweredAt)
 	}
+	v.Journal = newJournal(s.Records, conv, s.Log)
 	return nil
 }
 

@@ -113,6 +113,7 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 	set := v.Agent.Settings
 	s := agent.Spec{CallID: v.Call.ID.String(), Language: set.Language, MaxDuration: set.MaxDuration(),
 		Journal: v.Journal, Cache: d.cache, Log: log, Returned: returned(v.Call.TransferOutcome),
+		Turns: v.FirstTurn, Elapsed: v.Elapsed,
 		Idle:         time.Duration(set.Turns.IdleSeconds) * time.Second,
 		Endpointing:  agent.Endpointing{Silence: ms(set.Turns.EndSilenceMS), Patience: ms(set.Turns.MaxEndSilenceMS)},
 		Interruption: agent.Interruption{Gate: ms(set.Turns.GateMS), Never: set.Turns.NoInterruption},
@@ -164,7 +165,12 @@ func flowSpec(v *control.Serving) (*agent.FlowSpec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("flow version %s: %w", v.Flow.ID, err)
 	}
-	s := &agent.FlowSpec{Flow: f, Init: flow.Init{ID: v.Call.ID.String(), Locale: v.Agent.Settings.Language,
+	env := map[string]any{} // what the flow reads as {env.name}
+	for _, t := range v.Agent.Settings.Transfers {
+		env[t.Name] = t.To
+	}
+	s := &agent.FlowSpec{Flow: f, Init: flow.Init{Env: env,
+		ID: v.Call.ID.String(), Locale: v.Agent.Settings.Language,
 		Context: map[string]any{"caller": v.Call.From, "called": v.Call.To, "call_id": v.Call.ID.String()}}}
 	if v.Conversation != nil {
 		s.State, s.Hash = v.Conversation.State, v.Conversation.Hash

@@ -44,10 +44,13 @@ func (d *desk) record(ctx context.Context, v *control.Serving, rate int, log *sl
 		_ = r.blob.Close()
 		return fail(err)
 	}
-	// A call that came back goes on in the same recording.
+	// A call that came back goes on in the same recording, silence where it was away.
 	var caller, agent []int16
 	for i := 0; i+1 < len(before); i += 2 {
 		caller, agent = append(caller, before[i]), append(agent, before[i+1])
+	}
+	if gap := int(media.Samples(v.Elapsed, rate)) - len(caller); gap > 0 {
+		caller, agent = append(caller, make([]int16, gap)...), append(agent, make([]int16, gap)...)
 	}
 	if err := r.wav.Write(caller, agent); err != nil {
 		return fail(err)

@@ -1,0 +1,151 @@
+package agent
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"parley/agent/flow"
+)
+
+const deskFlow = `{"id":"desk","entry":"hello","nodes":[
+ {"id":"hello","type":"message","content":{"messages":["Hello, this is the desk."]},"connections":{"default":"wish"}},
+ {"id":"wish","type":"question","content":{"question":"Hours or booking?","input_type":"choice","variable":"wish","store":"value",
+  "options":[{"label":"hours","value":"hours","dtmf":"1"},{"label":"booking","value":"booking","dtmf":"2"},{"label":"person","value":"person"}],
+  "voice":{"no_input":{"timeout_ms":4000,"max":2,"prompts":["Please say hours or booking."]}}},
+  "connections":{"$0":"hours","$1":"many","$2":"person","no_input":"bye"}},
+ {"id":"hours","type":"message","content":{"messages":["We are open every day from nine in the morning until ten in the evening, all year round."]},"connections":{"default":"bye"}},
+ {"id":"many","type":"question","content":{"question":"For how many?","input_type":"number","variable":"n"},"connections":{"default":"done"}},
+ {"id":"done","type":"message","content":{"messages":["A table for {n}."]},"connections":{"default":"bye"}},
+ {"id":"person","type":"transfer","content":{"to":"+15550100"},"connections":{"busy":"busy","error":"bye"}},
+ {"id":"busy","type":"message","content":{"messages":["They are busy."]},"connections":{"default":"wish"}},
+ {"id":"bye","type":"hangup","content":{"text":"Goodbye then."}}]}`
+
+// atDesk sets a scene with the desk's flow.
+func atDesk(s *scene) {
+	f, err := flow.Parse([]byte(deskFlow))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.spec.Prompt = nil
+	s.spec.Flow = &FlowSpec{Flow: f, Init: flow.Init{ID: "c1", Locale: "en-US"}}
+}
+
+func TestFlowToTheEnd(t *testing.T) {
+	play(t, func(s *scene) {
+		atDesk(s)
+		s.results = []string{"booking", "four"}
+	}, func(s *scene) {
+		s.wait(5 * time.Second)
+		s.line.say(600 * time.Millisecond)
+		s.wait(3 * time.Second)
+		s.line.say(500 * time.Millisecond)
+		if e := s.ended(10 * time.Second); e.Reason != "goodbye" {
+			t.Errorf("ended by %+v", e)
+		}
+		s.want("agent: Hello, this is the desk. Hours or booking?\ncaller: booking\nagent: For how many?\ncaller: four\n" +
+			"agent: A table for 4. Goodbye then.")
+		last := s.journal.commits[len(s.journal.commits)-1]
+		if last.Status != flow.Completed {
+			t.Errorf("last commit is %s at %q", last.Status, last.Node)
+		}
+		for i, c := range s.journal.commits {
+			if c.Revision != i+1 || c.Hash != flow.Hash(c.State) {
+				t.Errorf("commit %d has revision %d", i, c.Revision)
+			}
+		}
+	})
+}
+
+func TestFlowIsAnsweredOverThePrompt(t *testing.T) {
+	play(t, func(s *scene) {
+		atDesk(s)
+		s.results = []string{"booking"}
+	}, func(s *scene) {
+		s.wait(600 * time.Millisecond)
+		s.line.say(900 * time.Millisecond)
+		s.wait(4 * time.Second)
+		s.hangUp()
+		got := s.journal.said()
+		if !strings.Contains(got, " -\ncaller: booking\nagent: For how many?") {
+			t.Errorf("said:\n%s", got)
+		}
+	})
+}
+
+func TestFlowByKeys(t *testing.T) {
+	play(t, atDesk, func(s *scene) {
+		s.wait(time.Second)
+		s.line.press("2")
+		s.wait(3 * time.Second)
+		s.line.press("4#")
+		if e := s.ended(10 * time.Second); e.Reason != "goodbye" {
+			t.Errorf("ended by %+v", e)
+		}
+		if got := s.journal.said(); !strings.Contains(got, "caller: 2\nagent: For how many?\ncaller: 4\nagent: A table for 4. Goodbye then.") {
+			t.Errorf("said:\n%s", got)
+		}
+	})
+}
+
+func TestFlowAsksAgainThenGivesUp(t *testing.T) {
+	play(t, atDesk, func(s *scene) {
+		if e := s.ended(40 * time.Second); e.Reason != "goodbye" {
+			t.Errorf("ended by %+v", e)
+		}
+		s.want("agent: Hello, this is the desk. Hours or booking?\nagent: Please say hours or booking.\nagent: Goodbye then.")
+	})
+}
+
+func TestFlowTransferComesBack(t *testing.T) {
+	var stored Commit
+	play(t, func(s *scene) {
+		atDesk(s)
+		s.results = []string{"person"}
+	}, func(s *scene) {
+		s.wait(5 * time.Second)
+		s.line.say(600 * time.Millisecond)
+		if e := s.ended(10 * time.Second); e.Reason != "transfer" || e.Transfer != "+15550100" {
+			t.Errorf("ended by %+v", e)
+		}
+		stored = s.journal.commits[len(s.journal.commits)-1]
+	})
+	play(t, func(s *scene) {
+		atDesk(s)
+		s.spec.Flow.State, s.spec.Flow.Hash, s.spec.Returned = stored.State, stored.Hash, "busy"
+	}, func(s *scene) {
+		s.wait(6 * time.Second)
+		s.hangUp()
+		s.want("agent: They are busy. Hours or booking?")
+		if first := s.journal.commits[0]; first.Revision != stored.Revision+1 {
+			t.Errorf("goes on with revision %d after %d", first.Revision, stored.Revision)
+		}
+	})
+}
+
+func TestFlowComesBackToItsQuestion(t *testing.T) {
+	var stored Commit
+	play(t, func(s *scene) {
+		atDesk(s)
+		s.results = []string{"booking"}
+	}, func(s *scene) {
+		s.wait(5 * time.Second)
+		s.line.say(600 * time.Millisecond)
+		s.wait(1500 * time.Millisecond)
+		s.line.events <- lineLost()
+		if e := s.ended(3 * time.Second); e.Reason != "network" {
+			t.Errorf("ended by %+v", e)
+		}
+		stored = s.journal.commits[len(s.journal.commits)-1]
+	})
+	play(t, func(s *scene) {
+		atDesk(s)
+		s.spec.Flow.State, s.spec.Flow.Hash = stored.State, stored.Hash
+		s.results = []string{"four"}
+	}, func(s *scene) {
+		s.wait(2500 * time.Millisecond)
+		s.line.say(500 * time.Millisecond)
+		s.ended(10 * time.Second)
+		s.want("agent: For how many?\ncaller: four\nagent: A table for 4. Goodbye then.")
+	})
+}
