@@ -129,7 +129,7 @@ func TestTransferComesBack(t *testing.T) {
 	if v.Call.TransferOutcome != "busy" {
 		t.Errorf("outcome %q, want busy", v.Call.TransferOutcome)
 	}
-	v.Journal.Turn(ctx, agent.Turn{Speaker: "agent", Heard: "they are busy"})
+	v.Journal.Turn(ctx, agent.Turn{Index: v.FirstTurn, Speaker: "agent", Heard: "they are busy"})
 	d.finish(ctx, v, agent.Ending{Reason: "transfer", Transfer: "+15554445555"})
 	turns, err := d.store.Turns(d.ctx, c.ID, -1, 10)
 	if err != nil || len(turns) != 2 || turns[1].Index != 1 {
