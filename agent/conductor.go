@@ -290,7 +290,7 @@ func (c *conductor) finish(e Ending) {
 // leave gives up the reply under way and records what was said last.
 func (c *conductor) leave(now time.Time) {
 	if c.cur != nil {
-		heard := c.player.Heard()
+		heard := c.heardOf(c.cur)
 		c.close(c.cur, heard, heard < c.cur.ledger.end(), now)
 	}
 	if text := c.said.text(); text != "" {

@@ -89,6 +89,9 @@ func (c *conductor) replyEvent(ctx context.Context, ev event) {
 			return
 		}
 		r.move = &ev.move
+		if ev.move.kind == moveListen {
+			c.rec.expects(ev.move.expect) // it may be answered while it is asked
+		}
 		if ev.move.kind == moveEnd || ev.move.kind == moveTransfer {
 			c.closing(now)
 		}
@@ -144,7 +147,7 @@ func (c *conductor) proceed(ctx context.Context, r *reply, now time.Time) {
 	mv := *r.move
 	if mv.kind == movePlayed {
 		// The same turn goes on: a flow's next message.
-		r.in = input{kind: inputPlayed, at: now, heard: r.ledger.textAt(c.player.Heard())}
+		r.in = input{kind: inputPlayed, at: now, heard: r.ledger.textAt(c.heardOf(r))}
 		r.began = now
 		c.start(ctx, r)
 		return
@@ -230,13 +233,20 @@ func (c *conductor) caption(r *reply, phase string) {
 	}
 	heard := r.heard
 	if phase == "speaking" {
-		heard = r.ledger.textAt(c.player.Heard())
+		heard = r.ledger.textAt(c.heardOf(r))
 	}
 	text := r.ledger.generated()
 	if key := phase + "\x00" + text + "\x00" + heard; key != c.shown {
 		c.shown = key
 		c.show(Event{Type: "agent", Turn: c.index(r), Text: text, Heard: heard, Phase: phase})
 	}
+}
+
+// heardOf is how far r was heard: a reply that was resumed a little earlier than
+// it was paused was heard to the pause.
+func (c *conductor) heardOf(r *reply) int64 {
+	r.heardTo = max(r.heardTo, c.player.Heard())
+	return r.heardTo
 }
 
 // fail ends the call for want of a vendor, with an apology if one is ready.
@@ -285,7 +295,7 @@ func (c *conductor) scripted(now time.Time) *reply {
 // interrupt takes the floor from the agent. What it did not say is dropped.
 func (c *conductor) interrupt(now time.Time) {
 	r := c.cur
-	heard := c.player.Drop()
+	heard := max(c.heardOf(r), c.player.Drop())
 	r.cancel()
 	mv := r.move
 	c.close(r, heard, heard < r.ledger.end() || mv == nil, now)
