@@ -32,6 +32,7 @@ type reply struct {
 	latency   Latency
 	from      int64 // the player's offset where it begins
 	cut       bool  // interrupted
+	heardTo   int64 // offset, the furthest so far
 	heard     string
 
 	script     *line // said instead of asking the mind
