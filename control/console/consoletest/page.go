@@ -31,16 +31,21 @@ type Page struct {
 // Open opens a tab at url and closes it with the test.
 func (b *Browser) Open(t testing.TB, url string) *Page {
 	t.Helper()
+	return b.open(t, url)
+}
+
+// open does prepare in the new tab before it goes to url.
+func (b *Browser) open(t testing.TB, url string, prepare ...chromedp.Action[chromedp.Void]) *Page {
+	t.Helper()
 	p := &Page{t: t}
 	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithListener(p.listen))
 	p.ctx = ctx
 	t.Cleanup(cancel)
-	p.do("open "+url,
-		chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-			_, err := cdp.Call(ctx, t, log.Enable, cdp.Empty{})
-			return err
-		}),
-		chromedp.Navigate(url))
+	actions := append([]chromedp.Action[chromedp.Void]{chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, log.Enable, cdp.Empty{})
+		return err
+	})}, prepare...)
+	p.do("open "+url, append(actions, chromedp.Navigate(url))...)
 	return p
 }
 
