@@ -8,16 +8,23 @@ export class Captions {
   #announce;
   #items = new Map();
   #names;
+  #following = true;
 
   // announce is called with each finished turn.
   constructor(log, agentName, announce) {
     this.#log = log;
     this.#names = { ...speakers, agent: agentName };
     this.#announce = announce;
+    // The log follows its end, until the reader scrolls away from it.
+    log.addEventListener('scroll', () => {
+      this.#following = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
+    });
+    new ResizeObserver(() => this.#follow()).observe(log);
   }
 
   clear() {
     this.#items.clear();
+    this.#following = true;
     this.#log.replaceChildren();
   }
 
@@ -58,11 +65,14 @@ export class Captions {
     return item;
   }
 
+  #follow() {
+    if (this.#following) this.#log.scrollTop = this.#log.scrollHeight;
+  }
+
   #mark(item, state, text) {
-    const follow = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 120;
     const changed = item.element.dataset.state !== state;
     item.element.dataset.state = state;
-    if (follow) this.#log.scrollTop = this.#log.scrollHeight;
+    this.#follow();
     if (!changed || !['final', 'heard', 'cut'].includes(state) || !text) return;
     const ending = state === 'cut' ? ' – interrupted' : '';
     this.#announce(`${this.#names[item.speaker]}: ${text}${ending}`);
