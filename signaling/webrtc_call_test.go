@@ -122,8 +122,8 @@ func TestWebRTCResume(t *testing.T) {
 	call := "call-" + first.Session().ID
 	token := first.Session().Resume
 	second := dialPeer(t, signalingtest.PeerOptions{URL: url, Bearer: "wrong", Resume: token})
-	if got := d.await(t, media.HungUp).Reason; got != "resumed" {
-		t.Errorf("the first session ended by %q, want resumed", got)
+	if got := d.await(t, media.HungUp).Reason; got != "network" {
+		t.Errorf("the first session ended by %q, want network", got)
 	}
 	d.mu.Lock()
 	got := d.arrivals[len(d.arrivals)-1].Resume

@@ -213,7 +213,7 @@ func (w *WebRTC) redeem(ctx context.Context, token, agent string) (string, error
 	if r.leg == nil {
 		return r.callID, nil
 	}
-	r.leg.end("resumed")
+	r.leg.end("network") // to the call it is a line that broke, not a hang-up
 	ctx, cancel := context.WithTimeout(ctx, 2*rtcTeardown)
 	defer cancel()
 	select {

@@ -116,11 +116,12 @@ function lineState(mine, line, state) {
   }
 }
 
-// lost takes the call up again once; after that it is the caller's choice.
+// lost takes the call up again once; after that it is the caller's choice. The
+// old line is let go only then: to close it is to hang up, should the network
+// be back to carry the word.
 async function lost(mine, line) {
   if (call !== mine || mine.line !== line || mine.ended) return;
   clearTimeout(mine.timer);
-  line.close({ hangUp: false });
   if (!mine.connected) return fail(new LineError('media'));
   if (mine.resumed || !mine.resume) return fail(new LineError('lost'));
   mine.resumed = true;
@@ -129,6 +130,8 @@ async function lost(mine, line) {
     await connect(mine);
   } catch (err) {
     if (call === mine) fail(err.kind === 'gone' || err.kind === 'no-agent' ? err : new LineError('lost'));
+  } finally {
+    line.close({ hangUp: false });
   }
 }
 
