@@ -186,7 +186,7 @@ func (c callCommand) explain(err error) error {
 	switch {
 	case has("connection refused"), has("no such host"):
 		return fmt.Errorf("nothing answers at %s: start the gateway with parley dev, or name its address with --url", c.URL)
-	case has("status 404"), has("404 Not Found"), has("reject not-in-service"):
+	case has("status 404"), has("404 Not Found"), text == "reject ":
 		return fmt.Errorf("there is no agent %q at %s: GET /v1/agents lists them", c.Agent, c.URL)
 	case has("status 401"):
 		return fmt.Errorf("%s does not take the API key: give another with --api-key or PARLEY_API_KEY", c.URL)

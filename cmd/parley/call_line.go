@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"parley/agent"
@@ -195,6 +196,7 @@ func (l *twilioLine) record(ctx context.Context, id string) (callRecord, error) 
 type webrtcLine struct {
 	peer *signalingtest.Peer
 	once sync.Once
+	left atomic.Bool // we hung up
 	err  error
 }
 
@@ -231,6 +233,7 @@ func (l *webrtcLine) hangUp() {
 		default:
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
+			l.left.Store(true)
 			if err := l.peer.Hangup(ctx); err != nil && !isGone(err) {
 				l.err = err
 			}
@@ -248,26 +251,26 @@ func (l *webrtcLine) wait() error { return errors.Join(l.err, l.peer.Close()) }
 
 // watch reads the data channel until the line is gone.
 func (l *webrtcLine) watch(_ context.Context, t *transcript) error {
+	take := func(b json.RawMessage) {
+		var e agent.Event
+		if json.Unmarshal(b, &e) == nil { // what later gateways say is none of ours
+			t.event(e)
+		}
+	}
 	for {
 		select {
 		case b := <-l.peer.Events():
-			var e agent.Event
-			if json.Unmarshal(b, &e) == nil { // what later gateways say is none of ours
-				t.event(e)
-			}
+			take(b)
+			continue
 		case <-l.peer.Done():
-			for {
-				select {
-				case b := <-l.peer.Events():
-					var e agent.Event
-					if json.Unmarshal(b, &e) == nil {
-						t.event(e)
-					}
-				default:
-					return nil
-				}
-			}
 		}
+		for len(l.peer.Events()) > 0 {
+			take(<-l.peer.Events())
+		}
+		if l.left.Load() {
+			t.end("caller") // who hangs up is told nothing any more
+		}
+		return nil
 	}
 }
 

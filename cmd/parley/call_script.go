@@ -195,7 +195,7 @@ func (s *scriptRun) perform(ctx context.Context, acts []act) []string {
 	return s.failed
 }
 
-// gone is how acts fail that need a line.
+// errLineOver is how acts fail that need a line.
 var errLineOver = errors.New("the call was over before")
 
 func (s *scriptRun) do(ctx context.Context, a act) error {
@@ -276,8 +276,19 @@ func (s *scriptRun) expect(ctx context.Context, a act) error {
 		limit = endWithin
 		holds = func() bool { _, ended := s.seen.ending(); return ended }
 	}
-	if err := s.wait(ctx, limit, holds); err != nil {
+	complete := false // the call is over, and all that was said is known
+	err := s.wait(ctx, limit, func() bool {
+		if holds() {
+			return true
+		}
+		_, complete = s.seen.ending()
+		return complete
+	})
+	switch {
+	case err != nil:
 		return fmt.Errorf("%s: it has not come to pass within %v", a.string, limit)
+	case complete && !holds():
+		return fmt.Errorf("%s: it has not come to pass in the whole call", a.string)
 	}
 	if reason, _ := s.seen.ending(); a.do == "expect-end" && reason != a.text {
 		return fmt.Errorf("%s: it ended with %q", a.string, reason)
