@@ -18,6 +18,8 @@ const (
 	rtcMaxBuffered = 256 << 10 // bytes unsent, beyond which we drop
 	rtcMaxHeld     = 32        // messages kept until the channel opens
 	rtcMaxQueued   = 256       // events the leg's user has not taken
+
+	rtcLastWords = 250 * time.Millisecond // for the last messages to arrive, once the leg has ended
 )
 
 // rtcHello is the first message on the data channel.
@@ -64,6 +66,28 @@ func (c *rtcChannel) open(dc *webrtc.DataChannel) {
 		_ = dc.SendText(string(m)) // a channel that is gone already ends with the call
 	}
 	c.held = nil
+}
+
+// flush waits, for at most d, until the page has all that was sent: how the call
+// ended is said last of all.
+func (c *rtcChannel) flush(d time.Duration) {
+	c.mu.Lock()
+	dc := c.dc
+	c.mu.Unlock()
+	if dc == nil {
+		return
+	}
+	late := time.NewTimer(d)
+	defer late.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for dc.ReadyState() == webrtc.DataChannelStateOpen && dc.BufferedAmount() > 0 {
+		select {
+		case <-tick.C:
+		case <-late.C:
+			return
+		}
+	}
 }
 
 func (l *rtcLeg) onDataChannel(dc *webrtc.DataChannel) {

@@ -187,6 +187,7 @@ func (l *rtcLeg) teardown() error {
 	defer cancel()
 	l.teardownOnce.Do(func() {
 		go func() { // events.closed tells of its end
+			l.data.flush(rtcLastWords)
 			_ = l.pc.GracefulClose() // its errors are of transports that are going anyway
 			l.tasks.Wait()
 			l.in.close()
