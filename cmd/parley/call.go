@@ -32,10 +32,11 @@ type callCommand struct {
 	Record string `help:"Write what both sides heard to this WAV file: caller left, agent right."`
 	JSON   bool   `name:"json" help:"Print one JSON object a line instead of text."`
 
-	From  string        `default:"+15550100" help:"The caller's number, over twilio."`
-	To    string        `default:"+15550199" help:"The number called, over twilio."`
-	Voice string        `default:"slt" help:"Voice of a script's say lines: slt, rms or awb."`
-	Limit time.Duration `default:"10m" help:"Hang up after this long."`
+	From     string        `default:"+15550100" help:"The caller's number, over twilio."`
+	To       string        `default:"+15550199" help:"The number called, over twilio."`
+	Transfer string        `default:"completed" enum:"completed,busy,no-answer,failed" help:"What becomes of a transfer, over twilio."`
+	Voice    string        `default:"slt" help:"Voice of a script's say lines: slt, rms or awb."`
+	Limit    time.Duration `default:"10m" help:"Hang up after this long."`
 
 	APIKey          string `name:"api-key" env:"PARLEY_API_KEY" help:"API key: opens a webrtc call, and reads a telephone call's transcript. Default: from DATA/dev.json."`
 	TwilioAuthToken string `env:"TWILIO_AUTH_TOKEN" help:"Sign webhooks as Twilio does; empty: unsigned, which parley dev takes from this machine."`

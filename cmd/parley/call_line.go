@@ -54,7 +54,7 @@ func dialTwilio(ctx context.Context, c callCommand, p *phone, rest restClient, s
 		},
 		Transfer: func(d signalingtest.Dialed) string {
 			show(shown{Type: "transfer", Text: d.Number + d.Sip + d.Client})
-			return "completed"
+			return c.Transfer
 		},
 	})
 	if err != nil {
