@@ -217,7 +217,6 @@ func (s *scriptedSTT) Recv() (Transcript, error) {
 type toneTTS struct {
 	delay time.Duration
 	err   error
-	words bool
 }
 
 const toneChar = 60 * time.Millisecond

@@ -44,6 +44,7 @@ type AgentSettings struct {
 	TTS []VendorChoice `json:"tts,omitempty"`
 
 	Turns      TurnTaking       `json:"turns,omitzero"`
+	InBandDTMF bool             `json:"in_band_dtmf,omitempty" doc:"Listen for keys as tones too, on lines that send no digits beside the audio."`
 	Record     bool             `json:"record,omitempty" doc:"Keep a stereo recording."`
 	MaxSeconds int              `json:"max_seconds,omitempty" doc:"Longest call. Default 3600, at most 14400."`
 	Tools      []string         `json:"tools,omitempty" doc:"What the model may do: end_call, transfer, press_digits."`

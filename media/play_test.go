@@ -19,8 +19,6 @@ type farEnd struct {
 	writes []farWrite
 	free   time.Time // when all that arrived will have been played
 	epoch  int
-	marks  []uint64
-	heard  int64 // samples that have been played or are sure to be
 	clears int
 }
 

@@ -66,11 +66,6 @@ func (c *playClock) lag() time.Duration {
 	return c.delay
 }
 
-// dry reports that the far side has nothing left to play at now.
-func (c *playClock) dry(now time.Time) bool {
-	return !c.running || c.raw(now) >= c.written
-}
-
 // startSpurt says that audio written at now plays at once: nothing is before it.
 func (c *playClock) startSpurt(now time.Time) {
 	c.anchor, c.anchorAt = c.written, now.Add(c.lag())

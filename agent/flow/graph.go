@@ -44,8 +44,6 @@ type kind struct {
 	result func(t *turn, n *node, r Result) move
 	// targets lists the nodes that the content names.
 	targets func(n *node) []target
-	// outcomes lists what should be wired, for Check.
-	outcomes func(n *node) []string
 	// waits says that a turn may end here.
 	waits bool
 	// outside says that it acts on the world: it waits until the caller has

@@ -136,7 +136,7 @@ func (m *openaiModel) request(p agent.Prompt) api.ChatCompletionRequest {
 	if reasoning || m.o.URL == openaiURL {
 		req.MaxCompletionTokens = p.MaxTokens
 	} else {
-		req.MaxTokens = p.MaxTokens
+		req.MaxTokens = p.MaxTokens //lint:ignore SA1019 compatible servers (vLLM, older Groq) know no other name
 	}
 	if p.System != "" {
 		req.Messages = append(req.Messages, api.ChatCompletionMessage{Role: api.ChatMessageRoleSystem, Content: p.System})

@@ -46,7 +46,7 @@ func (d *desk) Arrive(ctx context.Context, a signaling.Arrival) (signaling.Admit
 	if err != nil {
 		return signaling.Admitted{}, arrivalError(err)
 	}
-	d.log.Info("call arrived", "call", c.ID, "carrier", a.Carrier, "agent", c.Agent)
+	d.log.Info("call arrived", "call", c.ID, "carrier", a.Carrier, "carrier_call", a.CarrierCallID, "agent", c.Agent)
 	return signaling.Admitted{CallID: c.ID.String(), Agent: c.Agent.String()}, nil
 }
 
@@ -113,7 +113,7 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 	set := v.Agent.Settings
 	s := agent.Spec{CallID: v.Call.ID.String(), Language: set.Language, MaxDuration: set.MaxDuration(),
 		Journal: v.Journal, Cache: d.cache, Log: log, Returned: returned(v.Call.TransferOutcome),
-		Turns: v.FirstTurn, Elapsed: v.Elapsed,
+		InBandDTMF: set.InBandDTMF, Turns: v.FirstTurn, Elapsed: v.Elapsed,
 		Idle:         time.Duration(set.Turns.IdleSeconds) * time.Second,
 		Endpointing:  agent.Endpointing{Silence: ms(set.Turns.EndSilenceMS), Patience: ms(set.Turns.MaxEndSilenceMS)},
 		Interruption: agent.Interruption{Gate: ms(set.Turns.GateMS), Never: set.Turns.NoInterruption},

@@ -75,6 +75,9 @@ func (c devCommand) Run(ctx context.Context, io stdio) error {
 	if err != nil {
 		return err
 	}
+	if err := localVoices(s); err != nil {
+		return err
+	}
 	g, err := newGateway(ctx, s, ring, true, c.TunnelWithoutSignature, log)
 	if err != nil {
 		return err
@@ -85,6 +88,18 @@ func (c devCommand) Run(ctx context.Context, io stdio) error {
 		return err
 	}
 	return g.run(ctx, func() { welcome(io, file, s) })
+}
+
+// localVoices says what is missing for the agent to hear and speak.
+func localVoices(s Settings) error {
+	v := newVendors(s, slog.New(slog.DiscardHandler))
+	switch {
+	case len(v.defaults("tts")) == 0:
+		return errors.New("the agent has no voice: install flite (apt-get install flite), or set OPENAI_API_KEY")
+	case len(v.defaults("stt")) == 0:
+		return errors.New("the agent cannot hear: install PocketSphinx (apt-get install pocketsphinx pocketsphinx-en-us), or set DEEPGRAM_API_KEY or OPENAI_API_KEY")
+	}
+	return nil
 }
 
 // startServices gives s a database and a Redis where it names none. The

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
@@ -280,7 +281,7 @@ func (g *gateway) mountPages() error {
 // mountInternal serves metrics and profiles on the admin listener only.
 func (g *gateway) mountInternal() error {
 	g.metrics.MustRegister(agent.Metrics()...)
-	g.metrics.MustRegister(prometheus.NewGoCollector(), prometheus.NewProcessCollector(prometheus.ProcessCollectorOpts{}))
+	g.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	route := func(pattern string) api.Route {
 		return api.Route{Method: "GET", Pattern: pattern, Class: api.Internal, Permission: control.Anyone,
 			Limit: api.Limit{N: 600, Per: time.Minute}, Body: api.NoBody, Long: true}

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
@@ -63,19 +62,4 @@ func (p *Page) Say(pcm []int16) {
 		p.t.Fatalf("say: %v", err)
 	}
 	p.Eval("consoleTestSay('"+base64.StdEncoding.EncodeToString(b.Bytes())+"')", nil)
-}
-
-// LosePackets makes the network lose that share of all packets from and to the
-// page's calls, in percent; 100 is a network that is gone.
-func (p *Page) LosePackets(percent float64) {
-	p.t.Helper()
-	p.do("lose packets", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		if _, err := cdp.Call(ctx, t, network.Enable, network.EnableParams{}); err != nil {
-			return err
-		}
-		_, err := cdp.Call(ctx, t, network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
-			MatchedNetworkConditions: []*network.Conditions{{DownloadThroughput: -1, UploadThroughput: -1, PacketLoss: percent}},
-		})
-		return err
-	}))
 }
