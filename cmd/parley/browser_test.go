@@ -2,17 +2,12 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +24,7 @@ const (
 // TestBrowser places calls from a real browser to a real gateway, with local
 // vendors and a spoken microphone.
 func TestBrowser(t *testing.T) {
-	g := startPageGateway(t)
+	g := startGateway(t)
 	b := consoletest.Start(t, consoletest.Options{})
 	for _, tt := range []struct {
 		name string
@@ -49,7 +44,7 @@ func TestBrowser(t *testing.T) {
 }
 
 type browserSite struct {
-	*pageGateway
+	*gatewayRun
 	browser *consoletest.Browser
 }
 
@@ -92,7 +87,7 @@ func testBrowserVoice(t *testing.T, s *browserSite) {
 	p.Record()
 	p.Click("Call")
 	for _, turn := range []struct{ agent, caller, word string }{
-		{"or to speak to a person?", "book a table", "table"},
+		{"or to speak to a person?", "I'd like to book a table", "table"},
 		{"For how many people?", "four", "four"},
 		{"from Tuesday to Sunday.", "friday", "friday"},
 		{"Is that right?", "yes", "yes"},
@@ -121,7 +116,7 @@ func testBrowserVoice(t *testing.T, s *browserSite) {
 	}
 
 	c := s.endedCall(t, p)
-	if c.Status != "ended" || c.EndReason != "done" || !c.Recorded || c.Carrier != "webrtc" || c.AnsweredAt == nil || c.EndedAt == nil {
+	if c.Status != "ended" || c.EndReason != "done" || !c.Recorded || c.AnsweredAt == nil || c.EndedAt == nil {
 		t.Errorf("call: got %+v, want an ended, recorded one with reason done", c)
 	}
 	turns := s.turns(t, c.ID)
@@ -136,14 +131,20 @@ func testBrowserVoice(t *testing.T, s *browserSite) {
 			t.Errorf("turn %d: heard %q of %q, want all of it", turn.Index, turn.Heard, turn.Generated)
 		}
 	}
-	recordingComplete(t, s, c)
+	for i, peak := range recordingComplete(t, s, c) {
+		if peak < 1000 {
+			t.Errorf("recording: channel %d has a peak of %d, want a voice", i, peak)
+		}
+	}
 }
 
-// recordingComplete checks that the call's recording is as long as the call,
-// with a voice in both channels.
-func recordingComplete(t *testing.T, s *browserSite, c callRow) {
+// recordingComplete checks that the call's recording is as long as the call, and
+// returns how loud it is, the caller first.
+func recordingComplete(t *testing.T, s *browserSite, c storedCall) (peak [2]int16) {
 	t.Helper()
-	rate, channels, pcm, err := media.ReadWAV(bytes.NewReader(s.get(t, "/v1/calls/"+c.ID+"/recording")))
+	var wav []byte
+	s.request(t, "GET", "/v1/calls/"+c.ID+"/recording", nil, &wav)
+	rate, channels, pcm, err := media.ReadWAV(bytes.NewReader(wav))
 	if err != nil || channels != 2 {
 		t.Fatalf("recording: %d channels, %v", channels, err)
 	}
@@ -151,13 +152,10 @@ func recordingComplete(t *testing.T, s *browserSite, c callRow) {
 	if lasted := c.EndedAt.Sub(*c.AnsweredAt); (length - lasted).Abs() > 2*time.Second {
 		t.Errorf("recording: %v of a call of %v", length, lasted)
 	}
-	var peak [2]int16
 	for i, v := range pcm {
 		peak[i%2] = max(peak[i%2], v)
 	}
-	if peak[0] < 1000 || peak[1] < 1000 {
-		t.Errorf("recording: peaks %v, want a voice in both channels", peak)
-	}
+	return peak
 }
 
 // testBrowserInterruption cuts the long answer short by voice.
@@ -178,16 +176,16 @@ func testBrowserInterruption(t *testing.T, s *browserSite) {
 	})
 	shoot(p, "interruption-cut")
 	cut := items[slices.IndexFunc(items, func(i consoletest.Item) bool { return i.State == "cut" })]
-	if !strings.HasPrefix(cut.Text, "We are open from Tuesday to Sunday.") || !strings.HasSuffix(cut.Unheard, "weather allows it.") {
-		t.Errorf("cut: heard %q, unheard %q, want the beginning and the end of the opening hours", cut.Text, cut.Unheard)
+	if !strings.HasPrefix(cut.Text, "We are open from Tuesday to Sunday.") || cut.Unheard == "" {
+		t.Errorf("cut: heard %q, unheard %q, want the beginning of the opening hours, and more", cut.Text, cut.Unheard)
 	}
 	ended(p)
 	shoot(p, "interruption-ended")
 
 	c := s.endedCall(t, p)
 	for _, turn := range s.turns(t, c.ID) {
-		if turn.Interrupted && (turn.Heard != cut.Text || !strings.HasPrefix(turn.Generated, turn.Heard)) {
-			t.Errorf("turn: heard %q, want what the page shows, %q", turn.Heard, cut.Text)
+		if turn.Interrupted && turn.Heard != cut.Text {
+			t.Errorf("turn: got %+v, want what the page shows, %q", turn, cut.Text)
 		}
 	}
 	if said := said(s.turns(t, c.ID), "agent"); strings.Contains(said, "weather allows it") {
@@ -252,7 +250,7 @@ func testBrowserUnknown(t *testing.T, s *browserSite) {
 
 // testBrowserSignIn calls an agent that is not public.
 func testBrowserSignIn(t *testing.T, s *browserSite) {
-	s.cloneAgent(t, "front-desk", "back-office")
+	s.addAgent(t, "back-office", settings{"kind": "flow", "flow_id": s.flowID(t)})
 	p := s.open(t, "back-office")
 	p.Click("Call")
 	p.Fill("Email", s.AdminEmail)
@@ -292,274 +290,4 @@ func testBrowserTwoTabs(t *testing.T, s *browserSite) {
 	})
 	second.Click("Hang up")
 	ended(second)
-}
-
-// testBrowserReload reloads the page amid a call: that ends it, at once.
-func testBrowserReload(t *testing.T, s *browserSite) {
-	p := s.open(t, "front-desk")
-	p.Click("Call")
-	asked(p, "or to speak to a person?")
-	p.Eval("void setTimeout(() => location.reload())", nil)
-	if got := s.endedCall(t, p).EndReason; got != "caller" {
-		t.Errorf("reason: got %q, want caller", got)
-	}
-	p.WaitStatus("a fresh page", pageSoon, func(s consoletest.Status) bool { return s.State == "idle" })
-	p.Click("Call")
-	asked(p, "or to speak to a person?")
-	p.Click("Hang up")
-	ended(p)
-}
-
-// testBrowserResume loses the network in the midst of the flow: the page takes
-// the same call up again, at the same question.
-func testBrowserResume(t *testing.T, s *browserSite) {
-	p := s.open(t, "front-desk")
-	p.Click("Call")
-	asked(p, "or to speak to a person?")
-	before := s.lastCall(t)
-	p.Fill("Message", "book a table\r")
-	asked(p, "For how many people?")
-	p.LosePackets(100)
-	p.WaitStatus("the call again", pageTurn, func(s consoletest.Status) bool { return s.State == "reconnecting" })
-	shoot(p, "resume-reconnecting")
-	p.LosePackets(0)
-	p.WaitLog("the question again", pageTurn, func(l []consoletest.Item) bool {
-		i := len(l) - 1
-		return l[i].Speaker == "agent" && l[i].State == "heard" && strings.Contains(l[i].Text, "how many people")
-	})
-	p.WaitStatus("the call again", pageTurn, func(s consoletest.Status) bool { return s.State == "listening" })
-	p.Say(spoken(t, "four"))
-	asked(p, "from Tuesday to Sunday.")
-	shoot(p, "resume-on")
-	if after := s.lastCall(t); after.ID != before.ID {
-		t.Errorf("call: got a new one, %s, want %s to go on", after.ID, before.ID)
-	}
-	p.Click("Hang up")
-	ended(p)
-	if c := s.endedCall(t, p); c.ID != before.ID || c.Status != "ended" {
-		t.Errorf("call: got %+v, want %s ended", c, before.ID)
-	}
-}
-
-// --- the gateway ---
-
-// A pageGateway is the whole program, run in this process.
-type pageGateway struct {
-	devFile
-	stop func() int // ends it and returns its exit status
-}
-
-// startPageGateway runs parley dev on a free port and a data folder of its own,
-// and ends it with the test.
-func startPageGateway(t *testing.T) *pageGateway {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "parley-data-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil { // the database runs as another user
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	data := filepath.Join(dir, "data")
-	ctx, cancel := context.WithCancel(context.Background())
-	exited := make(chan int, 1)
-	var out, log lockedBuffer
-	go func() {
-		exited <- run(ctx, []string{"dev", "--data", data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"},
-			stdio{strings.NewReader(""), &out, &log})
-	}()
-	g := &pageGateway{}
-	g.stop = sync.OnceValue(func() int { cancel(); return <-exited })
-	t.Cleanup(func() {
-		if status := g.stop(); status != exitOK {
-			t.Errorf("exit status: got %d, want 0", status)
-		}
-		if t.Failed() {
-			t.Logf("the gateway's log:\n%s", log.String())
-		}
-	})
-	deadline := time.Now().Add(time.Minute)
-	for !strings.Contains(out.String(), "Parley is ready") {
-		if time.Now().After(deadline) {
-			t.Fatalf("the gateway did not start:\n%s", log.String())
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	b, err := os.ReadFile(filepath.Join(data, "dev.json"))
-	if err == nil {
-		err = json.Unmarshal(b, &g.devFile)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
-}
-
-// A lockedBuffer takes what several goroutines write.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// --- speech ---
-
-// spoken makes a voice that says text, at the page's rate.
-func spoken(t *testing.T, text string) []int16 {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "speech.wav")
-	if out, err := exec.Command("flite", "-voice", "slt", "-t", text, "-o", file).CombinedOutput(); err != nil {
-		t.Fatalf("flite: %v\n%s\ninstall it: apt-get install flite", err, out)
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	rate, channels, pcm, err := media.ReadWAV(f)
-	if err != nil || rate != consoletest.RecordRate || channels != 1 {
-		t.Fatalf("flite: %d Hz, %d channels, %v", rate, channels, err)
-	}
-	return pcm
-}
-
-// heardInPage checks by a recognizer, which knows a few sentences only, that
-// the recording says want.
-func heardInPage(t *testing.T, pcm []int16, want string) {
-	t.Helper()
-	dir := t.TempDir()
-	wav, grammar := filepath.Join(dir, "heard.wav"), filepath.Join(dir, "heard.gram")
-	text := "#JSGF V1.0;\ngrammar heard;\npublic <heard> = " + strings.Join([]string{want,
-		"for how many people", "is that right", "would you like the opening hours",
-		"shall i connect you to a person now", "your table is booked", "thank you for calling goodbye"}, " | ") + ";\n"
-	if err := os.WriteFile(wav, consoletest.WAV(t, consoletest.RecordRate, pcm), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(grammar, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command("pocketsphinx_continuous", "-infile", wav, "-jsgf", grammar, "-logfn", os.DevNull).Output()
-	if err != nil {
-		t.Fatalf("pocketsphinx_continuous: %v; install it: apt-get install pocketsphinx pocketsphinx-en-us", err)
-	}
-	if !strings.Contains(strings.Join(strings.Fields(string(out)), " "), want) {
-		t.Errorf("recorded in the page: %q, want %q", out, want)
-	}
-}
-
-// --- records ---
-
-type callRow struct {
-	ID         string     `json:"id"`
-	Carrier    string     `json:"carrier"`
-	Status     string     `json:"status"`
-	AnsweredAt *time.Time `json:"answered_at"`
-	EndedAt    *time.Time `json:"ended_at"`
-	EndReason  string     `json:"end_reason"`
-	Recorded   bool       `json:"recorded"`
-}
-
-type turnRow struct {
-	Index       int    `json:"index"`
-	Speaker     string `json:"speaker"`
-	Generated   string `json:"generated"`
-	Heard       string `json:"heard"`
-	Interrupted bool   `json:"interrupted"`
-	Input       string `json:"input"`
-}
-
-func said(turns []turnRow, speaker string) string {
-	var b strings.Builder
-	for _, turn := range turns {
-		if turn.Speaker == speaker {
-			b.WriteString(turn.Heard + " ")
-		}
-	}
-	return b.String()
-}
-
-// lastCall returns the newest call.
-func (g *pageGateway) lastCall(t *testing.T) callRow {
-	t.Helper()
-	var list struct {
-		Items []callRow `json:"items"`
-	}
-	g.read(t, "/v1/calls?limit=1", &list)
-	if len(list.Items) != 1 {
-		t.Fatalf("calls: got %d, want one", len(list.Items))
-	}
-	return list.Items[0]
-}
-
-// endedCall returns the newest call once it has ended.
-func (g *pageGateway) endedCall(t *testing.T, p *consoletest.Page) (c callRow) {
-	t.Helper()
-	p.Wait("the call's records", pageSoon, func() bool { c = g.lastCall(t); return c.Status == "ended" })
-	return c
-}
-
-func (g *pageGateway) turns(t *testing.T, call string) []turnRow {
-	t.Helper()
-	var list struct {
-		Items []turnRow `json:"items"`
-	}
-	g.read(t, "/v1/calls/"+call+"/turns", &list)
-	return list.Items
-}
-
-func (g *pageGateway) read(t *testing.T, path string, out any) {
-	t.Helper()
-	if err := json.Unmarshal(g.get(t, path), out); err != nil {
-		t.Fatalf("GET %s: %v", path, err)
-	}
-}
-
-func (g *pageGateway) get(t *testing.T, path string) []byte { return g.do(t, "GET", path, nil, http.StatusOK) }
-
-func (g *pageGateway) do(t *testing.T, method, path string, body any, want int) []byte {
-	t.Helper()
-	var in bytes.Buffer
-	if body != nil {
-		if err := json.NewEncoder(&in).Encode(body); err != nil {
-			t.Fatal(err)
-		}
-	}
-	req, err := http.NewRequestWithContext(t.Context(), method, g.URL+path, &in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+g.APIKey)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != want {
-		t.Fatalf("%s %s: %d %s, %v, want %d", method, path, resp.StatusCode, b, err, want)
-	}
-	return b
-}
-
-// cloneAgent makes an agent that is not public with another's settings.
-func (g *pageGateway) cloneAgent(t *testing.T, from, name string) {
-	t.Helper()
-	var a struct {
-		Settings json.RawMessage `json:"settings"`
-	}
-	g.read(t, "/v1/agents/"+from, &a)
-	g.do(t, "POST", "/v1/agents", map[string]any{"name": name, "settings": a.Settings}, http.StatusCreated)
 }
