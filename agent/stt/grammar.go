@@ -64,7 +64,7 @@ func newGrammar(e agent.Expectation, lexicon string) (grammar, error) {
 	for _, phrases := range rules {
 		for _, p := range phrases {
 			for w := range strings.FieldsSeq(p) {
-				if w = strings.Trim(w, "()+*[]"); w != "" && w[0] != '<' {
+				if w = strings.Trim(w, "()+*[]|"); w != "" && w[0] != '<' {
 					want[w] = true
 				}
 			}

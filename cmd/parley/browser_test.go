@@ -88,14 +88,14 @@ func testBrowserVoice(t *testing.T, s *browserSite) {
 	p.Click("Call")
 	for _, turn := range []struct{ agent, caller, word string }{
 		{"or to speak to a person?", "I'd like to book a table", "table"},
-		{"For how many people?", "four", "four"},
-		{"from Tuesday to Sunday.", "friday", "friday"},
-		{"Is that right?", "yes", "yes"},
-		{"anything else I can do for you?", "no", "no"},
+		{"For how many people?", "seven", "seven"},
+		{"from Tuesday to Sunday.", "saturday please", "saturday"},
+		{"Is that right?", "yes please", "yes"},
+		{"anything else I can do for you?", "no thank you", "no"},
 	} {
 		before := len(p.Recording())
 		asked(p, turn.agent)
-		if turn.caller == "friday" {
+		if turn.word == "saturday" {
 			heardInPage(t, p.Recording()[before:], "for which day we are open from tuesday to sunday")
 		}
 		p.Say(spoken(t, turn.caller))
@@ -116,14 +116,14 @@ func testBrowserVoice(t *testing.T, s *browserSite) {
 	}
 
 	c := s.endedCall(t, p)
-	if c.Status != "ended" || c.EndReason != "done" || !c.Recorded || c.AnsweredAt == nil || c.EndedAt == nil {
-		t.Errorf("call: got %+v, want an ended, recorded one with reason done", c)
+	if c.Status != "ended" || c.EndReason != "goodbye" || !c.Recorded || c.AnsweredAt == nil || c.EndedAt == nil {
+		t.Errorf("call: got %+v, want an ended, recorded one with reason goodbye", c)
 	}
 	turns := s.turns(t, c.ID)
-	if said := said(turns, "agent"); !strings.Contains(said, "Your table for 4 on Friday is booked.") {
-		t.Errorf("turns: the agent said %q, want a booked table for 4 on Friday", said)
+	if said := said(turns, "agent"); !strings.Contains(said, "Your table for 7 on Saturday is booked.") {
+		t.Errorf("turns: the agent said %q, want a booked table for 7 on Saturday", said)
 	}
-	if said := strings.ToLower(said(turns, "caller")); !strings.Contains(said, "table") || !strings.Contains(said, "friday") {
+	if said := strings.ToLower(said(turns, "caller")); !strings.Contains(said, "table") || !strings.Contains(said, "saturday") {
 		t.Errorf("turns: the caller said %q", said)
 	}
 	for _, turn := range turns {
