@@ -12,3 +12,13 @@ func (f *Flow) Lookup(s State, reference string) (any, bool) {
 
 // Tests returns the value of the document's "tests", nil if it has none.
 func (f *Flow) Tests() any { return f.tests }
+
+// Canonical returns the document with sorted keys, without blanks and with the
+// least escaping: equal documents give equal bytes, and no field is lost.
+func (f *Flow) Canonical() []byte {
+	v, err := decodeValue(f.doc)
+	if err != nil {
+		return f.Document() // Parse took it: cannot happen
+	}
+	return appendCanonical(nil, v)
+}

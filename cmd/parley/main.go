@@ -32,6 +32,7 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" help:"The gateway, in production."`
 	Migrate migrateCommand `cmd:"" help:"Bring the database's schema up, or down, or show it."`
 	Call    callCommand    `cmd:"" help:"Call an agent from the terminal."`
+	Flow    flowCommand    `cmd:"" help:"Check, try and test flows, without a server."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
@@ -86,6 +87,8 @@ func run(ctx context.Context, args []string, io stdio) int {
 	case errors.As(err, &usage):
 		fmt.Fprintln(io.err, "parley:", err)
 		return exitUsage
+	case errors.Is(err, errSaid):
+		return exitFailed
 	}
 	fmt.Fprintln(io.err, "parley:", err)
 	return exitFailed

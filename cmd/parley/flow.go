@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+
+	"parley/agent/flow"
+	"parley/agent/flow/flowtest"
+)
+
+// flowCommand works on flow documents without a server.
+type flowCommand struct {
+	Lint   flowLint   `cmd:"" help:"Say what keeps flows from being published, and how to mend it."`
+	Run    flowRun    `cmd:"" help:"Talk to a flow in the terminal."`
+	Test   flowTest   `cmd:"" help:"Run files of cases, and the tests that flows carry."`
+	Export flowExport `cmd:"" help:"Print a flow as canonical JSON: equal flows are equal bytes."`
+}
+
+// errSaid is a failure whose reasons stand in the output already.
+var errSaid = errors.New("it did not hold")
+
+// flowLint checks documents.
+type flowLint struct {
+	Files []string `arg:"" name:"file" help:"Flow documents; - reads standard input."`
+	JSON  bool     `name:"json" help:"Print one JSON object a problem."`
+}
+
+// Help shows an example.
+func (flowLint) Help() string {
+	return "Example:\n  parley flow lint front-desk.json\n\nExit status: 0 nothing but warnings, 1 errors, 2 a file cannot be read."
+}
+
+// Run prints each problem with a pointer into the document and a way to mend it.
+func (c flowLint) Run(io stdio) error {
+	docs, err := readFiles(c.Files, io.in)
+	if err != nil {
+		return usageError{err}
+	}
+	errs, warnings := 0, 0
+	for i, doc := range docs {
+		for _, p := range lint(doc) {
+			if p.Severity == "error" {
+				errs++
+			} else {
+				warnings++
+			}
+			if c.JSON {
+				printJSON(io.out, struct {
+					File string `json:"file"`
+					flow.Problem
+				}{c.Files[i], p})
+				continue
+			}
+			fmt.Fprintf(io.out, "%s: %s %s: %s\n    at  %s\n    fix %s\n", c.Files[i], p.Severity, p.Code, p.Message, pointer(p.Pointer), p.Fix)
+		}
+	}
+	if !c.JSON {
+		fmt.Fprintf(io.out, "%d errors, %d warnings\n", errs, warnings)
+	}
+	if errs > 0 {
+		return errSaid
+	}
+	return nil
+}
+
+// lint returns what Parse refuses, or what Check finds.
+func lint(doc []byte) []flow.Problem {
+	f, err := flow.Parse(doc)
+	var refused *flow.ParseError
+	switch {
+	case errors.As(err, &refused):
+		return refused.Problems
+	case err != nil:
+		return []flow.Problem{{Severity: "error", Code: "syntax", Message: err.Error(), Fix: "correct the document"}}
+	}
+	return f.Check()
+}
+
+// pointer shows the document itself as a slash.
+func pointer(p string) string {
+	if p == "" {
+		return "/"
+	}
+	return p
+}
+
+// flowTest runs cases.
+type flowTest struct {
+	Files   []string `arg:"" name:"file" help:"Files of cases, or flow documents with tests; - reads standard input."`
+	Pattern string   `name:"run" placeholder:"REGEXP" help:"Run only cases whose name matches."`
+	JSON    bool     `name:"json" help:"Print one JSON object a case."`
+}
+
+// Help shows an example.
+func (flowTest) Help() string {
+	return "Examples:\n  parley flow test front-desk.json cases.json\n  parley flow test --run '^silence' front-desk.json\n\n" +
+		"Exit status: 0 every case holds, 1 one does not, 2 a file cannot be read."
+}
+
+// Run runs the cases of all files, in order.
+func (c flowTest) Run(io stdio) error {
+	only, err := regexp.Compile(c.Pattern)
+	if err != nil {
+		return usageError{fmt.Errorf("--run: %w", err)}
+	}
+	docs, err := readFiles(c.Files, io.in)
+	if err != nil {
+		return usageError{err}
+	}
+	var cases []flowtest.Case
+	for i, doc := range docs {
+		list, err := flowtest.Parse(doc)
+		if err != nil {
+			return usageError{fmt.Errorf("%s: %w", c.Files[i], err)}
+		}
+		cases = append(cases, list...)
+	}
+	passed, failed := 0, 0
+	for _, k := range cases {
+		if !only.MatchString(k.Name) {
+			continue
+		}
+		r := flowtest.Run(k)
+		if r.OK {
+			passed++
+		} else {
+			failed++
+		}
+		switch {
+		case c.JSON:
+			printJSON(io.out, r)
+		case !r.OK:
+			fmt.Fprintf(io.out, "FAIL %s, step %d\n    want %s\n    got  %s\n", r.Name, r.Step, r.Want, r.Got)
+		}
+	}
+	if !c.JSON {
+		fmt.Fprintf(io.out, "%d passed, %d failed\n", passed, failed)
+	}
+	if failed > 0 {
+		return errSaid
+	}
+	return nil
+}
+
+// flowExport prints documents.
+type flowExport struct {
+	File string `arg:"" name:"file" help:"Flow document; - reads standard input."`
+}
+
+// Help shows an example.
+func (flowExport) Help() string {
+	return "Example:\n  parley flow export front-desk.json > canonical.json"
+}
+
+// Run prints the document with sorted keys and without blanks; nothing of it is lost.
+func (c flowExport) Run(io stdio) error {
+	docs, err := readFiles([]string{c.File}, io.in)
+	if err != nil {
+		return usageError{err}
+	}
+	f, err := flow.Parse(docs[0])
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
+	}
+	_, err = fmt.Fprintf(io.out, "%s\n", f.Canonical())
+	return err
+}
+
+// readFiles reads them all before anything is done; "-" is in.
+func readFiles(names []string, in io.Reader) ([][]byte, error) {
+	out := make([][]byte, len(names))
+	for i, name := range names {
+		var err error
+		if name == "-" {
+			out[i], err = io.ReadAll(io.LimitReader(in, flow.MaxDocumentBytes+1))
+		} else {
+			out[i], err = os.ReadFile(name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+	}
+	return out, nil
+}
+
+func printJSON(w io.Writer, v any) {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // of plain structs: nothing but w can fail, and w is the terminal
+}
+
+// flowRun talks to a flow.
+type flowRun struct {
+	Files  []string `arg:"" name:"file" help:"The flow, then the flows that it calls by their id."`
+	Locale string   `help:"Language of the conversation, such as en-US. Default: the flow's."`
+	JSON   bool     `name:"json" help:"Print one JSON object a message."`
+}
+
+// Help shows an example.
+func (flowRun) Help() string {
+	return "Example:\n  parley flow run front-desk.json\n\nEach line typed is an answer. Further: " + chatHelp + "\n" +
+		"Exit status: 0 the conversation ended, 1 it failed, 2 called wrongly."
+}
+
+// Run holds the conversation until the flow or the input ends.
+func (c flowRun) Run(ctx context.Context, io stdio) error {
+	docs, err := readFiles(c.Files, io.in)
+	if err != nil {
+		return usageError{err}
+	}
+	flows := map[string]*flow.Flow{}
+	var main *flow.Flow
+	for i, doc := range docs {
+		f, err := flow.Parse(doc)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.Files[i], err)
+		}
+		if i == 0 {
+			main = f
+			continue
+		}
+		flows[f.ID] = f
+	}
+	main = main.With(flows)
+	k := &chat{f: main, json: c.JSON, io: io, perform: c.performer()}
+	return k.hold(ctx, flow.New(main, flow.Init{ID: "terminal", Channel: "chat", Locale: c.Locale}))
+}
+
+func (c flowRun) performer() func(context.Context, flow.Effect) flow.Result {
+	return func(_ context.Context, e flow.Effect) flow.Result {
+		r := flow.Result{Outcome: "error", Error: "not in a terminal"}
+		if call, ok := e.(flow.Call); ok {
+			r.ID = call.ID
+		}
+		return r
+	}
+}
