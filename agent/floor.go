@@ -199,9 +199,10 @@ func (c *conductor) close(r *reply, heard int64, cut bool, now time.Time) {
 		r.heard = r.ledger.generated()
 	}
 	r.latency.MarkRoundTrip = c.player.RoundTrip()
+	// Cut early, a reply has been spoken in part before all of it is known.
 	made := r.ledger.generated()
-	if cut || made == "" {
-		made = r.made.String()
+	if all := r.made.String(); len(all) > len(made) && (cut || made == "") {
+		made = all
 	}
 	if r.firstAt.IsZero() {
 		r.firstAt = now
@@ -260,13 +261,14 @@ func (c *conductor) fail(ctx context.Context, err error) {
 	if r := c.cur; r != nil {
 		c.interrupt(now)
 	}
-	r := c.scripted(now)
-	if !c.apologize(r) {
-		c.finish(Ending{Reason: "vendor", Err: err})
+	if r := c.scripted(now); c.apologize(r) {
+		r.move = &move{kind: moveEnd, reason: "vendor"}
+		c.closing(now)
 		return
 	}
-	r.move = &move{kind: moveEnd, reason: "vendor"}
-	c.closing(now)
+	// It was not made yet, as at the very beginning of a call.
+	c.cur = nil
+	c.farewell(ctx, c.spec.Apology, "vendor")
 }
 
 // farewell says a fixed sentence instead of anything else, and ends the call.

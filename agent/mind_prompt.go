@@ -52,6 +52,7 @@ type promptMind struct {
 	messages []Message
 	open     []Message // of the turn under way; joins messages when it was heard
 	effects  bool      // the turn ran a tool
+	broken   int       // answers in a row that broke off
 	reprompt int
 }
 
@@ -182,12 +183,31 @@ func (m *promptMind) ask(ctx context.Context, say func(line) error) (string, []T
 		if ctx.Err() != nil {
 			return "", nil, ctx.Err()
 		}
-		if failed == nil || text.Len() > 0 {
-			return strings.TrimSpace(text.String()), calls, nil // half an answer is one
+		if failed == nil {
+			m.broken = 0
+			return strings.TrimSpace(text.String()), calls, nil
 		}
 		errs = append(errs, failed)
+		if text.Len() > 0 { // it was half said: no other model can go on with it
+			return m.breakOff(text.String(), say, errors.Join(errs...))
+		}
 	}
 	return "", nil, fmt.Errorf("no model answered: %w", errors.Join(errs...))
+}
+
+// brokenOff tells the caller that an answer will not be finished.
+const brokenOff = " Sorry, I lost the thread. Could you say that again?"
+
+// breakOff ends an answer that its model has not ended. The second in a row is
+// a failure.
+func (m *promptMind) breakOff(text string, say func(line) error, cause error) (string, []ToolCall, error) {
+	if m.broken++; m.broken > 1 {
+		return "", nil, fmt.Errorf("answers break off: %w", cause)
+	}
+	if err := say(line{text: brokenOff, fixed: true}); err != nil {
+		return "", nil, err
+	}
+	return strings.TrimSpace(text + brokenOff), nil, nil
 }
 
 func (m *promptMind) tools() []Tool {

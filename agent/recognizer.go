@@ -88,8 +88,10 @@ func (r *recognizer) serve(ctx context.Context, v Recognizer) error {
 	defer cancel()
 	limit := time.AfterFunc(dialTimeout, cancel)
 	stream, err := v.Dial(ctx, rate)
-	if !limit.Stop() && err == nil {
-		_ = stream.Close()
+	if !limit.Stop() {
+		if err == nil {
+			_ = stream.Close()
+		}
 		err = fmt.Errorf("%w: no connection in %v", ErrUnavailable, dialTimeout)
 	}
 	if err != nil {

@@ -419,6 +419,9 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 
 // close releases what newGateway opened. Calling it twice does nothing.
 func (g *gateway) close() {
+	if g.desk != nil {
+		g.desk.vendors.client.CloseIdleConnections()
+	}
 	if g.listener != nil {
 		_ = g.listener.Close()
 	}
