@@ -101,6 +101,7 @@ type deepgramCall struct {
 	rate   int
 	heard  int // samples so far
 	from   int // sample where the utterance began
+	voiced int // samples since then that are no silence
 	shown  bool
 }
 
@@ -118,6 +119,9 @@ func (c *deepgramCall) run() {
 			c.d.audio += int64(len(b))
 			c.d.mu.Unlock()
 			c.heard += len(b) / 2
+			if audible(b) {
+				c.voiced += len(b) / 2
+			}
 			if !c.listen() {
 				return
 			}
@@ -139,10 +143,20 @@ func (c *deepgramCall) run() {
 	}
 }
 
-// listen sends an interim transcript after a quarter of a second of audio, or
+// audible tells audio from silence, which has no words.
+func audible(wire []byte) bool {
+	for i := 0; i+1 < len(wire); i += 2 {
+		if v := int16(uint16(wire[i]) | uint16(wire[i+1])<<8); v > 300 || v < -300 {
+			return true
+		}
+	}
+	return false
+}
+
+// listen sends an interim transcript after a quarter of a second of sound, or
 // misbehaves; it is false when the call is over.
 func (c *deepgramCall) listen() bool {
-	if c.shown || c.heard-c.from < c.rate/4 {
+	if c.shown || c.voiced < c.rate/4 {
 		return true
 	}
 	c.shown = true
@@ -193,7 +207,7 @@ func (c *deepgramCall) finalize() {
 	m := c.results(text, true)
 	m["from_finalize"], m["speech_final"] = true, text != ""
 	c.send(m)
-	c.from, c.shown = c.heard, false
+	c.from, c.voiced, c.shown = c.heard, 0, false
 }
 
 func (c *deepgramCall) results(text string, final bool) object {
