@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Twilio takes Twilio's calls: its webhooks and the websocket of its Media
@@ -88,6 +89,7 @@ const (
 	carrierTwilio = "twilio"
 	maxBody       = 64 << 10
 	maxField      = 256 // bytes of an id or an address
+	arriveWithin  = 5 * time.Second
 )
 
 // voice answers POST /twilio/voice: a call has come in, or one of ours was
@@ -109,7 +111,11 @@ func (t *Twilio) voice(w http.ResponseWriter, r *http.Request) {
 		a.Direction = "outbound"
 	}
 	log := t.Logger.With("call_sid", a.CarrierCallID)
-	admitted, err := t.Desk.Arrive(r.Context(), a)
+	// Not by the request's own context: whether a call that is given up is in
+	// the books must not hang on the moment.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), arriveWithin)
+	defer cancel()
+	admitted, err := t.Desk.Arrive(ctx, a)
 	switch {
 	case err == nil:
 		t.connect(w, r, a.CarrierCallID, admitted.CallID)

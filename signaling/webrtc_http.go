@@ -123,7 +123,9 @@ func (w *WebRTC) accept(r *http.Request) (*rtcSession, string, error) {
 		s.abandon()
 		return nil, "", err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	// Not by the request's own context: whether a caller who gives up is in the
+	// books must not hang on the moment.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 2*time.Second)
 	defer cancel()
 	s.call, err = w.o.Desk.Arrive(ctx, Arrival{
 		Carrier: carrierWebRTC, CarrierCallID: s.id, Agent: agent, Direction: "inbound", Resume: callID,
