@@ -46,6 +46,7 @@ type Transcript struct {
 	End        time.Duration // from the first frame written
 	Final      bool          // Text will not change; append it to the finals before
 	EOU        bool          // the recognizer's own endpointing heard the end of the utterance
+	Eager      bool          // not final, but the recognizer thinks that the turn may be over; a later transcript tells
 	Flushed    bool          // answers the last Speech(false): nothing of before is outstanding
 	Confidence float64       // 0 to 1; 0 where the vendor gives none
 }

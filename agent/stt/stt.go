@@ -39,14 +39,20 @@ type Options struct {
 	Logger   *slog.Logger     // default: discards
 	Limit    time.Duration    // for the vendor's answer to a dial or an utterance; default 3 s and 10 s
 	Client   *http.Client     // for vendors over HTTP; default http.DefaultClient
+
+	// For vendors that find the end of a turn by themselves: how sure they must
+	// be, from 0 to 1, to end it and to call it perhaps over (Transcript.Eager).
+	// 0 takes the vendor's own value, and no Eager.
+	TurnThreshold, EagerThreshold float64
 }
 
 // Vendors lists every vendor, by name. A new one is a file and a line here.
 // It is read-only.
 var Vendors = map[string]Vendor{
-	"deepgram":     deepgram,
-	"openai":       openai,
-	"pocketsphinx": pocketsphinx,
+	"deepgram":      deepgram,
+	"deepgram-flux": flux,
+	"openai":        openai,
+	"pocketsphinx":  pocketsphinx,
 }
 
 // dialedBy returns v with a Dial that fills the options' defaults.

@@ -19,6 +19,11 @@ var standIns = map[string]func(*testing.T, providertest.Manner) string{
 		t.Cleanup(s.Close)
 		return s.URL
 	},
+	"deepgram-flux": func(t *testing.T, m providertest.Manner) string {
+		s := providertest.NewFlux(providertest.FluxScript{Key: providertest.Canary, Utterances: []string{said}, Manner: m})
+		t.Cleanup(s.Close)
+		return s.URL
+	},
 	"openai": func(t *testing.T, m providertest.Manner) string {
 		s := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Transcripts: []string{said}, Manner: m})
 		t.Cleanup(s.Close)
