@@ -62,7 +62,7 @@ type Command struct {
 const (
 	defaultApology = "Sorry, something went wrong on our side. Please call again later. Goodbye."
 	limitNotice    = "I'm sorry, we have reached the time limit for this call. Goodbye."
-	drainNotice    = "I'm sorry, I have to end this call for maintenance. Please call again in a minute. Goodbye."
+	drainNotice    = "I'm sorry, I have to end this call. Please call again in a minute. Goodbye."
 
 	// teardown bounds how long a session takes to be gone.
 	teardown = 2 * time.Second

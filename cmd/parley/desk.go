@@ -243,7 +243,7 @@ func (d *desk) drain(ctx context.Context, patience time.Duration) {
 }
 
 // farewellTime is what a polite end of a call may take.
-const farewellTime = 6 * time.Second
+const farewellTime = 7 * time.Second
 
 func (d *desk) waitIdle(ctx context.Context, patience time.Duration) bool {
 	deadline := time.NewTimer(patience)
