@@ -27,6 +27,8 @@ type Player struct {
 	base      int64     // offset of buf[0]
 	next      int64     // offset to be written next
 	tail      int64     // offset after the last appended
+	floor     int64     // what lies before was dropped, or played before a drop
+	sent      int64     // offset after the last that was ever written
 	segs      []segment // which offsets stand where in the stream, oldest first
 	paceFrom  int64     // stream position …
 	paceAt    time.Time // … that was written at this time: the sample clock
@@ -44,7 +46,10 @@ type Player struct {
 }
 
 // A segment says that n samples from offset were written at stream position pos.
-type segment struct{ pos, offset, n int64 }
+type segment struct {
+	pos, offset, n int64
+	at             time.Time
+}
 
 const (
 	// QueueLimit is how much unplayed audio a Player takes before Append waits.
@@ -54,6 +59,8 @@ const (
 	nextMessage  = 100 * time.Millisecond // later ones are fewer
 	markEvery    = 200 * time.Millisecond
 	keepHeard    = 600 * time.Millisecond // of heard audio, to resume from a quiet point
+	keepRecord   = 2 * time.Second        // of heard audio, for a recorder that lags
+	lostMark     = 2 * time.Second        // a mark so overdue does not come
 	edgeFade     = 5 * time.Millisecond
 )
 
@@ -104,7 +111,7 @@ func (p *Player) Append(ctx context.Context, pcm []int16) (from, to int64, err e
 func (p *Player) Seal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.sealed = true
+	p.sealed, p.dry = true, false
 	signal(p.wake)
 }
 
@@ -122,15 +129,30 @@ func (p *Player) Heard() int64 {
 	return p.offsetAt(p.clock.heard(p.now()))
 }
 
-// Sent returns the offset that was written to the leg.
+// Sent returns the offset after the last sample that was written to the leg,
+// whether it was heard or flushed.
 func (p *Player) Sent() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.next
+	return p.sent
+}
+
+// SentAt returns when the sample at offset was first written to the leg, zero
+// if it was not, or longer ago than audio is kept.
+func (p *Player) SentAt(offset int64) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.segs {
+		if s.offset <= offset && offset < s.offset+s.n {
+			return s.at
+		}
+	}
+	return time.Time{}
 }
 
 // Remaining estimates how long it takes until all that was appended is heard,
-// if nothing is paused. It is 0 once that is so.
+// if nothing is paused. It is 0 once that is so, or should be for so long that
+// the far side will not say it any more.
 func (p *Player) Remaining() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -140,7 +162,8 @@ func (p *Player) Remaining() time.Duration {
 	if !p.clock.running {
 		unheard = 0
 	}
-	if unsent+unheard <= 0 {
+	over := p.paceAt.Add(Duration(p.clock.written-p.paceFrom, p.info.Rate) + p.clock.lag() + lostMark)
+	if unsent+unheard <= 0 || unsent == 0 && now.After(over) {
 		return 0
 	}
 	return Duration(unsent+unheard, p.info.Rate) + p.clock.lag()
@@ -178,22 +201,24 @@ func (p *Player) Observe(ev LegEvent) {
 }
 
 // Pause stops the speech at once and keeps what was not heard. It returns the
-// offset that the party hears up to.
-func (p *Player) Pause() (heard int64) {
+// offset to go on from: up to there the party hears.
+func (p *Player) Pause() (next int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	heard = p.halt()
-	p.next = heard
+	if p.clock.running { // else nothing was written since the last halt
+		p.next = max(p.halt(), p.floor)
+	}
 	p.paused = true
-	return heard
+	return p.next
 }
 
 // Resume goes on at offset, moved back by at most back to a quiet point, with
-// a fade. Audio heard longer than keepHeard ago is gone.
+// a fade. Audio heard longer than keepHeard ago is gone; what was dropped stays
+// so.
 func (p *Player) Resume(offset int64, back time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.next = p.quietBefore(min(max(offset, p.base), p.tail), back)
+	p.next = p.quietBefore(min(max(offset, p.base, p.floor), p.tail), back)
 	p.paused, p.fade = false, true
 	signal(p.wake)
 }
@@ -204,7 +229,8 @@ func (p *Player) Drop() (heard int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	heard = p.halt()
-	p.next, p.paused, p.dry = p.tail, false, false
+	p.next, p.floor = p.tail, p.tail
+	p.paused, p.sealed, p.dry = false, true, false
 	signal(p.room)
 	return heard
 }
@@ -299,6 +325,7 @@ func (p *Player) take(m *message) (wait time.Duration) {
 	fresh := p.startSpurtIfIdle(now)
 	size := frame // of the first message, and of every one to a leg without a buffer
 	if !fresh {
+		p.dry = false // it came in time
 		if wait := p.ahead(now); wait > 0 {
 			return wait
 		}
@@ -316,7 +343,7 @@ func (p *Player) take(m *message) (wait time.Duration) {
 		p.clock.markSent(m.before, now, true)
 		p.markAt = p.clock.written
 	}
-	p.fill(m, n, frame)
+	p.fill(m, n, frame, now)
 	if p.info.Marks && (p.clock.written-p.markAt >= Samples(markEvery, p.info.Rate) || p.next == p.tail) {
 		p.markID++
 		m.after = p.markID
@@ -328,7 +355,7 @@ func (p *Player) take(m *message) (wait time.Duration) {
 }
 
 // fill copies n samples into m, padded to whole frames, and counts them.
-func (p *Player) fill(m *message, n, frame int64) {
+func (p *Player) fill(m *message, n, frame int64, now time.Time) {
 	at := (p.next - p.base) * p.bps
 	m.audio = append(m.audio, p.buf[at:at+n*p.bps]...)
 	for int64(len(m.audio)) < frame*p.bps {
@@ -338,8 +365,9 @@ func (p *Player) fill(m *message, n, frame int64) {
 		fadeIn(m.audio, p.info)
 		p.fade = false
 	}
-	p.segs = append(p.segs, segment{pos: p.clock.written, offset: p.next, n: n})
+	p.segs = append(p.segs, segment{pos: p.clock.written, offset: p.next, n: n, at: now})
 	p.next += n
+	p.sent = max(p.sent, p.next)
 	p.clock.wrote(int64(len(m.audio)) / p.bps)
 }
 

@@ -29,12 +29,12 @@ func (p *Player) forgetUnheard(held int64) {
 
 // trim forgets audio that was heard a while ago and is in the recording.
 func (p *Player) trim() {
-	done := min(p.clock.heard(p.now()), p.record)
-	if p.record == 0 { // no recording
-		done = p.clock.heard(p.now())
+	done := p.clock.heard(p.now())
+	if p.record > 0 { // it is recorded, or was until the recording failed
+		done = min(done, max(p.record, done-Samples(keepRecord, p.info.Rate)))
 	}
 	drop := 0
-	for drop < len(p.segs)-1 && p.segs[drop+1].pos <= done {
+	for drop < len(p.segs)-1 && p.segs[drop+1].pos < done {
 		drop++
 	}
 	p.segs = append(p.segs[:0], p.segs[drop:]...)
@@ -53,7 +53,7 @@ func (p *Player) quietBefore(offset int64, back time.Duration) int64 {
 	step := Samples(window, p.info.Rate)
 	best, bestLevel := offset, int64(-1)
 	var pcm []int16
-	for at := offset; at-step >= max(p.base, offset-Samples(back, p.info.Rate)); at -= step {
+	for at := offset; at-step >= max(p.base, p.floor, offset-Samples(back, p.info.Rate)); at -= step {
 		pcm = p.decode(pcm[:0], at-step, step)
 		var level int64
 		for _, v := range pcm {

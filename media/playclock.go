@@ -1,6 +1,9 @@
 package media
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A playClock estimates which sample of a leg's outgoing stream the party is
 // hearing. It is pure: times are given to it. Positions count samples written
@@ -71,6 +74,8 @@ func (c *playClock) startSpurt(now time.Time) {
 	c.anchor, c.anchorAt = c.written, now.Add(c.lag())
 	c.running, c.reported = true, false
 	c.heldUntil = c.written
+	// Marks of before would hold this spurt back: they are late or lost.
+	c.pending = slices.DeleteFunc(c.pending, func(m pendingMark) bool { return !m.voided })
 }
 
 // wrote counts n samples.
