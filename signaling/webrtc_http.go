@@ -132,6 +132,9 @@ func (w *WebRTC) accept(r *http.Request) (*rtcSession, string, error) {
 	})
 	if err != nil {
 		s.abandon()
+		if ctx.Err() != nil { // it may be in the books all the same
+			w.tellFailed(s)
+		}
 		return nil, "", err
 	}
 	if !w.admit(s) {
