@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"agent/stt":           {"agent"},
 	"agent/llm":           {"agent"},
 	"agent/tts":           {"agent"},
-	"agent/flow/flowtest": {"agent/flow"},
+	"agent/flow/flowtest": {"agent/flow", "agent/effect"},
 	"agent/providertest":  {"agent"},
 
 	"signaling":               {"media"},

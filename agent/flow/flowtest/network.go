@@ -1,194 +1,130 @@
 package flowtest
 
 import (
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
-	"parley/agent/flow"
+	"parley/agent/effect"
 )
 
-// network stands in for servers, with retries, breakers and answers kept for
-// when a breaker is open, all by the virtual clock.
+// internal stands for the configured internal API, whose URLs begin with "/".
+const internal = "http://internal.invalid"
+
+// maxRedirects is how many redirects a stand-in follows.
+const maxRedirects = 5
+
+// network stands in for servers and secrets; all else of a call (retries,
+// breakers, kept answers) is what every host has, by the virtual clock. It
+// implements [effect.HTTP] and [effect.Secrets].
 type network struct {
 	servers  []Server
 	secrets  map[string]string
 	now      *time.Time
 	next     map[int]int // responses given, by server
-	breakers map[string]*breaker
 	requests []request
-}
-
-type breaker struct {
-	failures, successes int
-	openUntil           time.Time
-	open                bool
-	cached              json.RawMessage
-	cachedUntil         time.Time
 }
 
 type request struct {
 	method, url string
-	headers     map[string]string
+	headers     map[string]string // by lower-case name
 	body        string
 }
 
-func (n *network) secret(key string) (string, error) {
+var errNobody = errors.New("nobody answers there")
+
+// performer does a flow's effects on the stand-ins.
+func (n *network) performer() *effect.Performer {
+	base, _ := url.Parse(internal) // a constant
+	memory := &effect.Memory{}
+	return &effect.Performer{HTTP: n, Secrets: n, Circuits: memory, Answers: memory, Internal: base,
+		Now: func() time.Time { return *n.now },
+		Sleep: func(_ context.Context, d time.Duration) error {
+			*n.now = n.now.Add(d)
+			return nil
+		}}
+}
+
+// Secret implements [effect.Secrets]: a case's secrets may go everywhere.
+func (n *network) Secret(_ context.Context, key string, _ *url.URL) (effect.Secret, error) {
 	s, ok := n.secrets[key]
 	if !ok {
-		return "", fmt.Errorf("no secret %q", key)
+		return "", effect.ErrNoSecret
 	}
-	return s, nil
+	return effect.Secret(s), nil
 }
 
-// do performs a call.
-func (n *network) do(c flow.Call) flow.Result {
-	fail := func(outcome string) flow.Result { return flow.Result{ID: c.ID, Outcome: outcome, Error: outcome} }
-	req, err := n.request(c)
-	if err != nil {
-		return fail("error")
-	}
-	b := n.breakers[c.Route]
-	if b == nil {
-		b = &breaker{}
-		n.breakers[c.Route] = b
-	}
-	if c.Breaker != nil && b.open && n.now.Before(b.openUntil) {
-		if b.cached != nil && n.now.Before(b.cachedUntil) {
-			return flow.Result{ID: c.ID, Outcome: "success", Data: b.cached}
+// Send implements [effect.HTTP].
+func (n *network) Send(_ context.Context, r effect.Request) (effect.Response, error) {
+	for range maxRedirects + 1 {
+		res, err := n.once(r)
+		location := res.Header.Get("Location")
+		if err != nil || res.Status < 301 || res.Status > 308 || location == "" {
+			return res, err
 		}
-		return fail("error")
-	}
-	attempts := max(c.Retry.Attempts, 1)
-	if b.open { // one probe
-		attempts = 1
-	}
-	delay := c.Retry.Delay
-	for i := range attempts {
-		data, status, outcome := n.once(req, c.Timeout)
-		if outcome == "success" {
-			n.succeeded(b, c, data)
-			return flow.Result{ID: c.ID, Outcome: "success", Data: data}
-		}
-		n.failed(b, c)
-		if i == attempts-1 || !retries(c.Retry, status, outcome) || c.Breaker != nil && b.open {
-			return fail(outcome)
-		}
-		*n.now = n.now.Add(delay)
-		if c.Retry.Backoff > 1 {
-			delay = time.Duration(float64(delay) * c.Retry.Backoff)
-			if c.Retry.Max > 0 {
-				delay = min(delay, c.Retry.Max)
-			}
-		}
-	}
-	return fail("error")
-}
-
-func (n *network) succeeded(b *breaker, c flow.Call, data json.RawMessage) {
-	b.failures = 0
-	if b.successes++; b.open && (c.Breaker == nil || b.successes >= c.Breaker.Successes) {
-		b.open = false
-	}
-	if c.CacheTTL > 0 {
-		b.cached, b.cachedUntil = data, n.now.Add(c.CacheTTL)
-	}
-}
-
-func (n *network) failed(b *breaker, c flow.Call) {
-	b.successes = 0
-	if b.failures++; c.Breaker != nil && (b.open || b.failures >= c.Breaker.Failures) {
-		b.open, b.openUntil = true, n.now.Add(c.Breaker.Timeout)
-	}
-}
-
-// retries tells whether a failure is worth another try.
-func retries(r flow.Retry, status int, outcome string) bool {
-	on := r.On
-	if len(on) == 0 {
-		on = []string{"429", "5xx", "timeout"}
-	}
-	for _, o := range on {
-		switch {
-		case o == "timeout" && status == 0, o == strconv.Itoa(status):
-			return true
-		case len(o) == 3 && strings.HasSuffix(o, "xx") && status/100 == int(o[0]-'0'):
-			return true
-		}
-	}
-	return false
-}
-
-// request joins the parts of a call, secrets included.
-func (n *network) request(c flow.Call) (request, error) {
-	address, err := flow.Join(c.URL, flow.InText, n.secret)
-	if err != nil {
-		return request{}, err
-	}
-	q := url.Values{}
-	for _, f := range c.Query {
-		v, err := flow.Join(f.Value, flow.InText, n.secret)
+		to, err := r.URL.Parse(location)
 		if err != nil {
-			return request{}, err
+			return res, fmt.Errorf("%w: bad redirect", effect.ErrRefused)
 		}
-		q.Set(f.Name, v)
-	}
-	if len(q) > 0 {
-		sep := "?"
-		if strings.Contains(address, "?") {
-			sep = "&"
+		if res.Status < 307 && r.Method != http.MethodHead {
+			r.Method, r.Body = http.MethodGet, nil
 		}
-		address += sep + q.Encode()
-	}
-	r := request{method: c.Method, url: address, headers: map[string]string{"idempotency-key": c.ID}}
-	for _, f := range c.Headers {
-		if r.headers[strings.ToLower(f.Name)], err = flow.Join(f.Value, flow.InHeader, n.secret); err != nil {
-			return request{}, err
+		if to.Scheme != r.URL.Scheme || to.Host != r.URL.Host { // nothing that may hold a secret goes along
+			if len(r.Body) > 0 {
+				return res, fmt.Errorf("%w: redirect of a body", effect.ErrRefused)
+			}
+			r.Header = http.Header{}
 		}
+		r.URL = to
 	}
-	place := flow.InText
-	if c.JSON {
-		place = flow.InJSON
-	}
-	r.body, err = flow.Join(c.Body, place, n.secret)
-	return r, err
+	return effect.Response{}, fmt.Errorf("%w: too many redirects", effect.ErrRefused)
 }
 
-// once sends a request to the server that stands for its address.
-func (n *network) once(r request, timeout time.Duration) (json.RawMessage, int, string) {
-	n.requests = append(n.requests, r)
+// once asks the server that stands for an address.
+func (n *network) once(r effect.Request) (effect.Response, error) {
+	q := request{method: r.Method, url: strings.TrimPrefix(r.URL.String(), internal), headers: map[string]string{}, body: string(r.Body)}
+	for k := range r.Header {
+		q.headers[strings.ToLower(k)] = r.Header.Get(k)
+	}
+	n.requests = append(n.requests, q)
 	for i, s := range n.servers {
-		if s.URL != "*" && !sameAddress(s.URL, r.url) || s.Method != "" && !strings.EqualFold(s.Method, r.method) || len(s.Responses) == 0 {
+		if s.URL != "*" && !sameAddress(s.URL, q.url) || s.Method != "" && !strings.EqualFold(s.Method, q.method) || len(s.Responses) == 0 {
 			continue
 		}
 		res := s.Responses[min(n.next[i], len(s.Responses)-1)]
 		n.next[i]++
-		delay := time.Duration(res.DelayMS) * time.Millisecond
-		if res.Timeout || delay >= timeout {
-			*n.now = n.now.Add(timeout)
-			return nil, 0, "timeout"
-		}
-		*n.now = n.now.Add(delay)
-		if res.Refuse {
-			return nil, 0, "error"
-		}
-		status := res.Status
-		if status == 0 {
-			status = 200
-		}
-		if status < 200 || status > 299 {
-			return nil, status, "error"
-		}
-		if res.JSON != nil {
-			return res.JSON, status, "success"
-		}
-		b, _ := json.Marshal(res.Text)
-		return b, status, "success"
+		return n.answer(res, r.Timeout)
 	}
-	return nil, 0, "error"
+	return effect.Response{}, errNobody
+}
+
+func (n *network) answer(res Response, timeout time.Duration) (effect.Response, error) {
+	delay := time.Duration(res.DelayMS) * time.Millisecond
+	if res.Timeout || delay >= timeout {
+		*n.now = n.now.Add(timeout)
+		return effect.Response{}, context.DeadlineExceeded
+	}
+	*n.now = n.now.Add(delay)
+	if res.Refuse {
+		return effect.Response{}, errNobody
+	}
+	out := effect.Response{Status: res.Status, Header: http.Header{}, Body: []byte(res.Text)}
+	if out.Status == 0 {
+		out.Status = http.StatusOK
+	}
+	out.Header.Set("Content-Type", "text/plain")
+	if res.JSON != nil {
+		out.Body = res.JSON
+		out.Header.Set("Content-Type", "application/json")
+	}
+	for k, v := range res.Headers {
+		out.Header.Set(k, v)
+	}
+	return out, nil
 }
 
 // sameAddress compares without the query where the pattern has none.

@@ -1,11 +1,13 @@
 package flowtest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
+	"parley/agent/effect"
 	"parley/agent/flow"
 )
 
@@ -31,6 +33,7 @@ type runner struct {
 	messages []flow.Message
 	trace    []string // everything that could leak
 	net      network
+	do       *effect.Performer
 	timer    *timer
 }
 
@@ -42,7 +45,8 @@ type timer struct {
 // Run runs a case.
 func Run(c Case) Report {
 	r := &runner{c: c, now: time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)}
-	r.net = network{servers: c.HTTP, secrets: c.Secrets, now: &r.now, next: map[int]int{}, breakers: map[string]*breaker{}}
+	r.net = network{servers: c.HTTP, secrets: c.Secrets, now: &r.now, next: map[int]int{}}
+	r.do = r.net.performer()
 	bad := func(step int, want, got string) Report { return Report{c.Name, false, step, want, got} }
 	problem, err := r.load()
 	switch {
@@ -231,8 +235,10 @@ func (r *runner) perform(e flow.Effect) []flow.Event {
 		return played(e.ID, e.Messages)
 	case flow.Call:
 		r.messages = append(r.messages, e.SayWhile...)
-		res := r.net.do(e)
-		res.At = flow.At{At: r.now}
+		res := r.do.Perform(context.Background(), e)
+		if b, err := json.Marshal(res); err == nil {
+			r.trace = append(r.trace, string(b))
+		}
 		return []flow.Event{res}
 	case flow.Transfer:
 		return []flow.Event{flow.Result{At: at, ID: e.ID, Outcome: "answered"}}
