@@ -37,6 +37,7 @@ type Options struct {
 	Voice        string           // others than Vendor.Voices are passed on as they are
 	Instructions string           // manner of speech, where the model takes it
 	Speed        float64          // 0.5 to 2; 0 means 1
+	Telephone    bool             // µ-law at 8 kHz, where the vendor has it: a quarter of the bytes
 	URL          string           // overrides Vendor.DefaultURL
 	Logger       *slog.Logger     // default: discards
 	Client       *http.Client     // for vendors over HTTP; default http.DefaultClient
@@ -48,8 +49,9 @@ type Options struct {
 // Vendors lists every vendor, by name. A new one is a file and a line here.
 // It is read-only.
 var Vendors = map[string]Vendor{
-	"openai": openai,
-	"flite":  flite,
+	"deepgram": deepgram,
+	"flite":    flite,
+	"openai":   openai,
 }
 
 // dialedBy returns v with a Dial that fills the options' defaults.

@@ -13,6 +13,11 @@ import (
 
 // standIns gives each remote vendor's stand-in; a new vendor is a line here.
 var standIns = map[string]func(*testing.T, providertest.Manner) string{
+	"deepgram": func(t *testing.T, m providertest.Manner) string {
+		s := providertest.NewDeepgramSpeak(providertest.DeepgramSpeakScript{Key: providertest.Canary, Manner: m})
+		t.Cleanup(s.Close)
+		return s.URL
+	},
 	"openai": func(t *testing.T, m providertest.Manner) string {
 		s := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Manner: m})
 		t.Cleanup(s.Close)
