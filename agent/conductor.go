@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,18 +41,35 @@ type conductor struct {
 	saidIdx int // the utterance's turn index, -1 before it has one
 	onset   time.Time
 	judged  time.Time // the onset of the stretch that a verdict was given on
-	paused  bool
-	heldAt  int64 // offset where a pause stopped
-	away    bool
-	echoes  int // interruptions that were the agent's own voice
-	caller  *Turn
+	paused  bool      // for a verdict
+	away    bool      // the line is interrupted
+	heldAt  int64     // offset to go on from after either
+	echoes  int       // interruptions that were the agent's own voice
+	caller  *Turn     // to be recorded once the agent's answer is heard
 	keys    []byte
 	keyAt   time.Time
+	typed   []string  // written by the caller, not taken yet
+	taken   time.Time // until then, words may come that belong to a turn already taken
 	endBy   time.Time // a goodbye is over by then
+	fault   error     // for which the call ends
 	shown   string    // last caption of the reply
 	gaps    uint64    // of the player, counted so far
 	end     *Ending
+
+	lastText string    // what the agent said before
+	lastEnd  time.Time // … until then
+	greet    sync.Once
+	greeted  chan struct{} // closed when the first word is on the wire
 }
+
+const (
+	// limitSlack is what a call may last beyond its limit, to say goodbye.
+	limitSlack = 15 * time.Second
+	// greetFirst is when the apology is made though no greeting was heard.
+	greetFirst = 2 * time.Second
+	// maxTyped bounds what is written while the agent cannot take it.
+	maxTyped = 32
+)
 
 // An event is what reaches the conductor from the session's other goroutines.
 type event any
@@ -76,7 +94,8 @@ func newConductor(leg media.Leg, player *media.Player, m mind, spec Spec) *condu
 		spec: spec, leg: leg, info: info, player: player, mind: m, log: spec.Log,
 		voice: &voice{vendors: spec.Synthesizers, rate: info.Rate, cache: spec.Cache, log: spec.Log},
 		inbox: make(chan event, 64), gone: make(chan struct{}),
-		turns: spec.Turns, saidIdx: -1, began: time.Now().Add(-spec.Elapsed), before: func() {},
+		greeted: make(chan struct{}),
+		turns:   spec.Turns, saidIdx: -1, began: time.Now().Add(-spec.Elapsed), before: func() {},
 	}
 }
 
@@ -113,12 +132,13 @@ func (c *conductor) run(ctx context.Context) Ending {
 
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for c.end == nil {
-		if at := c.step(ctx, time.Now()); c.end == nil {
-			timer.Reset(time.Until(at))
-		} else {
+	commands := c.spec.Commands
+	for {
+		at := c.step(ctx, time.Now())
+		if c.end != nil {
 			break
 		}
+		timer.Reset(time.Until(at))
 		select {
 		case ev := <-c.inbox:
 			c.take(ctx, ev)
@@ -127,11 +147,15 @@ func (c *conductor) run(ctx context.Context) Ending {
 				ev = media.LegEvent{Kind: media.HungUp, Reason: "network"}
 			}
 			c.legEvent(ctx, ev)
-		case cmd := <-c.spec.Commands:
+		case cmd, ok := <-commands:
+			if !ok {
+				commands = nil
+				continue
+			}
 			c.command(ctx, cmd)
 		case <-timer.C:
 		case <-ctx.Done():
-			c.finish(Ending{Reason: "network", Err: context.Cause(ctx)})
+			c.lineFailed(context.Cause(ctx))
 		}
 	}
 	c.leave(time.Now())
@@ -140,8 +164,27 @@ func (c *conductor) run(ctx context.Context) Ending {
 	return *c.end
 }
 
-// prepare makes the apology beforehand, beside the call's first words.
-// It returns how to stop doing so.
+// lineFailed ends the session of a line that neither hears nor speaks. What the
+// leg itself says of it counts more.
+func (c *conductor) lineFailed(err error) {
+	for {
+		select {
+		case ev, ok := <-c.leg.Events():
+			if ok && ev.Kind != media.HungUp {
+				continue
+			}
+			if ok {
+				c.finish(Ending{Reason: ev.Reason})
+			}
+		default:
+		}
+		c.finish(Ending{Reason: "network", Err: err})
+		return
+	}
+}
+
+// prepare makes the apology beforehand, but not before the greeting, which must
+// not wait for it. It returns how to stop doing so.
 func (c *conductor) prepare(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ready := make(chan struct{})
@@ -151,6 +194,12 @@ func (c *conductor) prepare(ctx context.Context) (stop func()) {
 		v := &voice{vendors: c.voice.vendors, rate: c.voice.rate, cache: c.voice.cache, log: c.log}
 		defer v.close()
 		if _, ok := v.prepared(c.spec.Apology); ok {
+			return
+		}
+		select {
+		case <-c.greeted:
+		case <-time.After(greetFirst):
+		case <-ctx.Done():
 			return
 		}
 		if err := v.warm(ctx, c.spec.Apology); err != nil && ctx.Err() == nil {
@@ -164,7 +213,8 @@ func (c *conductor) prepare(ctx context.Context) (stop func()) {
 func (c *conductor) step(ctx context.Context, now time.Time) time.Time {
 	next := now.Add(time.Minute)
 	for _, rule := range []func(context.Context, time.Time) time.Time{
-		c.checkLimits, c.checkReply, c.checkInterruption, c.checkUtterance, c.checkKeys, c.checkSilence,
+		c.checkLimits, c.checkReply, c.checkMore, c.checkInterruption, c.checkKeys, c.checkTyped,
+		c.checkUtterance, c.checkSilence,
 	} {
 		if at := rule(ctx, now); !at.IsZero() && at.Before(next) {
 			next = at
@@ -185,6 +235,7 @@ func (c *conductor) take(ctx context.Context, ev event) {
 			c.said = utterance{started: ev.at}
 		}
 		c.said.speaking, c.said.flushed, c.said.eou = true, false, false
+		c.said.unseen, c.taken = false, time.Time{}
 	case speechStopped:
 		if c.said.speaking {
 			c.said.speaking, c.said.ended = false, ev.at
@@ -203,19 +254,33 @@ func (c *conductor) take(ctx context.Context, ev event) {
 
 // recognized takes a transcript into the utterance and shows it.
 func (c *conductor) recognized(ev recognized) {
+	if ev.at.Before(c.taken) {
+		if ev.Flushed {
+			c.taken = time.Time{}
+		}
+		return
+	}
 	if c.said.empty() {
 		if ev.Text == "" {
 			return
 		}
 		// Words without speech before: the detector missed it, the vendor did not.
-		c.said = utterance{started: ev.at, ended: ev.at}
+		c.said = utterance{started: ev.at, ended: ev.at, unseen: true}
 		c.onset = ev.at
 	}
 	before := c.said.text()
 	c.said.hear(ev.Transcript, ev.at)
 	if text := c.said.text(); text != before && text != "" {
-		c.show(Event{Type: "transcript", Turn: c.callerIndex(), Text: text, Phase: "interim"})
+		c.show(Event{Type: "transcript", Turn: c.callerIndex(), Text: c.kept(text), Phase: "interim"})
 	}
+}
+
+// kept is what of the caller's words may be shown and recorded.
+func (c *conductor) kept(text string) string {
+	if c.waiting.sensitive || c.awaited().sensitive {
+		return "[not kept]"
+	}
+	return text
 }
 
 // callerIndex gives the utterance its place among the turns.
@@ -239,17 +304,18 @@ func (c *conductor) legEvent(ctx context.Context, ev media.LegEvent) {
 	case media.Digit:
 		c.key(ev.Digit, ev.At)
 	case media.Typed:
-		c.typed(ctx, ev.Text)
-	case media.Away:
-		if !c.away {
-			c.away, c.heldAt = true, c.player.Pause()
+		if text := strings.TrimSpace(ev.Text); text != "" && len(c.typed) < maxTyped {
+			c.typed = append(c.typed, text)
 		}
+	case media.Away:
+		c.away, c.heldAt = true, c.player.Pause()
 	case media.Back:
-		if c.away {
-			c.away = false
-			if !c.paused {
-				c.player.Resume(c.heldAt, resumeBack)
-			}
+		if !c.away {
+			return
+		}
+		c.away, c.quiet = false, time.Now()
+		if !c.paused {
+			c.resume(c.cur)
 		}
 	case media.HungUp:
 		c.finish(Ending{Reason: ev.Reason})
@@ -274,15 +340,19 @@ func (c *conductor) checkLimits(ctx context.Context, now time.Time) time.Time {
 	if now.Before(at) {
 		return at
 	}
-	if c.endBy.IsZero() {
-		c.farewell(ctx, limitNotice, "limit")
+	c.farewell(ctx, limitNotice, "limit")
+	if at = at.Add(limitSlack); !now.Before(at) {
+		c.finish(Ending{Reason: "limit"})
 	}
-	return time.Time{}
+	return at
 }
 
 // finish ends the session. The first reason stands.
 func (c *conductor) finish(e Ending) {
 	if c.end == nil {
+		if e.Err == nil {
+			e.Err = c.fault
+		}
 		c.end = &e
 	}
 }

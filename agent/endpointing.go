@@ -65,6 +65,7 @@ type utterance struct {
 	started  time.Time     // onset of the first stretch; zero: nothing was said
 	ended    time.Time     // end of the last stretch
 	speaking bool          // a stretch is going on
+	unseen   bool          // words came, but no speech was detected
 	spoken   time.Duration // speech in all
 	finals   []string
 	interim  string
@@ -100,6 +101,9 @@ func (u *utterance) hear(t Transcript, now time.Time) {
 	} else if text != "" {
 		u.interim = text
 	}
+	if u.unseen && text != "" {
+		u.ended = now
+	}
 	u.eou = u.eou || t.EOU
 	u.flushed = u.flushed || t.Flushed && !u.speaking
 }
@@ -122,6 +126,9 @@ func (e Endpointing) judge(u *utterance, exp Expectation, now time.Time) (outcom
 	if u.speaking {
 		if end := u.started.Add(e.MaxUtterance); now.Before(end) {
 			return pending, end
+		}
+		if u.text() == "" {
+			return noise, time.Time{} // music, a motor
 		}
 		return over, time.Time{}
 	}

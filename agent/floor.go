@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"time"
+
+	"parley/media"
 )
 
 // Who has the floor: the agent's replies, the caller's interruptions and turns.
@@ -15,6 +18,9 @@ const (
 	resumeBack = 300 * time.Millisecond
 	// goodbyeSlack is how long a goodbye may take beyond its computed length.
 	goodbyeSlack = 2 * time.Second
+	// cutSilence is how long a caller who cut a message, but then says nothing,
+	// is waited for before the agent goes on.
+	cutSilence = 2 * time.Second
 	// captionEvery is how often a screen is told what was heard.
 	captionEvery = 200 * time.Millisecond
 )
@@ -29,7 +35,7 @@ func (c *conductor) answer(ctx context.Context, in input, now time.Time) {
 		r.latency.EndOfTurn = since(now, c.said.ended)
 		r.latency.FinalTranscript = since(c.said.finalAt, c.said.ended)
 	}
-	c.said, c.saidIdx, c.keys = utterance{}, -1, nil
+	c.said, c.saidIdx = utterance{}, -1
 	c.start(ctx, r)
 	c.setState("thinking")
 }
@@ -42,8 +48,11 @@ func (c *conductor) start(ctx context.Context, r *reply) {
 		before = func() { <-prev; told() }
 	}
 	c.before = func() {}
+	if r.cancel != nil {
+		r.cancel() // of the part before
+	}
 	ctx, r.cancel = context.WithCancel(ctx)
-	r.done, r.move, r.err = make(chan struct{}), nil, nil
+	r.done, r.move, r.complete = make(chan struct{}), nil, false
 	c.cur = r
 	done := r.done
 	c.replies.Go(func() { c.speak(ctx, r, done, before) })
@@ -72,29 +81,38 @@ func (c *conductor) replyEvent(ctx context.Context, ev event) {
 		}
 		if ev.grow && len(r.ledger.spans) > 0 {
 			last := &r.ledger.spans[len(r.ledger.spans)-1]
-			last.to, last.words = ev.span.to, append(last.words, ev.span.words...)
+			last.to, last.whole, last.words = ev.span.to, ev.span.whole, append(last.words, ev.span.words...)
 		} else {
 			r.ledger.add(ev.span)
 		}
 		c.ears.agentSpeaks.Store(true)
+	case replyThought:
+		if of(ev.id) {
+			r.made.WriteString(ev.made)
+			r.move = &ev.move
+			c.thought(r)
+		}
 	case replyDone:
-		if !of(ev.id) {
-			return
-		}
-		r.made.WriteString(ev.made)
-		if ev.err != nil {
-			if !isCancel(ev.err) {
-				c.fail(ctx, ev.err)
+		switch {
+		case !of(ev.id):
+		case ev.err == nil:
+			r.complete = true
+			if r.final() {
+				c.closing(now)
 			}
-			return
+		case !isCancel(ev.err):
+			c.fail(ctx, ev.err)
 		}
-		r.move = &ev.move
-		if ev.move.kind == moveListen {
-			c.rec.expects(ev.move.expect) // it may be answered while it is asked
-		}
-		if ev.move.kind == moveEnd || ev.move.kind == moveTransfer {
-			c.closing(now)
-		}
+	}
+}
+
+// thought prepares for what comes after a reply, while it is still spoken.
+func (c *conductor) thought(r *reply) {
+	switch {
+	case r.move.kind == moveListen:
+		c.expect(*r.move) // it may be answered while it is asked
+	case r.final() && c.paused:
+		c.resume(r) // a goodbye is heard out
 	}
 }
 
@@ -110,11 +128,24 @@ func (c *conductor) checkReply(ctx context.Context, now time.Time) time.Time {
 	if r == nil {
 		return time.Time{}
 	}
-	if r.firstAt.IsZero() && len(r.ledger.spans) > 0 && c.player.Sent() > r.ledger.spans[0].from {
-		c.firstAudio(r, now)
+	if r.complete && !c.endBy.IsZero() && !now.Before(c.endBy) {
+		c.proceed(ctx, r, now)
+		return now
 	}
 	if c.paused || c.away {
-		return time.Time{}
+		return c.endBy
+	}
+	soon := time.Time{}
+	if r.firstAt.IsZero() && len(r.ledger.spans) > 0 {
+		if at := c.player.SentAt(r.ledger.spans[0].from); !at.IsZero() {
+			c.firstAudio(r, at)
+		} else {
+			soon = now.Add(media.Ptime / 2) // it is on its way to the wire
+		}
+	}
+	if !r.begun && !r.firstAt.IsZero() && r.ledger.textAt(c.heardOf(r)) != "" {
+		r.begun = true
+		c.flushCaller()
 	}
 	left := c.player.Remaining()
 	if left > 0 {
@@ -122,29 +153,32 @@ func (c *conductor) checkReply(ctx context.Context, now time.Time) time.Time {
 	} else if r.silent.IsZero() {
 		r.silent = now
 	}
-	if r.move == nil && left == 0 {
+	if !r.complete && left == 0 {
 		if at := r.silent.Add(replyLimit); now.Before(at) {
 			return at
 		}
 		c.fail(ctx, wrapVendor(errLate))
 		return now
 	}
-	if r.move != nil && (left == 0 || !c.endBy.IsZero() && now.After(c.endBy)) {
-		c.ears.agentSpeaks.Store(false)
+	if r.complete && left == 0 {
 		c.proceed(ctx, r, now)
 		return now
 	}
+	c.caption(r, "speaking")
+	if !soon.IsZero() {
+		return soon
+	}
 	next := now.Add(captionEvery)
-	if r.move != nil {
+	if r.complete {
 		next = now.Add(min(left, captionEvery))
 	}
-	c.caption(r, "speaking")
 	return next
 }
 
-// proceed goes on after a reply was heard to its end.
+// proceed goes on after a reply was heard to its end, or its time is up.
 func (c *conductor) proceed(ctx context.Context, r *reply, now time.Time) {
 	mv := *r.move
+	c.ears.agentSpeaks.Store(false)
 	if mv.kind == movePlayed {
 		// The same turn goes on: a flow's next message.
 		r.in = input{kind: inputPlayed, at: now, heard: r.ledger.textAt(c.heardOf(r))}
@@ -152,7 +186,11 @@ func (c *conductor) proceed(ctx context.Context, r *reply, now time.Time) {
 		c.start(ctx, r)
 		return
 	}
-	c.close(r, c.player.Tail(), false, now)
+	heard := c.player.Tail()
+	if c.player.Remaining() > 0 {
+		heard = c.heardOf(r)
+	}
+	c.close(r, heard, heard < r.ledger.end(), now)
 	switch mv.kind {
 	case moveEnd:
 		c.finish(Ending{Reason: mv.reason})
@@ -166,15 +204,29 @@ func (c *conductor) proceed(ctx context.Context, r *reply, now time.Time) {
 // listen gives the caller the floor.
 func (c *conductor) listen(mv move, now time.Time) {
 	c.waiting, c.quiet = mv, now
+	c.expect(mv)
+	c.setState("listening")
+}
+
+// expect tells the ears what is waited for.
+func (c *conductor) expect(mv move) {
 	c.rec.expects(mv.expect)
 	c.ears.record.paused.Store(mv.sensitive)
-	c.setState("listening")
+	c.ears.setSilence(cmp.Or(mv.endSilence, c.spec.Endpointing.Silence))
+}
+
+// awaited is what the agent waits for, or asks at this moment.
+func (c *conductor) awaited() move {
+	if r := c.cur; r != nil && r.move != nil && r.move.kind == moveListen {
+		return *r.move
+	}
+	return c.waiting
 }
 
 // firstAudio notes that the reply is on the wire.
 func (c *conductor) firstAudio(r *reply, now time.Time) {
 	r.firstAt = now
-	c.flushCaller()
+	c.greet.Do(func() { close(c.greeted) })
 	c.setState("speaking")
 	if !r.lastSpeak.IsZero() {
 		r.latency.FirstAudio = now.Sub(r.lastSpeak)
@@ -194,10 +246,7 @@ func (c *conductor) index(r *reply) int {
 func (c *conductor) close(r *reply, heard int64, cut bool, now time.Time) {
 	r.cancel()
 	c.flushCaller()
-	r.heard, r.cut = r.ledger.textAt(heard), cut
-	if !cut {
-		r.heard = r.ledger.generated()
-	}
+	r.heard = r.ledger.textAt(heard)
 	r.latency.MarkRoundTrip = c.player.RoundTrip()
 	// Cut early, a reply has been spoken in part before all of it is known.
 	made := r.ledger.generated()
@@ -222,6 +271,7 @@ func (c *conductor) close(r *reply, heard int64, cut bool, now time.Time) {
 		observeSteps(r.latency)
 	}
 	c.cur, c.paused, c.shown = nil, false, ""
+	c.lastText, c.lastEnd = r.ledger.generated(), now
 	c.ears.agentSpeaks.Store(false)
 	done, text, mind, told := r.done, r.heard, c.mind, c.before
 	c.before = func() { told(); <-done; mind.heard(text, cut) }
@@ -257,12 +307,13 @@ func (c *conductor) fail(ctx context.Context, err error) {
 		c.finish(Ending{Reason: "vendor", Err: err}) // even the goodbye failed
 		return
 	}
+	c.fault = err
 	now := time.Now()
-	if r := c.cur; r != nil {
+	if c.cur != nil {
 		c.interrupt(now)
 	}
 	if r := c.scripted(now); c.apologize(r) {
-		r.move = &move{kind: moveEnd, reason: "vendor"}
+		r.move, r.complete = &move{kind: moveEnd, reason: "vendor"}, true
 		c.closing(now)
 		return
 	}
@@ -273,6 +324,9 @@ func (c *conductor) fail(ctx context.Context, err error) {
 
 // farewell says a fixed sentence instead of anything else, and ends the call.
 func (c *conductor) farewell(ctx context.Context, text, reason string) {
+	if !c.endBy.IsZero() {
+		return // another goodbye is being said
+	}
 	now := time.Now()
 	if c.cur != nil {
 		c.interrupt(now)
@@ -297,16 +351,48 @@ func (c *conductor) scripted(now time.Time) *reply {
 // interrupt takes the floor from the agent. What it did not say is dropped.
 func (c *conductor) interrupt(now time.Time) {
 	r := c.cur
-	heard := max(c.heardOf(r), c.player.Drop())
-	r.cancel()
+	r.cancel() // first: what it appends behind the drop would be played
+	heard := max(c.heardOf(r), c.drop())
 	mv := r.move
-	c.close(r, heard, heard < r.ledger.end() || mv == nil, now)
+	c.endBy = time.Time{}
+	c.close(r, heard, heard < r.ledger.end() || !r.complete, now)
 	if mv != nil && mv.kind == moveListen {
 		c.listen(*mv, now) // the question stands, though it was cut
 		return
 	}
+	if mv != nil && mv.kind == movePlayed {
+		c.waiting = move{kind: moveListen, silence: cutSilence}
+	}
 	c.quiet = now
 	c.setState("listening")
+}
+
+// drop forgets what the player has not played.
+func (c *conductor) drop() (heard int64) {
+	heard = c.player.Drop()
+	if c.away {
+		c.heldAt = c.player.Pause() // until the party is back
+	}
+	return heard
+}
+
+// resume goes on with a reply that was paused.
+func (c *conductor) resume(r *reply) {
+	c.judged, c.paused = c.onset, false
+	at := c.heldAt
+	if r != nil {
+		at = max(r.ledger.wordStart(at), r.from)
+	}
+	if c.away {
+		c.heldAt = at
+		return
+	}
+	back := resumeBack
+	if r != nil {
+		back = min(back, media.Duration(at-r.from, c.info.Rate))
+		c.setState("speaking")
+	}
+	c.player.Resume(at, back)
 }
 
 func since(at, from time.Time) time.Duration {

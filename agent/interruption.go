@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"slices"
 	"time"
 )
 
@@ -109,16 +110,17 @@ func (i Interruption) judge(ev evidence, now time.Time) (verdict, time.Time) {
 	return yield, time.Time{}
 }
 
-// accepts reports whether the waiting question takes text as an answer.
+// accepts reports whether the waiting question takes text as an answer, and it
+// is no mere sign of listening.
 func accepts(exp Expectation, text string) bool {
+	return matches(exp, text) && !backchannels[normal(text)]
+}
+
+// matches reports whether text is one of the answers that exp names.
+func matches(exp Expectation, text string) bool {
 	if exp.Kind != "yes_no" && exp.Kind != "choice" {
 		return false
 	}
 	t := normal(text)
-	for _, p := range exp.Phrases {
-		if n := normal(p); n == t && !backchannels[n] {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(exp.Phrases, func(p string) bool { return normal(p) == t })
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"parley/media"
 )
@@ -20,6 +21,7 @@ type ledger struct {
 type span struct {
 	text     string
 	from, to int64
+	whole    bool   // all of text is spoken by to; else the voice is at it, or broke off
 	words    []Word // the vendor's alignment, if any
 	node     string
 	policy   policy
@@ -50,7 +52,7 @@ func (l *ledger) upTo(offset int64, cut bool) string {
 			break
 		}
 		text := s.text
-		if cut && offset < s.to {
+		if cut && (offset < s.to || !s.whole) {
 			text = s.cut(offset, l.rate)
 		}
 		if text == "" {
@@ -64,14 +66,16 @@ func (l *ledger) upTo(offset int64, cut bool) string {
 	return b.String()
 }
 
+// slowSpeech is a character's time in slow speech: 12 a second. What is not
+// whole yet is taken to become at least so long, so that too little is counted
+// as heard rather than too much.
+const slowSpeech = 80 * time.Millisecond
+
 // cut returns the words of s that were complete at offset: by the vendor's
 // alignment, else by the share of the audio, taking speech as even.
 func (s *span) cut(offset int64, rate int) string {
-	at := media.Duration(offset-s.from, rate)
+	at := media.Duration(min(offset, s.to)-s.from, rate)
 	ends := wordEnds(s.text)
-	if len(ends) == 0 {
-		return ""
-	}
 	done := 0
 	if len(s.words) > 0 {
 		for _, w := range s.words {
@@ -81,14 +85,19 @@ func (s *span) cut(offset int64, rate int) string {
 		}
 		// The vendor's words and ours may be counted otherwise ("$5" is two
 		// words of speech): go by the share of words.
-		if len(s.words) != len(ends) {
-			done = done * len(ends) / len(s.words)
+		all := len(s.words)
+		if !s.whole {
+			all = max(all, len(ends)) // more are to come
 		}
+		done = done * len(ends) / all
 	} else {
-		total := float64(len([]rune(s.text)))
-		share := float64(offset-s.from) / float64(s.to-s.from)
+		chars := time.Duration(utf8.RuneCountInString(s.text))
+		length := media.Duration(s.to-s.from, rate)
+		if !s.whole {
+			length = max(length, chars*slowSpeech)
+		}
 		for _, e := range ends {
-			if float64(len([]rune(s.text[:e])))/total <= share {
+			if time.Duration(utf8.RuneCountInString(s.text[:e]))*length <= at*chars {
 				done++
 			}
 		}

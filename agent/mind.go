@@ -67,14 +67,16 @@ const (
 
 // A move is what is to be done when a reply was said and heard.
 type move struct {
-	kind      moveKind
-	expect    Expectation
-	silence   time.Duration // moveListen: inputSilence after this much quiet; 0: the session's default
-	digits    keypad
-	sensitive bool   // the answer is neither recorded nor kept
-	node      string // of the flow
-	target    string
-	reason    string
+	kind    moveKind
+	expect  Expectation
+	silence time.Duration // moveListen: inputSilence after this much quiet; 0: the session's default
+	digits  keypad
+	// endSilence overrides how much quiet makes the end of a turn a candidate.
+	endSilence time.Duration
+	sensitive  bool   // the answer is neither recorded nor kept
+	node       string // of the flow
+	target     string
+	reason     string
 }
 
 // keypad shapes how keys become an answer.

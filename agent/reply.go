@@ -23,12 +23,14 @@ type reply struct {
 	in        input
 	ledger    ledger
 	made      strings.Builder // text of the mind, spoken or not
-	move      *move           // nil until all was said
-	err       error
-	began     time.Time // when it was asked for
-	lastSpeak time.Time // end of the caller's speech before it
-	firstAt   time.Time // first audible sample on the wire
-	silent    time.Time // since when nothing of it is to be heard
+	move      *move           // what comes after it; nil while the mind is at it
+	complete  bool            // all of it is queued as audio
+	firm      bool            // it is not taken back, though the caller goes on
+	begun     bool            // a word of it was heard
+	began     time.Time       // when it was asked for
+	lastSpeak time.Time       // end of the caller's speech before it
+	firstAt   time.Time       // first audible sample on the wire
+	silent    time.Time       // since when nothing of it is to be heard
 	latency   Latency
 	from      int64 // the player's offset where it begins
 	cut       bool  // interrupted
@@ -52,11 +54,14 @@ type (
 		span span
 		grow bool // it belongs to the last span
 	}
-	replyDone struct {
+	replyThought struct { // the mind is done
 		id   uint64
 		move move
 		made string
-		err  error
+	}
+	replyDone struct { // all was queued, or could not be
+		id  uint64
+		err error
 	}
 )
 
@@ -67,17 +72,17 @@ func (c *conductor) speak(ctx context.Context, r *reply, done chan<- struct{}, b
 	before()
 	g, ctx := errgroup.WithContext(ctx)
 	lines := make(chan clause, 8) // the mind may be this far ahead of the voice
-	var mv move
-	var made strings.Builder
 	g.Go(func() error {
 		defer close(lines)
-		var err error
-		mv, err = c.think(ctx, r, lines, &made)
+		var made strings.Builder
+		mv, err := c.think(ctx, r, lines, &made)
+		if err == nil {
+			c.postAlways(replyThought{id: r.id, move: mv, made: made.String()})
+		}
 		return err
 	})
 	g.Go(func() error { return c.utter(ctx, r, lines) })
-	err := g.Wait()
-	c.postAlways(replyDone{id: r.id, move: mv, made: made.String(), err: err})
+	c.postAlways(replyDone{id: r.id, err: g.Wait()})
 }
 
 // A clause is a line's next piece to be synthesized.
@@ -164,7 +169,7 @@ func (c *conductor) utter(ctx context.Context, r *reply, in <-chan clause) error
 			if err != nil {
 				return err
 			}
-			s.from, s.to, s.words = from, to, a.words
+			s.from, s.to, s.words, s.whole = from, to, a.words, a.whole
 			c.postAlways(replySpan{id: r.id, span: s, grow: grow})
 			grow = true
 			return nil
@@ -174,7 +179,7 @@ func (c *conductor) utter(ctx context.Context, r *reply, in <-chan clause) error
 			s.text = ""
 			var pcm []int16
 			if pcm, err = media.Tones(cl.digits, c.info.Rate); err == nil {
-				err = emit(spoken{pcm: pcm})
+				err = emit(spoken{pcm: pcm, whole: true})
 			}
 		} else {
 			err = c.voice.say(ctx, Clause{Text: cl.spoken, Turn: r.id}, cl.fixed, emit)
@@ -201,9 +206,14 @@ func (c *conductor) apologize(r *reply) bool {
 		return false
 	}
 	c.player.Seal()
-	r.ledger.add(span{text: c.spec.Apology, from: from, to: to, words: s.words})
+	r.ledger.add(span{text: c.spec.Apology, from: from, to: to, words: s.words, whole: true})
 	r.made.WriteString(c.spec.Apology)
 	return true
+}
+
+// final reports that the call ends or is transferred after r: it is heard out.
+func (r *reply) final() bool {
+	return r.move != nil && (r.move.kind == moveEnd || r.move.kind == moveTransfer)
 }
 
 // isCancel reports that err only says that a turn was given up.

@@ -142,7 +142,12 @@ func run(ctx context.Context, leg media.Leg, spec Spec) (end Ending, err error) 
 	}
 	c.ears = ears
 
-	g.Go(func() error { return player.Run(ctx) })
+	g.Go(func() error {
+		if err := player.Run(ctx); !errors.Is(err, media.ErrClosed) {
+			return err
+		}
+		return nil // why it was closed, the leg tells
+	})
 	g.Go(ears.run)
 	if len(spec.Recognizers) > 0 {
 		g.Go(func() error {

@@ -14,31 +14,20 @@ var errLate = errors.New("nothing to be heard in time")
 // the verdict once the evidence suffices.
 func (c *conductor) checkInterruption(ctx context.Context, now time.Time) time.Time {
 	r := c.cur
-	if r == nil || r.firstAt.IsZero() || c.away || c.said.empty() {
+	if r == nil || r.firstAt.IsZero() || c.away {
 		return time.Time{}
 	}
 	if c.paused {
 		return c.decide(r, now)
 	}
-	if !c.endBy.IsZero() || !c.mayInterrupt(r, false) {
+	if c.said.empty() || !c.mayInterrupt(r, false) {
 		return time.Time{} // what is said meanwhile is kept for the next question
 	}
-	if r.move != nil && c.player.Remaining() < c.spec.Interruption.Tail {
+	if r.complete && c.player.Remaining() < c.spec.Interruption.Tail {
 		return time.Time{} // as good as over: it is simply the next turn
 	}
-	if c.said.text() != "" && c.onset.Equal(c.judged) || c.said.text() != "" && !c.said.speaking {
-		// Words behind a pause that was given up, or without one.
-		if v, at := c.spec.Interruption.judge(c.evidence(r), now); v == yield {
-			interruptions.WithLabelValues("yield").Inc()
-			c.interrupt(now)
-			return now
-		} else if v == undecided {
-			return at
-		}
-		return time.Time{}
-	}
-	if !c.said.speaking || c.onset.Equal(c.judged) {
-		return time.Time{}
+	if c.onset.Equal(c.judged) || !c.said.speaking || c.background(r) {
+		return c.wordsOnly(r, now)
 	}
 	gate := c.spec.Interruption.Gate
 	if c.echoes >= 2 {
@@ -52,13 +41,34 @@ func (c *conductor) checkInterruption(ctx context.Context, now time.Time) time.T
 	return now
 }
 
+// wordsOnly has the agent yield to words behind a pause that was given up, or
+// without one.
+func (c *conductor) wordsOnly(r *reply, now time.Time) time.Time {
+	if c.said.text() == "" {
+		return time.Time{}
+	}
+	v, at := c.spec.Interruption.judge(c.evidence(r), now)
+	if v != yield {
+		return at
+	}
+	interruptions.WithLabelValues("yield").Inc()
+	c.interrupt(now)
+	return now
+}
+
+// background reports that what is taken for speech has gone on for so long
+// before the reply without a word that it is a noise: it must not keep the
+// agent from speaking. Without interims nobody knows.
+func (c *conductor) background(r *reply) bool {
+	return c.interims() && r.firstAt.Sub(c.onset) > c.spec.Interruption.Yield
+}
+
 // mayInterrupt asks the policy of what is being said.
 func (c *conductor) mayInterrupt(r *reply, byKey bool) bool {
-	if c.spec.Interruption.Never {
+	if c.spec.Interruption.Never || !c.endBy.IsZero() || r.final() {
 		return false
 	}
-	heard := c.player.Heard()
-	s := r.ledger.at(heard)
+	s := r.ledger.at(c.heardOf(r))
 	if s == nil {
 		return true
 	}
@@ -82,7 +92,7 @@ func (c *conductor) evidence(r *reply) evidence {
 	if r.move != nil {
 		ev.expect = r.move.expect
 	}
-	if s := r.ledger.at(c.heldAt); s != nil {
+	if s := r.ledger.at(c.heardOf(r)); s != nil {
 		ev.minWords = s.policy.minWords
 	}
 	return ev
@@ -107,24 +117,16 @@ func (c *conductor) decide(r *reply, now time.Time) time.Time {
 	if echoes(c.said.text(), r.ledger.generated()) {
 		c.echoes++
 	}
-	c.judged, c.paused = c.onset, false
-	c.player.Resume(r.ledger.wordStart(c.heldAt), resumeBack)
-	c.setState("speaking")
+	c.resume(r)
 	return now
 }
 
 // checkUtterance takes the caller's turn when it has ended.
 func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time {
-	if c.paused || !c.endBy.IsZero() {
-		return time.Time{}
+	if c.paused || !c.endBy.IsZero() || len(c.keys) > 0 {
+		return time.Time{} // keys come first
 	}
-	if c.goesOn() {
-		c.takeBack()
-	}
-	expect := c.waiting.expect
-	if r := c.cur; r != nil && r.move != nil {
-		expect = r.move.expect
-	}
+	expect := c.awaited().expect
 	what, at := c.spec.Endpointing.judge(&c.said, expect, now)
 	switch what {
 	case pending:
@@ -134,35 +136,60 @@ func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time
 		return now
 	}
 	text := c.said.text()
-	if c.cur != nil {
-		if onlyBackchannels(text) && !c.cur.firstAt.IsZero() && c.mayInterrupt(c.cur, false) {
-			c.callerSaid(text, "backchannel", now)
-			c.flushCaller()
-			c.said, c.saidIdx = utterance{}, -1
-			return now
-		}
-		return time.Time{} // kept until the agent has finished
+	switch r := c.cur; {
+	case c.ownVoice(text):
+		c.said, c.saidIdx = utterance{}, -1
+		return now
+	case r == nil:
+		c.takeTurn(ctx, text, "speech", now)
+		return now
+	case onlyBackchannels(text) && !matches(expect, text) && !r.firstAt.IsZero() && c.mayInterrupt(r, false):
+		c.callerSaid(text, "backchannel", now)
+		c.flushCaller()
+		c.said, c.saidIdx = utterance{}, -1
+		return now
 	}
-	c.takeTurn(ctx, text, "speech", now)
-	return now
+	return time.Time{} // kept until the agent has finished
 }
 
-// goesOn reports that the caller went on talking before the agent's answer
-// could be heard.
-func (c *conductor) goesOn() bool {
-	return c.cur != nil && c.cur.firstAt.IsZero() && c.cur.in.kind == inputSaid && c.cur.in.mode == "speech" &&
-		c.said.text() != "" && c.caller != nil
+// ownVoice reports that text is the agent's own speech come back.
+func (c *conductor) ownVoice(text string) bool {
+	if r := c.cur; r != nil {
+		return !r.firstAt.IsZero() && echoes(text, r.ledger.generated())
+	}
+	return c.said.started.Before(c.lastEnd) && echoes(text, c.lastText)
+}
+
+// checkMore notices that the caller goes on talking before a word of the
+// agent's answer was heard, or begins to when the agent was about to ask
+// whether anybody is there. The agent gives up what it was about to say.
+func (c *conductor) checkMore(_ context.Context, now time.Time) time.Time {
+	r, text := c.cur, c.said.text()
+	if r == nil || r.begun || r.firm || r.script != nil || text == "" || r.final() && r.complete ||
+		!r.firstAt.IsZero() && onlyBackchannels(text) {
+		return time.Time{}
+	}
+	if r.in.kind == inputSilence || r.in.kind == inputSaid && r.in.mode == "speech" {
+		c.takeBack(r, now)
+		return now
+	}
+	return time.Time{}
 }
 
 // takeBack gives up an answer of which nothing was heard: what the caller says
 // now belongs to what was said before.
-func (c *conductor) takeBack() {
-	r := c.cur
-	c.player.Drop()
+func (c *conductor) takeBack(r *reply, now time.Time) {
 	r.cancel()
-	c.said.finals = append([]string{r.in.text}, c.said.finals...)
-	c.saidIdx, c.caller = c.caller.Index, nil
-	c.cur = nil
+	c.drop()
+	if c.caller != nil && r.in.text != "" {
+		c.said.finals = append([]string{r.in.text}, c.said.finals...)
+		c.said.started = c.began.Add(c.caller.Start)
+		c.saidIdx = c.caller.Index
+	}
+	if r.index >= 0 { // it is on the screen
+		c.show(Event{Type: "agent", Turn: r.index, Text: r.ledger.generated(), Phase: "cut"})
+	}
+	c.cur, c.caller, c.paused, c.quiet, c.shown = nil, nil, false, now, ""
 	c.ears.agentSpeaks.Store(false)
 	done, mind, told := r.done, c.mind, c.before
 	c.before = func() {
@@ -191,18 +218,22 @@ func (c *conductor) noise(ctx context.Context, now time.Time) {
 // takeTurn gives the floor to the agent, to answer what the caller said.
 func (c *conductor) takeTurn(ctx context.Context, text, mode string, now time.Time) {
 	conf := c.said.conf
+	// Cut for its length, it is not merged with what follows: the agent must
+	// get to speak at last.
+	firm := c.said.speaking
+	if c.said.interim != "" && !firm {
+		c.taken = now.Add(lateWords) // its final form is no new turn
+	}
 	c.callerSaid(text, mode, now)
 	c.answer(ctx, input{kind: inputSaid, text: text, mode: mode, confidence: conf}, now)
+	c.cur.firm = firm
 }
 
 // callerSaid makes the caller's turn, which is recorded when the agent's answer
 // can be heard: until then the caller may go on.
 func (c *conductor) callerSaid(text, mode string, now time.Time) {
 	start, end := cmp.Or(c.said.started, now), cmp.Or(c.said.ended, now)
-	shown := text
-	if c.waiting.sensitive {
-		shown = "[not kept]"
-	}
+	shown := c.kept(text)
 	c.flushCaller()
 	c.caller = &Turn{Index: c.callerIndex(), Speaker: "caller", Heard: shown, Input: mode, Node: c.waiting.node,
 		Confidence: c.said.conf, Start: start.Sub(c.began), End: end.Sub(c.began)}
@@ -230,26 +261,35 @@ func (c *conductor) journal(t Turn) {
 	c.spec.Journal.Turn(context.Background(), t)
 }
 
-// key takes a pressed key. It interrupts what may be interrupted.
+// key takes a pressed key.
 func (c *conductor) key(digit byte, at time.Time) {
-	if c.end != nil || !c.endBy.IsZero() {
+	if !c.endBy.IsZero() || len(c.keys) >= maxKeys {
 		return
 	}
-	c.show(Event{Type: "digit", Digit: string(digit)})
-	if r := c.cur; r != nil && !r.firstAt.IsZero() && c.mayInterrupt(r, true) {
-		interruptions.WithLabelValues("key").Inc()
-		c.interrupt(at)
+	shown := string(digit)
+	if c.awaited().sensitive {
+		shown = "•"
 	}
+	c.show(Event{Type: "digit", Digit: shown})
 	c.keys, c.keyAt = append(c.keys, digit), at
 }
 
 // maxKeys bounds an answer by keys: a card number is 19 digits.
 const maxKeys = 32
 
-// checkKeys takes keys as an answer when they are complete.
+// checkKeys takes keys as an answer when they are complete. They interrupt what
+// may be interrupted, also what began after them: who knows the menu dials
+// through it.
 func (c *conductor) checkKeys(ctx context.Context, now time.Time) time.Time {
-	if len(c.keys) == 0 || c.cur != nil || !c.endBy.IsZero() {
+	if len(c.keys) == 0 || !c.endBy.IsZero() {
 		return time.Time{}
+	}
+	if r := c.cur; r != nil {
+		if r.firstAt.IsZero() || !c.mayInterrupt(r, true) {
+			return time.Time{}
+		}
+		interruptions.WithLabelValues("key").Inc()
+		c.interrupt(now)
 	}
 	pad := c.waiting.digits
 	finish := cmp.Or(pad.finish, '#')
@@ -262,28 +302,34 @@ func (c *conductor) checkKeys(ctx context.Context, now time.Time) time.Time {
 	if at := c.keyAt.Add(cmp.Or(pad.interKey, 3*time.Second)); !done && now.Before(at) {
 		return at
 	}
-	c.said = utterance{}
+	unheard := !c.said.empty() && !c.said.flushed
+	c.said, c.keys = utterance{}, nil
 	c.takeTurn(ctx, keys, "dtmf", now)
+	if unheard {
+		c.taken = now.Add(lateWords) // words said with the keys are no new turn
+	}
 	return now
 }
 
-// typed takes written text as a turn.
-func (c *conductor) typed(ctx context.Context, text string) {
-	text = strings.TrimSpace(text)
-	if text == "" || c.end != nil || !c.endBy.IsZero() {
-		return
+// lateWords is how late a recognizer may be with words of a turn that was
+// taken without them.
+const lateWords = 3 * time.Second
+
+// checkTyped takes written text as a turn, once the agent may be interrupted.
+func (c *conductor) checkTyped(ctx context.Context, now time.Time) time.Time {
+	if len(c.typed) == 0 || !c.endBy.IsZero() {
+		return time.Time{}
 	}
-	now := time.Now()
 	if r := c.cur; r != nil {
-		if !r.firstAt.IsZero() && !c.mayInterrupt(r, false) {
-			c.said.finals, c.said.flushed = append(c.said.finals, text), true
-			c.said.started, c.said.ended = cmp.Or(c.said.started, now), now
-			return
+		if !c.mayInterrupt(r, false) {
+			return time.Time{}
 		}
 		c.interrupt(now)
 	}
-	c.said, c.saidIdx = utterance{started: now, ended: now, finalAt: now}, -1
+	text := strings.Join(c.typed, "\n")
+	c.said, c.saidIdx, c.typed = utterance{started: now, ended: now, finalAt: now}, -1, nil
 	c.takeTurn(ctx, text, "text", now)
+	return now
 }
 
 // checkSilence tells the mind that nobody answers.

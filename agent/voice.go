@@ -47,6 +47,7 @@ const (
 type spoken struct {
 	pcm   []int16 // valid until the callback returns
 	words []Word  // of the clause, from its first sample
+	whole bool    // the clause is complete
 }
 
 // say gives the speech of a clause to emit, piece by piece. fixed lines are
@@ -83,7 +84,7 @@ func (v *voice) say(ctx context.Context, c Clause, fixed bool, emit func(spoken)
 			return nil // half a clause was said: do not say it twice
 		}
 	}
-	return fmt.Errorf("no voice is left: %w", errors.Join(errs...))
+	return errors.Join(append(errs, fmt.Errorf("%w: no voice is left", ErrUnavailable))...)
 }
 
 // emitError tells that it was not the vendor who failed.
@@ -133,8 +134,12 @@ func (v *voice) trySay(ctx context.Context, c Clause, fixed bool, emit func(spok
 	if !began {
 		return false, fmt.Errorf("%w: no speech for a clause", ErrProtocol)
 	}
+	keep.whole = true
 	if fixed {
 		v.cache.put(v.key(c.Text), keep)
+	}
+	if err := emit(spoken{whole: true}); err != nil {
+		return true, emitError{err}
 	}
 	return true, nil
 }
