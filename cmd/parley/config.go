@@ -35,7 +35,7 @@ type Settings struct {
 	DeepgramKey     string `name:"deepgram-api-key" env:"DEEPGRAM_API_KEY" group:"Vendors" help:"Key for Deepgram."`
 	DeepgramBaseURL string `name:"deepgram-base-url" env:"DEEPGRAM_BASE_URL" group:"Vendors" help:"Instead of https://api.deepgram.com; the websocket address follows from it."`
 
-	EgressAllow []string `name:"egress-allow" env:"PARLEY_EGRESS_ALLOW" group:"Egress" help:"Private host:port that flows may call. (No flow calls out yet.)"`
+	EgressAllow []string `name:"egress-allow" env:"PARLEY_EGRESS_ALLOW" group:"Egress" help:"Private host:port that flows may call, besides public addresses."`
 
 	RTCPort    int      `name:"rtc-port" env:"PARLEY_RTC_PORT" default:"0" group:"WebRTC" help:"The one UDP port of all WebRTC media; 0 takes a free one."`
 	RTCTCP     int      `name:"rtc-tcp" env:"PARLEY_RTC_TCP" default:"0" group:"WebRTC" help:"ICE-TCP port, for networks without UDP; 0: none."`

@@ -26,6 +26,7 @@ type desk struct {
 	blobs   control.Blobs
 	vendors *vendors
 	cache   *agent.SpeechCache
+	outside *outside // how flows reach the world
 	log     *slog.Logger
 	max     int
 	noted   deskMetrics
@@ -126,7 +127,9 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 		return s, err
 	}
 	if set.Kind == control.KindFlow {
-		s.Flow, err = flowSpec(v)
+		if s.Flow, err = flowSpec(v); err == nil && d.outside != nil {
+			s.Flow.Perform = d.outside.performer(v.Call.Tenant, log)
+		}
 		return s, err
 	}
 	s.Prompt = &agent.PromptSpec{System: set.Prompt, Greeting: set.Greeting, Transfers: map[string]string{}, Tools: set.Tools,

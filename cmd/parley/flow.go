@@ -6,9 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net/url"
 	"os"
 	"regexp"
 
+	"github.com/google/uuid"
+
+	"parley/agent/effect"
 	"parley/agent/flow"
 	"parley/agent/flow/flowtest"
 )
@@ -18,6 +23,7 @@ type flowCommand struct {
 	Lint   flowLint   `cmd:"" help:"Say what keeps flows from being published, and how to mend it."`
 	Run    flowRun    `cmd:"" help:"Talk to a flow in the terminal."`
 	Test   flowTest   `cmd:"" help:"Run files of cases, and the tests that flows carry."`
+	Secret flowSecret `cmd:"" help:"Keep the secrets that flows name, on this machine."`
 	Export flowExport `cmd:"" help:"Print a flow as canonical JSON: equal flows are equal bytes."`
 }
 
@@ -199,11 +205,16 @@ type flowRun struct {
 	Files  []string `arg:"" name:"file" help:"The flow, then the flows that it calls by their id."`
 	Locale string   `help:"Language of the conversation, such as en-US. Default: the flow's."`
 	JSON   bool     `name:"json" help:"Print one JSON object a message."`
+
+	AllowHTTP   bool     `name:"allow-http" help:"Make the flow's calls; without, they fail. A secret {secret:api_key} is read from PARLEY_SECRET_API_KEY."`
+	EgressAllow []string `name:"egress-allow" help:"Private host:port that the flow may call, besides public addresses."`
+	Internal    string   `name:"internal" placeholder:"URL" help:"Address of the internal API, which URLs that begin with a slash go to. List it by --egress-allow too if it is private."`
 }
 
 // Help shows an example.
 func (flowRun) Help() string {
-	return "Example:\n  parley flow run front-desk.json\n\nEach line typed is an answer. Further: " + chatHelp + "\n" +
+	return "Examples:\n  parley flow run front-desk.json\n" +
+		"  parley flow run --allow-http --internal http://127.0.0.1:9000 --egress-allow 127.0.0.1:9000 bookbot.json\n\nEach line typed is an answer. Further: " + chatHelp + "\n" +
 		"Exit status: 0 the conversation ended, 1 it failed, 2 called wrongly."
 }
 
@@ -227,16 +238,29 @@ func (c flowRun) Run(ctx context.Context, io stdio) error {
 		flows[f.ID] = f
 	}
 	main = main.With(flows)
-	k := &chat{f: main, json: c.JSON, io: io, perform: c.performer()}
+	perform, err := c.performer(slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if err != nil {
+		return usageError{err}
+	}
+	k := &chat{f: main, json: c.JSON, io: io, perform: perform}
 	return k.hold(ctx, flow.New(main, flow.Init{ID: "terminal", Channel: "chat", Locale: c.Locale}))
 }
 
-func (c flowRun) performer() func(context.Context, flow.Effect) flow.Result {
-	return func(_ context.Context, e flow.Effect) flow.Result {
-		r := flow.Result{Outcome: "error", Error: "not in a terminal"}
-		if call, ok := e.(flow.Call); ok {
-			r.ID = call.ID
-		}
-		return r
+// performer reaches the world if it is told to.
+func (c flowRun) performer(log *slog.Logger) (func(context.Context, flow.Effect) flow.Result, error) {
+	p := &effect.Performer{Log: log}
+	if !c.AllowHTTP {
+		return p.Perform, nil
 	}
+	o, err := newOutside(c.EgressAllow, envSecrets(os.Getenv), log)
+	if err != nil {
+		return nil, err
+	}
+	p.HTTP, p.Secrets, p.Circuits, p.Answers = sender{o.client}, o.secrets, o.memory, o.memory
+	if c.Internal != "" {
+		if p.Internal, err = url.Parse(c.Internal); err != nil || p.Internal.Host == "" {
+			return nil, fmt.Errorf("--internal %q is not an address such as http://127.0.0.1:9000", c.Internal)
+		}
+	}
+	return o.budgeted(p, uuid.Nil), nil
 }

@@ -72,6 +72,9 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 		return nil, err
 	}
 	g.buildControl(ring)
+	if err := g.buildOutside(ring); err != nil {
+		return nil, err
+	}
 	g.noted = newSignalMetrics(g.metrics)
 	if err := g.buildSignaling(ring, unsigned); err != nil {
 		return nil, err
@@ -129,6 +132,16 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 		Log: g.log, Node: uuid.New()}
 	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.blobs, vendors: v, cache: &agent.SpeechCache{},
 		log: g.log, max: g.settings.MaxCalls, noted: newDeskMetrics(g.metrics), live: map[string]chan agent.Command{}}
+}
+
+// buildOutside lets flows reach the world.
+func (g *gateway) buildOutside(ring *control.Keyring) error {
+	secrets, err := openSecrets(g.settings.Data, ring)
+	if err != nil {
+		return err
+	}
+	g.desk.outside, err = newOutside(g.settings.EgressAllow, secrets, g.log)
+	return err
 }
 
 // checkFlow says what keeps a flow document from being published.
