@@ -11,15 +11,10 @@ import (
 	"parley/agent"
 )
 
-// rejectPrefix marks the words of the reject rule: one a phone, so that any
-// speech outside the grammar has a path of its own and is heard as nothing.
-const rejectPrefix = "ph_"
-
 // Each meaning has few words: near-homophones such as yep and nope cost more
 // than they bring, and are heard as yes and no.
 const (
-	phones   = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH"
-	yesWords = "yes|yeah|sure|correct|right|absolutely|definitely|of course|that's right|that's correct|yes please|yes i do|yes it is|i do|please do"
+	yesWords = "yes|yeah|sure|correct|right|absolutely|definitely|of course|that's right|that's correct|yes please|yes i do|yes it is|i do"
 	noWords  = "no|no thanks|no thank you|not really|no i don't|no it's not|not at all|incorrect|wrong"
 	stops    = "stop|wait|hold on|no|cancel|help|repeat|repeat that|say that again|sorry|pardon|what|operator|agent|goodbye|bye|start over|go back"
 	channels = "uh|um|uh huh|mm hmm|hmm|okay|ok|right|yeah|i see|got it|hello|hi|thanks|thank you"
@@ -32,11 +27,27 @@ const (
 	after    = "please|thanks|thank you|i think"
 )
 
+// numberRule takes numbers as they are said in full, up to 9,999, or digit by
+// digit. A loop of number words would hear "six people" as "sixty twelve".
+func numberRule() string {
+	or := func(list string) string { return "( " + strings.ReplaceAll(list, "|", " | ") + " )" }
+	unit := or("one|two|three|four|five|six|seven|eight|nine")
+	teen := or("ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen")
+	ten := or("twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety")
+	small := fmt.Sprintf("( %s | %s | %s [ %s ] )", unit, teen, ten, unit)
+	hundreds := fmt.Sprintf("( a | %s | %s ) hundred [ [ and ] %s ]", unit, teen, small)
+	thousands := fmt.Sprintf("( a | %s ) thousand [ ( %s hundred [ [ and ] %s ] | [ and ] %s ) ]", unit, unit, small, small)
+	return fmt.Sprintf("[ for | make it | we are | there are | a table for ] ( %s | zero | half | [ minus ] %s | %s | <digit> <digit>+ | %s point <digit>+ ) [ people | persons | guests | of us ]", small, small, hundreds+" | "+thousands, small)
+}
+
 // letters are spelled as the dictionary has them: "a." and so on.
 const letters = "a.|b.|c.|d.|e.|f.|g.|h.|i.|j.|k.|l.|m.|n.|o.|p.|q.|r.|s.|t.|u.|v.|w.|x.|y.|z."
 
 // A grammar is what PocketSphinx is given to listen for. An empty jsgf means
-// open speech by the vendor's own language model.
+// open speech by the vendor's own language model. There is no rule for speech
+// outside the grammar: a loop of phones, tried, took coded and telephone speech
+// away from true answers. Such speech is heard as the nearest phrase, so a flow
+// had better read back what matters.
 type grammar struct {
 	jsgf    string // JSGF V1.0
 	dict    string // of the words of jsgf only: loads ten times faster
@@ -49,10 +60,6 @@ func newGrammar(e agent.Expectation, lexicon string) (grammar, error) {
 	answer := answers(e)
 	if len(answer) == 0 {
 		return grammar{}, nil
-	}
-	var loop []string
-	for ph := range strings.FieldsSeq(phones) {
-		loop = append(loop, rejectPrefix+strings.ToLower(ph))
 	}
 	rules := map[string][]string{
 		"answer": answer,
@@ -82,9 +89,7 @@ func newGrammar(e agent.Expectation, lexicon string) (grammar, error) {
 	}
 	var b strings.Builder
 	b.WriteString("#JSGF V1.0;\ngrammar utterance;\n")
-	b.WriteString("public <utterance> = <said> | <reject>;\n")
-	b.WriteString("<said> = [<before>] [<before>] <answer> [<after>] | <stop> | <channel>;\n")
-	fmt.Fprintf(&b, "<reject> = (%s)+;\n", strings.Join(loop, "|"))
+	b.WriteString("public <utterance> = [<before>] [<before>] <answer> [<after>] | <stop> | <channel>;\n")
 	for _, name := range slices.Sorted(maps.Keys(rules)) {
 		phrases := speakable(rules[name], found)
 		if len(phrases) == 0 {
@@ -105,7 +110,7 @@ func answers(e agent.Expectation) []string {
 	case "digits", "phone":
 		out = append(out, "<digit>+")
 	case "number", "currency":
-		out = append(out, "<digit>+", "("+strings.ReplaceAll(digits+"|"+tens, "|", " | ")+")+")
+		out = append(out, numberRule())
 	case "date", "time", "datetime":
 		all := strings.ReplaceAll(digits+"|"+tens+"|"+ordinals+"|"+dates, "a m|p m", "a.|p.|m.")
 		out = append(out, "("+strings.ReplaceAll(all, "|", " | ")+")+")
@@ -191,7 +196,7 @@ func pronounce(want map[string]bool, lexicon string) (map[string][]string, error
 	return found, nil
 }
 
-// dictionary writes found in the CMU form, with the phones of the reject rule.
+// dictionary writes found in the CMU form.
 func dictionary(found map[string][]string) string {
 	var b strings.Builder
 	for _, w := range slices.Sorted(maps.Keys(found)) {
@@ -202,9 +207,6 @@ func dictionary(found map[string][]string) string {
 			}
 			fmt.Fprintf(&b, "%s(%d) %s\n", w, i+1, sounds)
 		}
-	}
-	for ph := range strings.FieldsSeq(phones) {
-		fmt.Fprintf(&b, "%s%s %s\n", rejectPrefix, strings.ToLower(ph), ph)
 	}
 	return b.String()
 }

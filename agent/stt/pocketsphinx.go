@@ -33,9 +33,21 @@ var pocketsphinx = Vendor{
 const (
 	sphinxProgram = "pocketsphinx_continuous"
 	sphinxInstall = "install it: apt-get install pocketsphinx pocketsphinx-en-us"
-	wordPenalty   = "0.01"          // keeps the reject rule, a word a phone, from winning over real words
 	sphinxLimit   = 3 * time.Second // from the end of an utterance to its words; usual is 0.1 s
 )
+
+// The usual beams are made for large vocabularies: in a small grammar they lose
+// a one-word answer before its end, and PocketSphinx then prints nothing.
+var sphinxBeams = [...]string{"-beam", "1e-80", "-pbeam", "1e-80", "-wbeam", "1e-60", "-wip", "0.01"}
+
+// sphinxMeans are the cepstral means of clear speech as a caller's line brings
+// it. PocketSphinx adapts its own only after some 5 s, longer than any answer,
+// and starts from the quiet studio of its model. By sample rate: the lower one
+// has been through a telephone and [media.LinearUpsampler].
+var sphinxMeans = map[int]string{
+	16000: "51.59,-5.50,1.29,6.77,-1.63,-2.42,1.07,-2.16,-0.81,-0.46,1.06,0.88,0.29",
+	8000:  "50.29,1.09,-5.20,9.80,-1.87,-2.56,0.24,1.76,-8.29,9.10,-8.39,7.85,-2.47",
+}
 
 func dialPocketsphinx(ctx context.Context, o Options) (agent.STT, error) {
 	program, err := exec.LookPath(sphinxProgram)
@@ -50,8 +62,12 @@ func dialPocketsphinx(ctx context.Context, o Options) (agent.STT, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pocketsphinx: %w: %w", agent.ErrUnavailable, err)
 	}
+	features, err := writeFeatures(dir, model, sphinxMeans[o.Rate])
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("pocketsphinx: %w: %w", agent.ErrUnavailable, err), os.RemoveAll(dir))
+	}
 	s := newStream(ctx, o.Rate)
-	p := &sphinx{stream: s, program: program, model: model, dir: dir, log: o.Logger,
+	p := &sphinx{stream: s, program: program, model: model, features: features, dir: dir, log: o.Logger,
 		lexicon: filepath.Join(o.URL, "cmudict-en-us.dict"), lm: filepath.Join(o.URL, "en-us.lm.bin")}
 	s.start(func(ctx context.Context) error {
 		defer os.RemoveAll(dir)
@@ -67,13 +83,14 @@ func dialPocketsphinx(ctx context.Context, o Options) (agent.STT, error) {
 // sphinx is a stream's recognizer: one warm process waits for the next
 // utterance, gets its audio as it comes, and answers when its input ends.
 type sphinx struct {
-	stream  *stream
-	program string
-	model   string
-	lexicon string
-	lm      string
-	dir     string // holds grammar and dictionary
-	log     *slog.Logger
+	stream   *stream
+	program  string
+	model    string
+	lexicon  string
+	lm       string
+	dir      string // holds grammar, dictionary and features
+	features string // path of the model's feat.params with our means
+	log      *slog.Logger
 
 	grammar string // path; "" for open speech
 	dict    string
@@ -93,9 +110,11 @@ type sphinx struct {
 // warm starts the process of the next utterance.
 func (p *sphinx) warm(ctx context.Context) error {
 	args := []string{"-hmm", p.model, "-infile", "/dev/stdin", "-logfn", os.DevNull, "-time", "yes", "-remove_silence", "no",
-		"-wip", wordPenalty}
+		"-vad_postspeech", "3000", // frames: a breath does not split an answer in two
+		"-featparams", p.features}
 	if p.grammar != "" {
 		args = append(args, "-jsgf", p.grammar, "-dict", p.dict)
+		args = append(args, sphinxBeams[:]...)
 	} else {
 		args = append(args, "-lm", p.lm, "-dict", p.lexicon, "-fwdflat", "no", "-maxhmmpf", "3000")
 	}
@@ -114,6 +133,28 @@ func (p *sphinx) warm(ctx context.Context) error {
 	p.cmd, p.in = cmd, in
 	p.upsampler = media.LinearUpsampler{}
 	return nil
+}
+
+// writeFeatures copies the model's feat.params into dir with means in place of
+// its own, and returns the copy's path. An argument would not do: that file
+// outranks the command line.
+func writeFeatures(dir, model, means string) (string, error) {
+	own, err := os.ReadFile(filepath.Join(model, "feat.params"))
+	if err != nil {
+		return "", fmt.Errorf("read features: %w", err)
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(own)) {
+		if !strings.HasPrefix(line, "-cmninit") {
+			b.WriteString(line)
+		}
+	}
+	fmt.Fprintf(&b, "\n-cmninit %s\n", means)
+	path := filepath.Join(dir, "feat.params")
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		return "", fmt.Errorf("write features: %w", err)
+	}
+	return path, nil
 }
 
 // kill ends the waiting process, if any.
@@ -188,9 +229,8 @@ func (p *sphinx) end(end time.Duration, flushed bool) error {
 		}
 		return fmt.Errorf("pocketsphinx: %w: %w", agent.ErrUnavailable, err)
 	}
-	text, confidence := parseSphinx(p.out.String())
 	p.stream.emit(agent.Transcript{
-		Text: text, Start: p.start, End: end, Final: true, EOU: flushed, Flushed: flushed, Confidence: confidence,
+		Text: parseSphinx(p.out.String()), Start: p.start, End: end, Final: true, EOU: flushed, Flushed: flushed,
 	})
 	return p.warm(p.stream.ctx)
 }
@@ -201,28 +241,22 @@ func (p *sphinx) idle(at time.Duration) error {
 }
 
 // parseSphinx reads the output of -time yes: a line with the hypothesis, then
-// one a word, "word start end probability". Words of the reject rule and
-// fillers are left out; confidence is the least of the words'.
-func parseSphinx(out string) (text string, confidence float64) {
+// one a word, "word start end probability". Fillers are left out. Within a
+// grammar those probabilities mean nothing, so no confidence is drawn from them.
+func parseSphinx(out string) string {
 	var words []string
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
-		if len(f) != 4 {
+		if len(f) != 4 || strings.ContainsAny(f[0], "<>[]+") {
 			continue
 		}
-		prob, err := strconv.ParseFloat(f[3], 64)
-		if err != nil || strings.ContainsAny(f[0], "<>[]+") || strings.HasPrefix(f[0], rejectPrefix) {
+		if _, err := strconv.ParseFloat(f[3], 64); err != nil {
 			continue
 		}
 		word, _, _ := strings.Cut(f[0], "(") // the second pronunciation is "word(2)"
-		if word == "" {
-			continue
+		if word != "" {
+			words = append(words, word)
 		}
-		if len(words) == 0 {
-			confidence = prob
-		}
-		confidence = min(confidence, prob)
-		words = append(words, word)
 	}
-	return spell(words), min(confidence, 1)
+	return spell(words)
 }

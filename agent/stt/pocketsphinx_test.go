@@ -60,6 +60,8 @@ func TestPocketsphinxHears(t *testing.T) {
 		{"digits", "Four two seven nine one.", "four two seven nine one", agent.Expectation{Kind: "digits"}},
 		{"digits-long", "Five five five, zero one two, three eight six four.", "five five five zero one two three eight six four", agent.Expectation{Kind: "digits"}},
 		{"number", "Twenty five.", "twenty five", agent.Expectation{Kind: "number"}},
+		{"people", "For six people please.", "for six people please", agent.Expectation{Kind: "number"}},
+		{"table", "Book a table.", "book a table", agent.Expectation{Kind: "choice", Phrases: []string{"Opening hours", "Book a table", "Speak to a person"}}},
 		{"name", "My name is Alice Johnson.", "my name is alice johnson", agent.Expectation{Kind: "text", Phrases: []string{"Alice Johnson", "Robert Miller", "Maria Garcia"}}},
 	}
 	for _, rate := range []int{16000, 8000} {
