@@ -91,10 +91,6 @@ func (v *deepgramVoice) Say(ctx context.Context, c agent.Clause) iter.Seq2[agent
 	}
 }
 
-// errStale tells of a socket that was open but no longer answers: another one
-// may.
-var errStale = errors.New("the kept connection is dead")
-
 func (v *deepgramVoice) say(parent context.Context, text string, each func([]int16) bool) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)

@@ -23,6 +23,10 @@ const (
 	socketQueue = 16              // messages read ahead; then the vendor waits
 )
 
+// errStale tells of a socket that was open but no longer answers: another one
+// may.
+var errStale = errors.New("the kept connection is dead")
+
 // A message is one of a vendor's.
 type message struct {
 	binary bool
@@ -38,6 +42,7 @@ type socket struct {
 	err    error
 	born   time.Time
 
+	kind  func(int, string) error // of a close frame
 	conn  *websocket.Conn
 	stop  context.CancelFunc
 	ended chan struct{}
@@ -51,7 +56,8 @@ type line struct {
 	header  http.Header
 	limit   time.Duration // for its answer
 	refused func(*http.Response) error
-	keep    func(*socket) error // every socketPing; nil: nothing but the ping
+	keep    func(*socket) error     // every socketPing; nil: nothing but the ping
+	kind    func(int, string) error // which Err a close frame is; nil: by its code
 }
 
 // dialSocket opens a socket within ctx that lives within life. A failure that
@@ -73,7 +79,7 @@ func dialSocket(ctx, life context.Context, l line) (*socket, error) {
 	conn.SetReadLimit(socketLimit)
 	own, stop := context.WithCancel(life)
 	s := &socket{
-		vendor: l.vendor, conn: conn, stop: stop, born: time.Now(),
+		vendor: l.vendor, kind: l.kind, conn: conn, stop: stop, born: time.Now(),
 		in: make(chan message, socketQueue), ended: make(chan struct{}),
 	}
 	go s.run(own, l.keep)
@@ -141,8 +147,10 @@ func (s *socket) broken(err error) error {
 		return fmt.Errorf("%s: %w: %w", s.vendor, agent.ErrUnavailable, err)
 	}
 	kind := agent.ErrUnavailable
-	switch end.Code {
-	case websocket.ClosePolicyViolation, websocket.CloseUnsupportedData, websocket.CloseMessageTooBig:
+	switch {
+	case s.kind != nil:
+		kind = s.kind(end.Code, end.Text)
+	case end.Code == websocket.ClosePolicyViolation, end.Code == websocket.CloseUnsupportedData, end.Code == websocket.CloseMessageTooBig:
 		kind = agent.ErrProtocol
 	}
 	return fmt.Errorf("%s: %w: close %d %q", s.vendor, kind, end.Code, plain(end.Text))

@@ -49,9 +49,10 @@ type Options struct {
 // Vendors lists every vendor, by name. A new one is a file and a line here.
 // It is read-only.
 var Vendors = map[string]Vendor{
-	"deepgram": deepgram,
-	"flite":    flite,
-	"openai":   openai,
+	"deepgram":   deepgram,
+	"elevenlabs": elevenlabs,
+	"flite":      flite,
+	"openai":     openai,
 }
 
 // dialedBy returns v with a Dial that fills the options' defaults.

@@ -18,6 +18,11 @@ var standIns = map[string]func(*testing.T, providertest.Manner) string{
 		t.Cleanup(s.Close)
 		return s.URL
 	},
+	"elevenlabs": func(t *testing.T, m providertest.Manner) string {
+		s := providertest.NewElevenLabs(providertest.ElevenLabsScript{Key: providertest.Canary, Manner: m})
+		t.Cleanup(s.Close)
+		return s.URL
+	},
 	"openai": func(t *testing.T, m providertest.Manner) string {
 		s := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Manner: m})
 		t.Cleanup(s.Close)
