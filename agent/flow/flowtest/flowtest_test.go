@@ -2,6 +2,7 @@ package flowtest
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -88,6 +89,26 @@ func TestPublishError(t *testing.T) {
 	for i, want := range []bool{true, true, true, false} {
 		if r[i].OK != want {
 			t.Errorf("%+v, want %v", r[i], want)
+		}
+	}
+}
+
+// TestCases runs the files of cases: every operator, the seed nodes joined into
+// flows, calls that fail in every way, and voice.
+func TestCases(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("files %v, %v", files, err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range run(t, string(b)) {
+			if !r.OK {
+				t.Errorf("%s: %s, step %d: want %s, got %s", name, r.Name, r.Step, r.Want, r.Got)
+			}
 		}
 	}
 }
