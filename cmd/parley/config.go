@@ -30,10 +30,12 @@ type Settings struct {
 	TwilioRegion       string `name:"twilio-region" env:"TWILIO_REGION" group:"Twilio" help:"Region of the REST API; with TWILIO_EDGE or not at all."`
 	TwilioEdge         string `name:"twilio-edge" env:"TWILIO_EDGE" group:"Twilio" help:"Edge of the REST API; with TWILIO_REGION or not at all."`
 
-	OpenAIKey       string `name:"openai-api-key" env:"OPENAI_API_KEY" group:"Vendors" help:"Key for OpenAI or whoever answers at OPENAI_BASE_URL."`
-	OpenAIBaseURL   string `name:"openai-base-url" env:"OPENAI_BASE_URL" group:"Vendors" help:"Any OpenAI-compatible server: OpenAI, Groq, vLLM, Ollama."`
-	DeepgramKey     string `name:"deepgram-api-key" env:"DEEPGRAM_API_KEY" group:"Vendors" help:"Key for Deepgram."`
-	DeepgramBaseURL string `name:"deepgram-base-url" env:"DEEPGRAM_BASE_URL" group:"Vendors" help:"Instead of https://api.deepgram.com; the websocket address follows from it."`
+	OpenAIKey         string `name:"openai-api-key" env:"OPENAI_API_KEY" group:"Vendors" help:"Key for OpenAI or whoever answers at OPENAI_BASE_URL."`
+	OpenAIBaseURL     string `name:"openai-base-url" env:"OPENAI_BASE_URL" group:"Vendors" help:"Any OpenAI-compatible server: OpenAI, Groq, vLLM, Ollama."`
+	DeepgramKey       string `name:"deepgram-api-key" env:"DEEPGRAM_API_KEY" group:"Vendors" help:"Key for Deepgram."`
+	DeepgramBaseURL   string `name:"deepgram-base-url" env:"DEEPGRAM_BASE_URL" group:"Vendors" help:"Instead of https://api.deepgram.com; the websocket address follows from it."`
+	ElevenLabsKey     string `name:"elevenlabs-api-key" env:"ELEVENLABS_API_KEY" group:"Vendors" help:"Key for ElevenLabs."`
+	ElevenLabsBaseURL string `name:"elevenlabs-base-url" env:"ELEVENLABS_BASE_URL" group:"Vendors" help:"Instead of https://api.elevenlabs.io; the websocket address follows from it."`
 
 	EgressAllow []string `name:"egress-allow" env:"PARLEY_EGRESS_ALLOW" group:"Egress" help:"Private host:port that flows may call, besides public addresses."`
 

@@ -28,8 +28,8 @@ type vendors struct {
 
 func newVendors(s Settings, log *slog.Logger) *vendors {
 	return &vendors{
-		keys: map[string]string{"openai": s.OpenAIKey, "deepgram": s.DeepgramKey},
-		urls: map[string]string{"openai": s.OpenAIBaseURL, "deepgram": s.DeepgramBaseURL},
+		keys: map[string]string{"openai": s.OpenAIKey, "deepgram": s.DeepgramKey, "deepgram-flux": s.DeepgramKey, "elevenlabs": s.ElevenLabsKey},
+		urls: map[string]string{"openai": s.OpenAIBaseURL, "deepgram": s.DeepgramBaseURL, "deepgram-flux": s.DeepgramBaseURL, "elevenlabs": s.ElevenLabsBaseURL},
 		// No timeout: streams live for a turn, and every request has its own limits.
 		client: &http.Client{Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64,
