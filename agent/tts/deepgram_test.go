@@ -66,7 +66,7 @@ func TestDeepgramAbandons(t *testing.T) {
 			server, v := dialTestDeepgram(t, providertest.DeepgramSpeakScript{
 				Speech: level, Deaf: deaf,
 				Hold: func(text string) (int, bool) { return 4000, text == "0123456789" },
-			}, Options{FirstByte: 300 * time.Millisecond})
+			}, Options{FirstByte: 500 * time.Millisecond})
 			for i := range 4 {
 				ctx, cancel := context.WithCancel(t.Context())
 				for s, err := range v.Say(ctx, agent.Clause{Text: "0123456789"}) {
@@ -102,6 +102,17 @@ func TestDeepgramRedialsDeadSocket(t *testing.T) {
 	}
 	if n := dials(server.Requests()); n != 3 {
 		t.Errorf("%d sockets, want 3", n)
+	}
+}
+
+// The vendor hangs up after an hour, in the middle of a clause if it must.
+func TestDeepgramLeavesOldSocket(t *testing.T) {
+	server, v := dialTestDeepgram(t, providertest.DeepgramSpeakScript{Speech: level}, Options{})
+	saying(t, v, agent.Clause{Text: "abc"})
+	v.socket.born = v.socket.born.Add(-deepgramLife)
+	saying(t, v, agent.Clause{Text: "abc"})
+	if n := dials(server.Requests()); n != 2 {
+		t.Errorf("%d sockets, want a new one before the hour is over", n)
 	}
 }
 
