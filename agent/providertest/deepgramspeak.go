@@ -20,6 +20,7 @@ type DeepgramSpeakScript struct {
 	Speech func(text string, rate int) []int16      // default [Tone]
 	Hold   func(text string) (samples int, ok bool) // stop after so many until Clear
 	Deaf   bool                                     // never answers Clear
+	Late   bool                                     // sends a given-up clause's Flushed after Cleared
 	Manner Manner
 	Delay  time.Duration // of [Slow]: before each piece
 }
@@ -213,6 +214,10 @@ func (c *deepgramSpeaker) flush() bool {
 			if strings.Contains(string(b), `"Clear"`) {
 				c.audio(pcm)
 				c.clear()
+				if c.d.script.Late {
+					c.send(object{"type": "Flushed", "sequence_id": c.flushed})
+					c.flushed++
+				}
 				return true
 			}
 		}

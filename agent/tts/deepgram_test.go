@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -61,10 +60,11 @@ func dials(requests []providertest.Request) (n int) {
 // What a given-up clause still sends never reaches the next, whether it was
 // broken off or its context ended.
 func TestDeepgramAbandons(t *testing.T) {
-	for _, deaf := range []bool{false, true} {
-		t.Run(fmt.Sprintf("deaf-%v", deaf), func(t *testing.T) {
+	for _, name := range []string{"answers", "late", "deaf"} {
+		t.Run(name, func(t *testing.T) {
+			deaf := name == "deaf"
 			server, v := dialTestDeepgram(t, providertest.DeepgramSpeakScript{
-				Speech: level, Deaf: deaf,
+				Speech: level, Deaf: deaf, Late: name == "late",
 				Hold: func(text string) (int, bool) { return 4000, text == "0123456789" },
 			}, Options{FirstByte: 500 * time.Millisecond})
 			for i := range 4 {

@@ -184,6 +184,19 @@ func TestElevenKeepsContext(t *testing.T) {
 	}
 }
 
+// A word is spread over two messages, whose times each count from their own
+// audio; nonsense stays within it.
+func TestAligner(t *testing.T) {
+	var a aligner
+	ms := time.Millisecond
+	n := a.add(elevenAlignment{Chars: []string{"H", "i", " ", "y"}, Starts: []float64{0, 50, 80, 100}, Durations: []float64{50, 30, 20, 100}}, 0, 200*ms)
+	n += a.add(elevenAlignment{Chars: []string{"o", "u", " ", "!"}, Starts: []float64{0, 60, 80, 1e7}, Durations: []float64{60, 20, 20, -5}}, 200*ms, 300*ms)
+	want := []agent.Word{{Text: "Hi", Start: 0, End: 80 * ms}, {Text: "you", Start: 100 * ms, End: 280 * ms}, {Text: "!", Start: 300 * ms, End: 300 * ms}}
+	if got := a.end(300 * ms); !slices.Equal(got, want) || n != 6 {
+		t.Errorf("%d letters, words %v; want 6, %v", n, got, want)
+	}
+}
+
 func TestElevenVoiceIsAnID(t *testing.T) {
 	for _, voice := range []string{"../admin", "a?b", "a b"} {
 		if _, err := Vendors["elevenlabs"].Dial(t.Context(), Options{Voice: voice}); !errors.Is(err, agent.ErrProtocol) {
