@@ -74,6 +74,7 @@ func (k *checker) graph(g *graph, root bool) {
 	k.cycles(g, links)
 	for _, n := range g.order {
 		k.exits(n)
+		k.calls(n)
 		if b, ok := n.body.(*compositeBody); ok && b.inline != nil {
 			k.graph(b.inline, false)
 		}
