@@ -24,10 +24,8 @@ func (u used) scrub(data json.RawMessage) json.RawMessage {
 		if len(s) < shortest {
 			continue
 		}
-		for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s),
-			base64.StdEncoding.EncodeToString([]byte(s)), base64.RawURLEncoding.EncodeToString([]byte(s))} {
-			forms = append(forms, form)
-		}
+		forms = append(forms, s, url.QueryEscape(s), url.PathEscape(s),
+			base64.StdEncoding.EncodeToString([]byte(s)), base64.RawURLEncoding.EncodeToString([]byte(s)))
 	}
 	if len(forms) == 0 {
 		return data
