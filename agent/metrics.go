@@ -25,6 +25,10 @@ var (
 		Name: "parley_provider_failures_total", Help: "Failures of vendors, by kind of service, vendor and reason.",
 	}, []string{"kind", "vendor", "reason"})
 
+	audioDropped = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "parley_recognizer_dropped_seconds_total", Help: "Audio that a recognizer did not take in time, by vendor.",
+	}, []string{"vendor"})
+
 	speechGaps = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "parley_speech_gaps_total", Help: "Times that speech ran dry in the middle of a reply.",
 	})
@@ -48,5 +52,5 @@ var (
 // Metrics returns the package's collectors, for the program to register.
 func Metrics() []prometheus.Collector {
 	return []prometheus.Collector{sessionsActive, sessionsEnded, turnsTotal, interruptions, providerFailures,
-		speechGaps, responseSeconds, stepSeconds}
+		audioDropped, speechGaps, responseSeconds, stepSeconds}
 }

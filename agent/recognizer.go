@@ -97,7 +97,12 @@ func (r *recognizer) serve(ctx context.Context, v Recognizer) error {
 	if err != nil {
 		return err
 	}
-	defer stream.Close()
+	defer func() {
+		_ = stream.Close()
+		if d, ok := stream.(interface{ Dropped() int64 }); ok {
+			audioDropped.WithLabelValues(v.Vendor).Add(media.Duration(d.Dropped(), rate).Seconds())
+		}
+	}()
 	if err := r.attach(stream, rate); err != nil {
 		return err
 	}

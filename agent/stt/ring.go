@@ -106,13 +106,10 @@ func (r *ring) isClosed() bool {
 	return r.closed
 }
 
-// lost returns how many samples were dropped since the last call.
 func (r *ring) lost() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n := r.dropped
-	r.dropped = 0
-	return n
+	return r.dropped
 }
 
 func (r *ring) skip(n int) {

@@ -62,6 +62,10 @@ func (s *stream) start(f func(context.Context) error) {
 // WriteFrame implements [agent.STT].
 func (s *stream) WriteFrame(f media.Frame) error { return s.ring.write(f) }
 
+// Dropped returns how many samples were given up because the vendor did not
+// take them in time. The session counts them when the stream has ended.
+func (s *stream) Dropped() int64 { return s.ring.lost() }
+
 // Speech implements [agent.STT].
 func (s *stream) Speech(on bool) error { return s.ring.put(event{speech: on}) }
 
