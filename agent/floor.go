@@ -12,8 +12,9 @@ import (
 
 const (
 	// replyLimit is how long a caller waits for the first sample of a reply
-	// before the agent apologizes: never four seconds of silence.
-	replyLimit = 3 * time.Second
+	// before the agent apologizes: never four seconds of silence, but time for a
+	// second vendor when the first is found dead.
+	replyLimit = 3500 * time.Millisecond
 	// resumeBack is how far before the point of interruption a reply may go on.
 	resumeBack = 300 * time.Millisecond
 	// goodbyeSlack is how long a goodbye may take beyond its computed length.
@@ -66,6 +67,10 @@ func (c *conductor) replyEvent(ctx context.Context, ev event) {
 	case replyToken:
 		if of(ev.id) && r.latency.FirstToken == 0 {
 			r.latency.FirstToken = now.Sub(r.began)
+		}
+	case replyFirm:
+		if of(ev.id) {
+			r.firm = true
 		}
 	case replyClause:
 		if of(ev.id) && r.latency.FirstClause == 0 {

@@ -51,6 +51,7 @@ type line struct {
 	text   string
 	fixed  bool   // written by an author: its speech may be cached
 	digits string // keys to press, as tones; instead of text
+	firm   bool   // says nothing, but that the reply is not given up from here on
 	node   string // of the flow
 	policy policy
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"parley/agent/flow"
 )
@@ -19,7 +20,7 @@ type FlowSpec struct {
 	Hash  string
 
 	// Perform does an effect that is not speech (a webhook, …) and returns its
-	// result. Nil: such effects fail.
+	// result, without an ID where nothing comes back. Nil: such effects fail.
 	Perform func(context.Context, flow.Effect) flow.Result
 }
 
@@ -48,20 +49,42 @@ func newFlowMind(spec Spec) (*flowMind, error) {
 }
 
 func (m *flowMind) reply(ctx context.Context, in input, say func(line) error) (move, error) {
-	m.effects = false
+	if in.kind != inputPlayed { // which goes on with the same turn
+		m.effects, m.earlier = false, nil
+	}
 	if in.kind == inputStart && len(m.state.System.Frames) > 0 {
 		return m.again(say) // the call came back: the question stands
 	}
+	if e := m.unfinished(); e != nil && in.kind != inputHangup {
+		// A turn was given up while this was done. It comes first: the flow
+		// waits for nothing else.
+		ev, err := m.outside(ctx, e, say)
+		if err != nil {
+			return move{}, err
+		}
+		return m.step(ctx, ev, say)
+	}
 	before := m.state
-	m.earlier = nil
 	ev := m.event(in)
 	if ev == nil {
 		return m.again(say)
 	}
-	if in.kind == inputSaid {
+	if in.kind == inputSaid || in.kind == inputSilence {
 		m.earlier = &before
 	}
 	return m.step(ctx, ev, say)
+}
+
+// unfinished is an effect outside whose result the flow still waits for.
+func (m *flowMind) unfinished() flow.Effect {
+	for _, e := range m.state.Pending() {
+		switch e.(type) {
+		case flow.Say, flow.Ask, flow.Transfer, flow.End, flow.Emit:
+		default:
+			return e
+		}
+	}
+	return nil
 }
 
 // event turns what happened into the flow's event.
@@ -73,6 +96,10 @@ func (m *flowMind) event(in input) flow.Event {
 	case inputSaid:
 		return flow.Input{At: at, Text: in.text, Mode: in.mode, Confidence: in.confidence}
 	case inputSilence:
+		if id := m.state.System.Playing; id != "" && len(m.state.Pending()) == 0 {
+			// A message was cut, and nothing followed.
+			return flow.Played{At: at, ID: id, Heard: m.state.System.Heard, Interrupted: true}
+		}
 		return flow.Silence{At: at}
 	case inputPlayed:
 		return flow.Played{At: at, ID: m.state.System.Playing, Heard: in.heard, Interrupted: in.cut}
@@ -122,18 +149,52 @@ func (m *flowMind) perform(ctx context.Context, effects []flow.Effect, say func(
 		case flow.End:
 			mv = move{kind: moveEnd, reason: "goodbye"}
 		case flow.Emit:
-		default:
+		case flow.SendDigits:
 			m.effects = true
-			if m.spec.Perform == nil {
-				return mv, nil, fmt.Errorf("flow wants %T, which this host cannot do", e)
-			}
-			again = m.spec.Perform(ctx, e)
+			err = say(line{digits: strings.ReplaceAll(e.Digits, "w", ""), node: e.Node})
+		default:
+			again, err = m.outside(ctx, e, say)
 		}
 		if err != nil {
 			return mv, nil, err
 		}
 	}
 	return mv, again, nil
+}
+
+// What is said while something outside takes its time: first after holdFirst,
+// then every holdNext, so that no silence is longer than a caller bears.
+const (
+	holdFirst = 1200 * time.Millisecond
+	holdNext  = 4 * time.Second
+	holdLine  = "One moment, please."
+)
+
+// outside does an effect that is not speech. The caller is told if it takes long.
+func (m *flowMind) outside(ctx context.Context, e flow.Effect, say func(line) error) (flow.Event, error) {
+	m.effects = true
+	if m.spec.Perform == nil {
+		return nil, fmt.Errorf("flow wants %T, which this host cannot do", e)
+	}
+	if err := say(line{firm: true}); err != nil {
+		return nil, err
+	}
+	done := make(chan flow.Result, 1)
+	go func() { done <- m.spec.Perform(ctx, e) }()
+	wait := time.NewTimer(holdFirst)
+	defer wait.Stop()
+	for {
+		select {
+		case r := <-done:
+			return r, ctx.Err() // given up in the middle, its result means nothing
+		case <-wait.C:
+			if err := say(line{text: holdLine, fixed: true}); err != nil {
+				<-done
+				return nil, err
+			}
+			wait.Reset(holdNext)
+		}
+	}
 }
 
 // say speaks messages. What an author wrote is worth keeping as speech.
@@ -161,7 +222,7 @@ func (m *flowMind) ask(e flow.Ask) move {
 	if k := e.Voice.Digits.FinishKey; k != "" {
 		pad.finish = k[0]
 	}
-	mv := move{kind: moveListen, silence: e.Voice.NoInput, sensitive: e.Voice.Sensitive, node: e.Node}
+	mv := move{kind: moveListen, silence: e.Voice.NoInput, endSilence: e.Voice.EndSilence, sensitive: e.Voice.Sensitive, node: e.Node}
 	mv.expect, pad.immediate = expectation(e)
 	mv.digits = pad
 	return mv

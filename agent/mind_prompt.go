@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -53,7 +54,8 @@ type promptMind struct {
 	open     []Message // of the turn under way; joins messages when it was heard
 	effects  bool      // the turn ran a tool
 	broken   int       // answers in a row that broke off
-	reprompt int
+	reprompt int       // of them in a row
+	asked    int       // reprompt before the turn
 }
 
 func newPromptMind(spec PromptSpec) *promptMind {
@@ -83,7 +85,7 @@ func newPromptMind(spec PromptSpec) *promptMind {
 }
 
 func (m *promptMind) reply(ctx context.Context, in input, say func(line) error) (move, error) {
-	m.open, m.effects = nil, false
+	m.open, m.effects, m.asked = nil, false, m.reprompt
 	listen := move{kind: moveListen, digits: keypad{finish: '#', interKey: 2 * time.Second}}
 	switch in.kind {
 	case inputStart:
@@ -123,21 +125,16 @@ const toolRounds = 4
 // think has the model answer, running its tools, until it has said its piece.
 func (m *promptMind) think(ctx context.Context, say func(line) error) (move, error) {
 	next := move{kind: moveListen}
+	spoke := false
 	for range toolRounds {
 		text, calls, err := m.ask(ctx, say)
 		if err != nil {
 			return move{}, err
 		}
+		spoke = spoke || text != ""
 		if len(calls) == 0 {
-			if text == "" && next.kind == moveListen {
-				// A model that says nothing leaves the caller in silence.
-				text = "Sorry, could you say that again?"
-				if err := say(line{text: text, fixed: true}); err != nil {
-					return move{}, err
-				}
-			}
 			m.open = append(m.open, Message{Role: "assistant", Text: text})
-			return next, nil
+			break
 		}
 		m.open = append(m.open, Message{Role: "assistant", Text: text, Calls: calls})
 		for _, call := range calls {
@@ -148,10 +145,45 @@ func (m *promptMind) think(ctx context.Context, say func(line) error) (move, err
 			m.open = append(m.open, Message{Role: "tool", ToolCallID: call.ID, Text: result})
 		}
 		if next.kind != moveListen && text != "" {
-			return next, nil // it said its goodbye with the call
+			break // it said its goodbye with the call
 		}
 	}
-	return next, nil
+	if spoke || m.effects {
+		return next, nil
+	}
+	// A model that says nothing leaves the caller in silence.
+	return next, say(line{text: wordless[next.kind], fixed: true})
+}
+
+// wordless is said before a move of a model without words. Read-only.
+var wordless = map[moveKind]string{
+	moveListen:   "Sorry, could you say that again?",
+	moveEnd:      "Goodbye.",
+	moveTransfer: "One moment, I will connect you.",
+}
+
+const (
+	// firstToken is when a model without a word is given up for the next.
+	firstToken = 2500 * time.Millisecond
+	// charsPerToken is more than a token has in most languages, so that our
+	// limit is met by models only that do not keep theirs.
+	charsPerToken = 6
+)
+
+// firstBy is a model's reply that fails if nothing of it has come in time.
+func firstBy(ctx context.Context, limit time.Duration, reply func(context.Context, Prompt) iter.Seq2[Delta, error], p Prompt) iter.Seq2[Delta, error] {
+	return func(yield func(Delta, error) bool) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		late := time.AfterFunc(limit, func() { cancel(fmt.Errorf("%w: no word in %v", ErrUnavailable, limit)) })
+		defer late.Stop()
+		for d, err := range reply(ctx, p) {
+			late.Stop()
+			if !yield(d, orCause(ctx, err)) {
+				return
+			}
+		}
+	}
 }
 
 // ask streams one answer of the first model that gives one.
@@ -165,7 +197,7 @@ func (m *promptMind) ask(ctx context.Context, say func(line) error) (string, []T
 		var text strings.Builder
 		var calls []ToolCall
 		var failed error
-		for d, err := range model.LLM.Reply(ctx, p) {
+		for d, err := range firstBy(ctx, firstToken, model.LLM.Reply, p) {
 			if err != nil {
 				failed = fmt.Errorf("%s: %w", model.Vendor, err)
 				break
@@ -174,6 +206,9 @@ func (m *promptMind) ask(ctx context.Context, say func(line) error) (string, []T
 				text.WriteString(d.Text)
 				if err := say(line{text: d.Text}); err != nil {
 					return "", nil, err
+				}
+				if text.Len() > charsPerToken*m.spec.MaxTokens {
+					break // the vendor does not keep the limit
 				}
 			}
 			if d.Call != nil {
@@ -188,7 +223,7 @@ func (m *promptMind) ask(ctx context.Context, say func(line) error) (string, []T
 			return strings.TrimSpace(text.String()), calls, nil
 		}
 		errs = append(errs, failed)
-		if text.Len() > 0 { // it was half said: no other model can go on with it
+		if strings.TrimSpace(text.String()) != "" { // it was half said: no other model can go on with it
 			return m.breakOff(text.String(), say, errors.Join(errs...))
 		}
 	}
@@ -280,6 +315,6 @@ func (m *promptMind) retract() bool {
 	if m.effects {
 		return false
 	}
-	m.open = nil
+	m.open, m.reprompt = nil, m.asked
 	return true
 }

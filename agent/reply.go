@@ -44,6 +44,7 @@ type reply struct {
 // What a reply's goroutine tells the conductor.
 type (
 	replyToken  struct{ id uint64 } // the mind's first word
+	replyFirm   struct{ id uint64 } // something outside is being done
 	replyClause struct{ id uint64 } // the first clause is ready
 	replySpeech struct {            // the first byte of speech
 		id uint64
@@ -121,6 +122,10 @@ func (c *conductor) think(ctx context.Context, r *reply, out chan<- clause, made
 	}
 	token := false
 	say := func(l line) error {
+		if l.firm {
+			c.postAlways(replyFirm{id: r.id})
+			return ctx.Err()
+		}
 		if l.digits != "" {
 			if _, err := media.Tones(l.digits, 8000); err != nil {
 				return err

@@ -68,6 +68,9 @@ func (c *conductor) mayInterrupt(r *reply, byKey bool) bool {
 	if c.spec.Interruption.Never || !c.endBy.IsZero() || r.final() {
 		return false
 	}
+	if r.firm && !r.complete && r.move == nil {
+		return false // what is done outside must be told
+	}
 	s := r.ledger.at(c.heardOf(r))
 	if s == nil {
 		return true
