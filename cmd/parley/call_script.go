@@ -40,7 +40,6 @@ type act struct {
 	text string
 	wait time.Duration
 	line int
-	path string // of the script: files count from its folder
 
 	pcm    []int16 // say, wav, play: at the line's rate
 	match  *regexp.Regexp
