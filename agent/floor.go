@@ -133,7 +133,10 @@ func (c *conductor) checkReply(ctx context.Context, now time.Time) time.Time {
 	if r == nil {
 		return time.Time{}
 	}
-	if r.complete && !c.endBy.IsZero() && !now.Before(c.endBy) {
+	if !c.endBy.IsZero() && !now.Before(c.endBy) {
+		if r.move == nil {
+			r.move = &r.scriptMove // a goodbye that could not be made
+		}
 		c.proceed(ctx, r, now)
 		return now
 	}

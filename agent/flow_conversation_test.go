@@ -149,3 +149,12 @@ func TestFlowComesBackToItsQuestion(t *testing.T) {
 		s.want("agent: For how many?\ncaller: four\nagent: A table for 4. Goodbye then.")
 	})
 }
+
+func mustFlow(t *testing.T, doc string) *flow.Flow {
+	t.Helper()
+	f, err := flow.Parse([]byte(doc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}

@@ -129,6 +129,9 @@ func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time
 	if c.paused || !c.endBy.IsZero() || len(c.keys) > 0 {
 		return time.Time{} // keys come first
 	}
+	if c.said.flushed && c.ownVoice(c.said.text()) {
+		c.said, c.saidIdx = utterance{}, -1
+	}
 	expect := c.awaited().expect
 	what, at := c.spec.Endpointing.judge(&c.said, expect, now)
 	switch what {
@@ -140,9 +143,6 @@ func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time
 	}
 	text := c.said.text()
 	switch r := c.cur; {
-	case c.ownVoice(text):
-		c.said, c.saidIdx = utterance{}, -1
-		return now
 	case r == nil:
 		c.takeTurn(ctx, text, "speech", now)
 		return now
