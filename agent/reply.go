@@ -33,7 +33,6 @@ type reply struct {
 	silent    time.Time       // since when nothing of it is to be heard
 	latency   Latency
 	from      int64 // the player's offset where it begins
-	cut       bool  // interrupted
 	heardTo   int64 // offset, the furthest so far
 	heard     string
 
