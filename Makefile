@@ -11,7 +11,7 @@ FUZZTIME  ?= 10s
 IMAGE     ?= parley
 
 # Two packages at a time: some hold a browser or a database, and all judge time.
-test_flags := -race -p 2 -timeout 10m
+test_flags := -race -p 2 -timeout 30m
 
 .DEFAULT_GOAL := help
 .PHONY: help run test build lint fuzz bench verify vuln image clean install-run install-test
