@@ -68,7 +68,6 @@ type elevenVoice struct {
 	open    map[string]bool // contexts that the vendor has not ended
 	sent    int             // letters given to the context
 	aligned int             // and placed in its speech
-	wire    []byte
 	pcm     []int16
 
 	mu      sync.Mutex
