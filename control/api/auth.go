@@ -38,6 +38,15 @@ func (s *Server) Authenticate(r *http.Request) (control.Principal, error) {
 	return s.o.Users.Verify(r.Context(), c.Value)
 }
 
+// offersCredentials reports whether there is anything to check.
+func offersCredentials(r *http.Request) bool {
+	if r.Header.Get("Authorization") != "" || r.Header.Get("X-API-Key") != "" {
+		return true
+	}
+	_, err := r.Cookie(cookieName)
+	return err == nil
+}
+
 type loginIn struct {
 	Body struct {
 		Email    string `json:"email" maxLength:"320"`

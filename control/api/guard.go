@@ -126,13 +126,19 @@ func (s *Server) admit(route Route, r *http.Request) (control.Principal, error) 
 	case Public, Webhook, Internal:
 		return control.Principal{}, nil
 	}
+	if !offersCredentials(r) {
+		if route.Class == Session { // the handler has tokens of its own
+			return control.Principal{}, nil
+		}
+		return control.Principal{}, control.ErrCredentials
+	}
 	// Guesses of credentials are limited by address before they are checked.
 	if ok, _ := s.o.Limits.Allow(r.Context(), "address:"+address(r), 600, time.Minute); !ok {
 		return control.Principal{}, newProblem(429, "too_many", "too many requests; wait a while")
 	}
 	p, err := s.Authenticate(r)
 	if route.Class == Session {
-		if err != nil { // the handler has tokens of its own
+		if err != nil {
 			return control.Principal{}, nil
 		}
 		return p, nil
