@@ -56,7 +56,7 @@ type Commit struct {
 	Node     string // where it waits; "" when ended
 	Status   string // active, completed, abandoned, failed, transferred
 	State    []byte // canonical JSON
-	Hash     string // base64 of SHA-256 of State, flow.md §8.7
+	Hash     string // base64 of SHA-256 of State, see flow.Hash
 }
 
 // An Ending is how a session ended.

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	celCost   = 10_000 // steps, flow.md 6.3
+	celCost   = 10_000 // steps; docs/flow.md, Condition
 	maxCEL    = 4096   // characters of an expression
 	celNested = 50     // levels of parentheses and operators
 )

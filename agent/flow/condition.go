@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// A test is a compiled condition: JSON (flow.md 6.2) or CEL.
+// A test is a compiled condition: JSON or CEL (docs/flow.md, Condition).
 type test struct {
 	all  []*test // and: all of them, and all operators below
 	any  []*test // or; hasAny tells an empty list from none

@@ -121,7 +121,8 @@ func (t *turn) waitFor(what, id string) move {
 
 func (t *turn) unwait() { t.s.System.Waiting = Waiting{} }
 
-// id makes the next ID of the node at hand (flow.md 8.8).
+// id makes the next ID of the node at hand: session:frame/node:revision, with
+// :n from its second effect on.
 func (t *turn) id() string {
 	var b strings.Builder
 	b.WriteString(t.s.Session.ID)

@@ -67,7 +67,7 @@ func (n *node) addEdge(outcome string, e edge) {
 	n.edges[outcome] = append(n.edges[outcome], e)
 }
 
-// fallbacks returns the outcomes to try for one, in order (flow.md 6.1).
+// fallbacks returns the outcomes to try for one, in order (docs/flow.md, Connections).
 func fallbacks(outcome string) []string {
 	switch outcome = strings.ToLower(outcome); outcome {
 	case "default", "":

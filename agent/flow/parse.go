@@ -66,7 +66,7 @@ type Flow struct {
 	tests    any
 }
 
-// limits of one conversation (flow.md 6.1).
+// limits of one conversation (docs/flow.md, Limits).
 type limits struct {
 	steps, depth, turns int
 	length              time.Duration

@@ -133,7 +133,7 @@ type Message struct {
 
 // Takes tells what a waiting question accepts.
 type Takes struct {
-	Type    string   `json:"type"` // input_type of flow.md §6.2
+	Type    string   `json:"type"` // input_type of docs/flow.md, Question
 	Options []Option `json:"options,omitempty"`
 	// Validation as the document has it, for a client that checks before it sends.
 	Validation json.RawMessage `json:"validation,omitempty"`
@@ -150,7 +150,7 @@ type Option struct {
 	Say   []string `json:"say,omitempty"` // synonyms
 }
 
-// Voice is the resolved voice block of a node (flow.md §6.2): the node's own
+// Voice is the resolved voice block of a node (docs/flow.md, Voice): the node's own
 // over its content's over the flow's defaults.
 type Voice struct {
 	BargeIn   BargeIn

@@ -20,7 +20,7 @@ type part struct {
 }
 
 // A template is text with references, parsed once. What a reference brings in
-// is never parsed again (flow.md 6.3, "one pass only").
+// is never parsed again (docs/flow.md, Variables).
 type template []part
 
 var scopes = map[string]bool{

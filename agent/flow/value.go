@@ -192,7 +192,7 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// text is how a value stands inside a sentence (flow.md 6.3).
+// text is how a value stands inside a sentence (docs/flow.md, Variables).
 func text(v any) string {
 	switch v := v.(type) {
 	case nil:

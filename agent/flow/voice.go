@@ -24,7 +24,7 @@ func (e escalation) prompt(k int) template {
 	return e.prompts[min(k, len(e.prompts))-1]
 }
 
-// voiceBlock reads a merged voice object (flow.md 6.2).
+// voiceBlock reads a merged voice object (docs/flow.md, Voice).
 func (c *compiler) voiceBlock(m map[string]any, n *node) voiceBlock {
 	var b voiceBlock
 	switch v := m["barge_in"].(type) {

@@ -1,6 +1,6 @@
 // Package flowtest runs conversations against flows, with a virtual clock and
-// stand-ins for HTTP and secrets. A file of cases is JSON, as docs/flow-test.md
-// has it; a flow document may carry cases under "tests".
+// stand-ins for HTTP and secrets. A file of cases is JSON, as docs/flow.md has
+// it under Tests; a flow document may carry cases under "tests".
 package flowtest
 
 import (
