@@ -15,7 +15,7 @@ type Settings struct {
 	DatabaseMigrateURL string `name:"database-migrate-url" env:"DATABASE_MIGRATE_URL" group:"Storage" help:"Postgres, as the owner of the schema, without a pooler between. For migrate; serve never uses it."`
 	DatabaseListenURL  string `name:"database-listen-url" env:"DATABASE_LISTEN_URL" group:"Storage" help:"Postgres without a transaction pooler between, for notifications. Default: DATABASE_URL."`
 	RedisURL           string `name:"redis-url" env:"REDIS_URL" group:"Storage" help:"Redis: limits, one-time tokens, live calls."`
-	Data               string `name:"data" env:"PARLEY_DATA" default:".parley" group:"Storage" help:"Folder of recordings; of everything, under parley dev."`
+	Data               string `name:"data" env:"PARLEY_DATA" default:".parley" group:"Storage" help:"Folder of recordings and flows' secrets; of everything, under parley dev."`
 	KeyFile            string `name:"key-file" env:"PARLEY_KEY_FILE" group:"Secrets" help:"File of at least 32 random bytes, which all of the program's own keys are derived from."`
 
 	VaultAddr     string `name:"vault-addr" env:"VAULT_ADDR" group:"Secrets" help:"HashiCorp Vault. (Not used yet.)"`
@@ -23,7 +23,7 @@ type Settings struct {
 	VaultRoleID   string `name:"vault-role-id" env:"VAULT_ROLE_ID" group:"Secrets" help:"AppRole for Vault. (Not used yet.)"`
 	VaultSecretID string `name:"vault-secret-id" env:"VAULT_SECRET_ID" group:"Secrets" help:"AppRole for Vault. (Not used yet.)"`
 
-	TwilioAccountSID   string `name:"twilio-account-sid" env:"TWILIO_ACCOUNT_SID" group:"Twilio" help:"Account whose webhooks are taken, and who places calls."`
+	TwilioAccountSID   string `name:"twilio-account-sid" env:"TWILIO_ACCOUNT_SID" group:"Twilio" help:"Account whose webhooks are taken."`
 	TwilioAuthToken    string `name:"twilio-auth-token" env:"TWILIO_AUTH_TOKEN" group:"Twilio" help:"Token that webhooks are signed with."`
 	TwilioAuthTokenOld string `name:"twilio-auth-token-old" env:"TWILIO_AUTH_TOKEN_OLD" group:"Twilio" help:"The token before, taken too while rotating."`
 	TwilioBaseURL      string `name:"twilio-base-url" env:"TWILIO_BASE_URL" group:"Twilio" help:"Instead of https://api.twilio.com."`
