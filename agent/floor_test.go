@@ -114,7 +114,7 @@ func TestGoodbyeDuringAVerdictIsHeardOut(t *testing.T) {
 			if !yield(Delta{Text: "Thank you for the call and have a very nice day. "}, nil) {
 				return
 			}
-			time.Sleep(time.Second)
+			s.wait(time.Second)
 			yield(Delta{Call: &ToolCall{ID: "c1", Name: "end_call", Arguments: "{}"}}, nil)
 		})
 	}, func(s *scene) {

@@ -186,6 +186,9 @@ func (m *flowMind) outside(ctx context.Context, e flow.Effect, say func(line) er
 	for {
 		select {
 		case r := <-done:
+			if r.ID == "" { // an effect that nothing comes back of: the flow has gone on
+				return nil, ctx.Err()
+			}
 			return r, ctx.Err() // given up in the middle, its result means nothing
 		case <-wait.C:
 			if err := say(line{text: holdLine, fixed: true}); err != nil {

@@ -52,9 +52,11 @@ func TestPlayerNeverPlaysWhatWasDropped(t *testing.T) {
 					held = p.Pause()
 				}
 				time.Sleep(time.Second)
+				synctest.Wait()
 				n := len(f.writes)
 				p.Resume(held, 300*time.Millisecond)
 				time.Sleep(4 * time.Second)
+				synctest.Wait()
 				if got := f.written(n); got > 8000 {
 					t.Errorf("%d samples are played after a drop, of 8000 that are new", got)
 				}

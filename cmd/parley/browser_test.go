@@ -62,6 +62,44 @@ func asked(p *consoletest.Page, words string) {
 	})
 }
 
+// bookByVoice answers the demo's questions until the goodbye. It reports whether
+// every answer was understood.
+func bookByVoice(t *testing.T, p *consoletest.Page) (asking []int16, ok bool) {
+	for _, turn := range []struct{ agent, caller, word string }{
+		{"or to speak to a person?", "I'd like to book a table", "table"},
+		{"For how many people?", "seven", "seven"},
+		{"from Tuesday to Sunday.", "saturday please", "saturday"},
+		{"Is that right?", "yes please", "yes"},
+		{"anything else I can do for you?", "no thank you", "no"},
+	} {
+		before := len(p.Recording())
+		asked(p, turn.agent)
+		if turn.word == "saturday" {
+			asking = p.Recording()[before:]
+		}
+		p.Say(spoken(t, turn.caller))
+		if !understoodOrNot(p, turn.word) {
+			return nil, false
+		}
+		shoot(p, "voice-"+turn.word)
+	}
+	return asking, true
+}
+
+// understoodOrNot reports whether the caller is soon understood to have said word.
+func understoodOrNot(p *consoletest.Page, word string) bool {
+	deadline := time.Now().Add(pageSoon)
+	for time.Now().Before(deadline) {
+		for _, i := range p.Log() {
+			if i.Speaker == "caller" && i.State == "final" && strings.Contains(strings.ToLower(i.Text), word) {
+				return true
+			}
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	return false
+}
+
 // understood waits until the caller's last words are final and hold words.
 func understood(p *consoletest.Page, words string) {
 	p.WaitLog("the caller understood: "+words, pageSoon, func(l []consoletest.Item) bool {
@@ -82,26 +120,29 @@ func shoot(p *consoletest.Page, name string) {
 	}
 }
 
+// voiceCalls is how often the demo is called by voice before it counts as
+// failed: the local recognizer mishears on a machine that is late.
+const voiceCalls = 3
+
 func testBrowserVoice(t *testing.T, s *browserSite) {
-	p := s.open(t, "front-desk")
-	p.Record()
-	p.Click("Call")
-	for _, turn := range []struct{ agent, caller, word string }{
-		{"or to speak to a person?", "I'd like to book a table", "table"},
-		{"For how many people?", "seven", "seven"},
-		{"from Tuesday to Sunday.", "saturday please", "saturday"},
-		{"Is that right?", "yes please", "yes"},
-		{"anything else I can do for you?", "no thank you", "no"},
-	} {
-		before := len(p.Recording())
-		asked(p, turn.agent)
-		if turn.word == "saturday" {
-			heardInPage(t, p.Recording()[before:], "for which day we are open from tuesday to sunday")
+	var p *consoletest.Page
+	var asking []int16 // the agent's audio while it asked for the day
+	booked := false
+	for range voiceCalls {
+		p = s.open(t, "front-desk")
+		p.Record()
+		p.Click("Call")
+		if asking, booked = bookByVoice(t, p); booked {
+			break
 		}
-		p.Say(spoken(t, turn.caller))
-		understood(p, turn.word)
-		shoot(p, "voice-"+turn.word)
+		t.Log("misheard; calling again")
+		p.Click("Hang up")
+		ended(p)
 	}
+	if !booked {
+		t.Fatalf("not understood in %d calls", voiceCalls)
+	}
+	heardInPage(t, asking, "for which day we are open from tuesday to sunday")
 	if got := p.Status(); got.LatencyMS <= 0 || got.LatencyMS > 10_000 {
 		t.Errorf("status: latency %d ms, want one", got.LatencyMS)
 	}
