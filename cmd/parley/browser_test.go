@@ -100,15 +100,6 @@ func understoodOrNot(p *consoletest.Page, word string) bool {
 	return false
 }
 
-// understood waits until the caller's last words are final and hold words.
-func understood(p *consoletest.Page, words string) {
-	p.WaitLog("the caller understood: "+words, pageSoon, func(l []consoletest.Item) bool {
-		return slices.ContainsFunc(l, func(i consoletest.Item) bool {
-			return i.Speaker == "caller" && i.State == "final" && strings.Contains(strings.ToLower(i.Text), words)
-		})
-	})
-}
-
 func ended(p *consoletest.Page) {
 	p.WaitStatus("the end", pageTurn, func(s consoletest.Status) bool { return s.State == "ended" })
 }
