@@ -200,6 +200,9 @@ func readBody(r *http.Request, want string) (string, error) {
 		return "", refuse(http.StatusUnsupportedMediaType, "the body's type must be %s", want)
 	}
 	b, err := io.ReadAll(io.LimitReader(r.Body, rtcMaxBody+1))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) { // by the program's own limit
+		return "", refuse(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
+	}
 	if err != nil {
 		return "", refuse(http.StatusBadRequest, "the body could not be read")
 	}
