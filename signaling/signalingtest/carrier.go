@@ -1,37 +1,54 @@
 // Package signalingtest holds far ends for tests and for the terminal's caller:
-// a carrier that speaks Twilio's side of a call.
+// a carrier that speaks Twilio's side of a call with its REST API, a browser
+// without a browser, and a load balancer.
 package signalingtest
 
 import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
-
-	"parley/signaling"
 )
 
-// CarrierOptions describes a call to place through a simulated Twilio. URL is
-// required.
+// CarrierOptions describes a call to place through a simulated Twilio. One of
+// URL and StreamURL is required.
 type CarrierOptions struct {
 	URL       string // of the gateway: "http://127.0.0.1:8080"
 	PublicURL string // the address signed, where the gateway has another one than URL
+	Webhook   string // asked first, under URL or absolute; default "/twilio/voice" and Agent
 	Agent     string // in the path of the webhook; empty: To picks
 	From, To  string // E.164
 	Direction string // "inbound" (default) or "outbound-api"
 	AuthToken string // signs webhooks and the upgrade; empty: unsigned
 
+	// StreamURL, where not empty, is a media socket that is opened at once, for
+	// gateways without our webhooks. No TwiML is asked for.
+	StreamURL  string
+	Parameters map[string]string // customParameters of that stream
+
 	CallSID    string // default: a random one
 	AccountSID string // default: "AC" and zeros
+
+	// Fallback is what is done when TwiML cannot be had: an address to ask, or
+	// a document that begins with "<". Empty: the call ends.
+	Fallback string
+
+	// RetryPause lies before each retry of a webhook; Twilio documents none.
+	RetryPause time.Duration
+
+	// Lost is what follows a media socket that ended without a close of 1000,
+	// or could not be opened.
+	Lost Lost
+
+	// REST, where not nil, may redirect and end the call.
+	REST *REST
 
 	// Dial opens connections; default TCP. With net.Pipe the call runs in
 	// virtual time.
@@ -43,6 +60,10 @@ type CarrierOptions struct {
 	// Source fills 20 ms of what the caller says, in µ-law, every 20 ms while
 	// the stream is up. Nil is silence. It must not block.
 	Source func(frame []byte)
+
+	// Echo and Noise are added to what the caller says.
+	Echo  Echo
+	Noise Noise
 
 	// Heard is called every 20 ms of the stream with what the caller hears, and
 	// when its first sample sounds; frame is valid during the call. Nothing to
@@ -57,11 +78,16 @@ type CarrierOptions struct {
 	StatusURL string
 }
 
-// A Line is one direction of a network: each message takes Delay, and up to
-// Jitter more; their order stands, as over TCP.
-type Line struct {
-	Delay, Jitter time.Duration
-}
+// Lost is what a carrier does about a media socket that is gone. Which of the
+// first two Twilio does is not documented.
+type Lost int
+
+// What a carrier may do about a lost media socket.
+const (
+	LostAsk  Lost = iota // go on at once, by <Connect action> or the next verb
+	LostEnd              // end the call
+	LostHold             // leave the caller on a silent line, until REST or the caller does something
+)
 
 // Dialed is a <Dial> that the gateway asked for.
 type Dialed struct {
@@ -72,9 +98,13 @@ type Dialed struct {
 
 // A CarrierEvent is something that happened in a call, as the carrier saw it.
 type CarrierEvent struct {
-	At   time.Time
-	Kind string // "webhook", "stream", "mark", "clear", "closed", "dial", "reject", "hangup", "error"
-	Text string // TwiML verb, mark's name, close code, number, …
+	At time.Time
+	// Kind is "webhook" (its TwiML), "retry", "fallback" (why), "stream",
+	// "mark" (returned), "clear", "closed" (by whom or how), "dial", "pause",
+	// "say", "play", "redirect", "verb" (one that is passed over), "reject",
+	// "hangup", "error".
+	Kind string
+	Text string // TwiML, mark's name, number, …
 }
 
 // A CarrierCall is a call in progress.
@@ -86,12 +116,16 @@ type CarrierCall struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	up     chan struct{} // closed when the first stream is up, or the call over
-
-	mu     sync.Mutex
-	events []CarrierEvent
-	stream *stream // the one that is up
-	err    error
 	once   sync.Once
+	began  time.Time
+
+	mu        sync.Mutex
+	events    []CarrierEvent
+	stream    *stream // the one that is up
+	status    string  // CallStatus
+	moved     *step   // where REST sent the call
+	interrupt context.CancelFunc
+	err       error
 }
 
 // Call places a call: it posts the webhook and does what the TwiML says. It
@@ -110,6 +144,12 @@ func Call(ctx context.Context, o CarrierOptions) (*CarrierCall, error) {
 	if o.Direction == "" {
 		o.Direction = "inbound"
 	}
+	if o.Webhook == "" {
+		o.Webhook = "/twilio/voice"
+		if o.Agent != "" {
+			o.Webhook += "/" + url.PathEscape(o.Agent)
+		}
+	}
 	o.URL = strings.TrimRight(o.URL, "/")
 	if o.PublicURL = strings.TrimRight(o.PublicURL, "/"); o.PublicURL == "" {
 		o.PublicURL = o.URL
@@ -121,14 +161,14 @@ func Call(ctx context.Context, o CarrierOptions) (*CarrierCall, error) {
 	c := &CarrierCall{
 		SID:    o.CallSID,
 		o:      o,
+		client: webhookClient(o.Dial),
 		cancel: cancel,
 		done:   make(chan struct{}),
 		up:     make(chan struct{}),
-		client: &http.Client{
-			Timeout:   15 * time.Second, // Twilio's own limit
-			Transport: &http.Transport{DialContext: o.Dial, DisableKeepAlives: true},
-		},
+		began:  time.Now(),
+		status: "ringing",
 	}
+	o.REST.add(c)
 	go c.run(runCtx)
 	<-c.up
 	select {
@@ -146,12 +186,20 @@ func (c *CarrierCall) Wait() error {
 	return c.err
 }
 
+// Done is closed when the call is over.
+func (c *CarrierCall) Done() <-chan struct{} { return c.done }
+
+// Status returns the CallStatus: "ringing", "in-progress", "completed", "busy"
+// or "failed".
+func (c *CarrierCall) Status() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status
+}
+
 // HangUp ends the call from the caller's side, and waits for it.
 func (c *CarrierCall) HangUp() error {
-	c.mu.Lock()
-	s := c.stream
-	c.mu.Unlock()
-	if s != nil {
+	if s := c.current(); s != nil {
 		s.hangUp()
 	}
 	c.cancel()
@@ -160,37 +208,64 @@ func (c *CarrierCall) HangUp() error {
 
 // Digits presses keys, if a stream is up.
 func (c *CarrierCall) Digits(keys string) {
+	s := c.current()
 	for _, k := range keys {
-		c.send(fmt.Sprintf(`"dtmf","dtmf":{"track":"inbound_track","digit":%q}`, string(k)))
+		if s != nil {
+			s.event(fmt.Sprintf(`"dtmf","dtmf":{"track":"inbound_track","digit":%q}`, string(k)))
+		}
 	}
 }
 
 // Raw sends a message of any kind to the gateway as it is.
 func (c *CarrierCall) Raw(msg []byte) {
 	if s := c.current(); s != nil {
-		s.queueUp(msg)
+		s.up.push(msg)
 	}
 }
 
-// Stall holds back everything the caller's side sends for d; it then comes at
+// Stall holds back everything that either side sends for d; it then comes at
 // once.
 func (c *CarrierCall) Stall(d time.Duration) {
 	if s := c.current(); s != nil {
-		s.stall(d)
+		s.up.hold(d)
+		s.down.hold(d)
 	}
 }
 
-// Deafen stops reading the media socket.
+// StallUp holds back what the caller's side sends for d; it then comes at once.
+func (c *CarrierCall) StallUp(d time.Duration) {
+	if s := c.current(); s != nil {
+		s.up.hold(d)
+	}
+}
+
+// StallDown holds back what the gateway sends for d; it then comes at once.
+func (c *CarrierCall) StallDown(d time.Duration) {
+	if s := c.current(); s != nil {
+		s.down.hold(d)
+	}
+}
+
+// Deafen stops reading the media socket, which stays open: half of it is dead.
 func (c *CarrierCall) Deafen() {
 	if s := c.current(); s != nil {
-		s.deafen()
+		s.deafOnce.Do(func() { close(s.deaf) })
 	}
 }
 
-// Mute stops the caller's audio, as a dead network would.
+// Mute stops the caller's audio, as a dead network would. The rest of what is
+// sent, marks among it, still comes.
 func (c *CarrierCall) Mute(on bool) {
 	if s := c.current(); s != nil {
 		s.mute.Store(on)
+	}
+}
+
+// Silence stops everything that the carrier sends on the media socket, which
+// stays open: half of it is dead.
+func (c *CarrierCall) Silence() {
+	if s := c.current(); s != nil {
+		s.dumb.Store(true)
 	}
 }
 
@@ -215,175 +290,49 @@ func (c *CarrierCall) current() *stream {
 	return c.stream
 }
 
-func (c *CarrierCall) send(event string) {
-	if s := c.current(); s != nil {
-		s.event(event)
-	}
-}
-
 func (c *CarrierCall) note(kind, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.events = append(c.events, CarrierEvent{At: time.Now(), Kind: kind, Text: text})
 }
 
+func (c *CarrierCall) setStatus(s string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status = s
+}
+
+// isUp lets Call return.
+func (c *CarrierCall) isUp() { c.once.Do(func() { close(c.up) }) }
+
 // run is the call, from the webhook to its end.
 func (c *CarrierCall) run(ctx context.Context) {
 	defer close(c.done)
 	defer c.isUp()
+	defer c.client.CloseIdleConnections()
 	defer c.cancel()
-	path := "/twilio/voice"
-	if c.o.Agent != "" {
-		path += "/" + url.PathEscape(c.o.Agent)
-	}
-	err := c.perform(ctx, path)
+	defer c.o.REST.remove(c)
+	err := c.perform(ctx)
 	if ctx.Err() != nil {
 		err = nil // the caller hung up
 	}
+	switch s := c.Status(); {
+	case s == "in-progress", s == "ringing" && err == nil:
+		c.setStatus("completed")
+	case s == "ringing":
+		c.setStatus("failed")
+	}
 	c.err = err
-	if c.o.StatusURL != "" {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_, err := c.post(ctx, c.o.StatusURL, url.Values{
-			"CallStatus": {"completed"}, "CallbackSource": {"call-progress-events"}, "SequenceNumber": {"0"},
-		})
-		if err != nil && c.err == nil {
-			c.err = err
-		}
+	if c.o.StatusURL == "" {
+		return
 	}
-}
-
-func (c *CarrierCall) isUp() { c.once.Do(func() { close(c.up) }) }
-
-// twiml is what we understand of a TwiML document: one verb.
-type twiml struct {
-	XMLName xml.Name `xml:"Response"`
-	Connect *struct {
-		Action string `xml:"action,attr"`
-		Stream struct {
-			URL            string `xml:"url,attr"`
-			StatusCallback string `xml:"statusCallback,attr"`
-		} `xml:"Stream"`
-	} `xml:"Connect"`
-	Dial *struct {
-		Action   string `xml:"action,attr"`
-		Timeout  string `xml:"timeout,attr"`
-		CallerID string `xml:"callerId,attr"`
-		Number   string `xml:"Number"`
-		Sip      string `xml:"Sip"`
-		Client   string `xml:"Client"`
-	} `xml:"Dial"`
-	Reject *struct {
-		Reason string `xml:"reason,attr"`
-	} `xml:"Reject"`
-	Hangup *struct{} `xml:"Hangup"`
-}
-
-const maxVerbs = 50 // a call that goes round in circles ends
-
-// perform asks address for TwiML and does it, and what comes after it.
-func (c *CarrierCall) perform(ctx context.Context, address string) error {
-	form := url.Values{"CallStatus": {"ringing"}}
-	for range maxVerbs {
-		doc, err := c.fetch(ctx, address, form)
-		if err != nil {
-			c.note("error", err.Error())
-			return err
-		}
-		switch {
-		case doc.Connect != nil:
-			if err := c.connect(ctx, doc.Connect.Stream.URL, doc.Connect.Stream.StatusCallback); err != nil {
-				c.note("error", err.Error())
-				return err
-			}
-			if ctx.Err() != nil || c.callerLeft() {
-				return nil
-			}
-			address, form = doc.Connect.Action, url.Values{"CallStatus": {"in-progress"}}
-		case doc.Dial != nil:
-			d := Dialed{doc.Dial.Number, doc.Dial.Sip, doc.Dial.Client, doc.Dial.CallerID, doc.Dial.Timeout}
-			c.note("dial", d.Number+d.Sip+d.Client)
-			outcome := "completed"
-			if c.o.Transfer != nil {
-				outcome = c.o.Transfer(d)
-			}
-			address, form = doc.Dial.Action, url.Values{"CallStatus": {"in-progress"}, "DialCallStatus": {outcome}}
-		case doc.Reject != nil:
-			c.note("reject", doc.Reject.Reason)
-			return nil
-		default:
-			c.note("hangup", "")
-			return nil
-		}
-		if address == "" {
-			return nil // nothing follows: the call ends
-		}
-	}
-	return errors.New("carrier: the call goes round in circles")
-}
-
-func (c *CarrierCall) callerLeft() bool {
-	s := c.current()
-	return s != nil && s.left.Load()
-}
-
-func (c *CarrierCall) fetch(ctx context.Context, address string, form url.Values) (*twiml, error) {
-	body, err := c.post(ctx, address, form)
-	if err != nil {
-		return nil, err
-	}
-	var doc twiml
-	if err := xml.Unmarshal(body, &doc); err != nil {
-		return nil, fmt.Errorf("carrier: TwiML of %s: %w", route(address), err)
-	}
-	c.note("webhook", string(body))
-	return &doc, nil
-}
-
-// post sends a signed webhook to a path of the gateway, or to an address that
-// it gave.
-func (c *CarrierCall) post(ctx context.Context, address string, form url.Values) ([]byte, error) {
-	address, _, _ = strings.Cut(address, "#")
-	uri := strings.TrimPrefix(strings.TrimPrefix(address, c.o.PublicURL), c.o.URL)
-	form.Set("CallSid", c.SID)
-	form.Set("AccountSid", c.o.AccountSID)
-	form.Set("From", c.o.From)
-	form.Set("To", c.o.To)
-	form.Set("Direction", c.o.Direction)
-	form.Set("ApiVersion", "2010-04-01")
-	target := uri
-	if strings.HasPrefix(uri, "/") {
-		target = c.o.URL + uri
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, fmt.Errorf("carrier: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if c.o.AuthToken != "" {
-		req.Header.Set("X-Twilio-Signature", signaling.TwilioSignature(c.o.AuthToken, c.o.PublicURL+uri, form))
-	}
-	res, err := c.client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("carrier: post %s: %w", route(uri), err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	if err != nil {
-		return nil, fmt.Errorf("carrier: post %s: %w", route(uri), err)
-	}
-	if res.StatusCode >= 300 {
-		return nil, fmt.Errorf("carrier: post %s: %s: %.100s", route(uri), res.Status, body)
-	}
-	return body, nil
-}
-
-// route returns an address without what may be secret in it.
-func route(address string) string {
-	if i := strings.Index(address, "/media/"); i >= 0 {
-		return address[:i+len("/media/")] + "…"
-	}
-	return address
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_, err = c.post(ctx, c.o.StatusURL, url.Values{
+		"CallStatus": {c.Status()}, "CallbackSource": {"call-progress-events"}, "SequenceNumber": {"0"},
+		"CallDuration": {fmt.Sprint(int(time.Since(c.began) / time.Second))},
+	})
+	c.err = errors.Join(c.err, err)
 }
 
 func randomHex() string {

@@ -1,0 +1,151 @@
+package signalingtest
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+)
+
+// A REST is Twilio's REST API as far as calls in progress need it; calls with
+// it in their options can be redirected and ended. It is a handler to serve
+// where TWILIO_BASE_URL points:
+//
+//	POST /2010-04-01/Accounts/{AC}/Calls.json         Place is asked
+//	POST /2010-04-01/Accounts/{AC}/Calls/{sid}.json   Status=completed, Url or Twiml
+//	GET  /2010-04-01/Accounts/{AC}/Calls/{sid}.json   sid, status
+//
+// https://www.twilio.com/docs/voice/api/call-resource. A nil *REST knows no
+// calls. It is safe for concurrent use.
+type REST struct {
+	AccountSID string // empty: any
+	AuthToken  string // empty: not checked
+
+	// Place makes the call that a POST to Calls.json asks for, and returns its
+	// sid. Nil: 400.
+	Place func(form url.Values) (sid string, err error)
+
+	mu       sync.Mutex
+	calls    map[string]*CarrierCall
+	requests []url.Values
+}
+
+func (r *REST) add(c *CarrierCall) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.calls == nil {
+		r.calls = map[string]*CarrierCall{}
+	}
+	r.calls[c.SID] = c
+}
+
+func (r *REST) remove(c *CarrierCall) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.calls, c.SID)
+}
+
+// Requests returns the forms of all POSTs so far, with the call's sid as
+// CallSid.
+func (r *REST) Requests() []url.Values {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]url.Values(nil), r.requests...)
+}
+
+// ServeHTTP implements [http.Handler].
+func (r *REST) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	account, sid, ok := restPath(req.URL.Path)
+	user, secret, _ := req.BasicAuth()
+	same := subtle.ConstantTimeCompare([]byte(secret), []byte(r.AuthToken)) == 1
+	switch {
+	case !ok || r.AccountSID != "" && account != r.AccountSID:
+		restError(w, http.StatusNotFound, 20404, "not found")
+	case r.AuthToken != "" && (user == "" || !same):
+		restError(w, http.StatusUnauthorized, 20003, "authenticate")
+	case req.ParseForm() != nil:
+		restError(w, http.StatusBadRequest, 20001, "form cannot be read")
+	case sid == "":
+		r.place(w, req)
+	default:
+		r.call(w, req, sid)
+	}
+}
+
+// restPath splits /2010-04-01/Accounts/{account}/Calls[/{sid}].json.
+func restPath(path string) (account, sid string, ok bool) {
+	path, okJSON := strings.CutSuffix(path, ".json")
+	path, okPath := strings.CutPrefix(path, "/2010-04-01/Accounts/")
+	account, rest, _ := strings.Cut(path, "/")
+	noun, sid, _ := strings.Cut(rest, "/")
+	return account, sid, okJSON && okPath && noun == "Calls"
+}
+
+func (r *REST) place(w http.ResponseWriter, req *http.Request) {
+	if req.Method != http.MethodPost || r.Place == nil {
+		restError(w, http.StatusBadRequest, 21205, "calls cannot be placed here")
+		return
+	}
+	r.note("", req.PostForm)
+	sid, err := r.Place(req.PostForm)
+	if err != nil {
+		restError(w, http.StatusBadRequest, 21211, err.Error())
+		return
+	}
+	writeREST(w, http.StatusCreated, map[string]any{"sid": sid, "status": "queued"})
+}
+
+func (r *REST) call(w http.ResponseWriter, req *http.Request, sid string) {
+	if req.Method == http.MethodPost {
+		r.note(sid, req.PostForm)
+	}
+	r.mu.Lock()
+	c := r.calls[sid]
+	r.mu.Unlock()
+	if c == nil {
+		restError(w, http.StatusNotFound, 20404, "no such call in progress")
+		return
+	}
+	f := req.PostForm
+	switch {
+	case req.Method != http.MethodPost:
+	case f.Get("Status") == "completed", f.Get("Status") == "canceled":
+		c.move(&step{twiml: "<Response><Hangup/></Response>"})
+	case f.Get("Url") != "":
+		c.move(&step{address: f.Get("Url")})
+	case f.Get("Twiml") != "":
+		c.move(&step{twiml: f.Get("Twiml")})
+	default:
+		restError(w, http.StatusBadRequest, 21218, "nothing to do")
+		return
+	}
+	writeREST(w, http.StatusOK, map[string]any{"sid": sid, "status": c.Status()})
+}
+
+func (r *REST) note(sid string, form url.Values) {
+	kept := url.Values{"CallSid": {sid}}
+	for k, v := range form {
+		kept[k] = v
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.requests = append(r.requests, kept)
+}
+
+func restError(w http.ResponseWriter, status, code int, message string) {
+	writeREST(w, status, map[string]any{"code": code, "message": message, "status": status})
+}
+
+func writeREST(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // a client that is gone needs no answer
+}
