@@ -331,6 +331,8 @@ func (c *conductor) command(ctx context.Context, cmd Command) {
 		c.finish(Ending{Reason: "transfer", Transfer: cmd.Target})
 	case "drain":
 		c.farewell(ctx, drainNotice, "drain")
+	case "drop":
+		c.finish(Ending{Reason: "network"})
 	}
 }
 

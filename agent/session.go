@@ -54,7 +54,9 @@ type Spec struct {
 
 // A Command is an operator's wish for a running session.
 type Command struct {
-	// Do is "hangup", "transfer" or "drain": a polite end, since the process stops.
+	// Do is "hangup", "transfer", "drain" (a polite end, since the process stops)
+	// or "drop": the call goes on in another session, and this one ends at once
+	// as if its line were lost.
 	Do     string
 	Target string // transfer
 }

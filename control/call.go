@@ -38,7 +38,20 @@ type Call struct {
 	TransferOutcome string // the carrier's word, once it is over
 	Recording       string // key of the blob; "" for none
 	Served          bool   // a process holds its lease
+	Generation      int    // how often it was claimed
 }
+
+// A Hold is a process's right to serve a call, from its claim to the next one.
+// What is written under an older hold is refused with [ErrTaken], so that a
+// process which was thought dead and is not cannot write into a conversation
+// that went on elsewhere.
+type Hold struct {
+	Call       uuid.UUID `json:"call"`
+	Generation int       `json:"generation"` // of the claim; 0: whoever holds it
+}
+
+// Hold returns the hold of the call's last claim.
+func (c Call) Hold() Hold { return Hold{c.ID, c.Generation} }
 
 // An Arrival is a call that wants an agent.
 type Arrival struct {
@@ -80,33 +93,53 @@ type CallFilter struct {
 }
 
 // CallChanges writes what happens to a call. Each method is one conditional
-// update: ErrConflict if the call is not in a state that allows it.
+// update: ErrConflict if the call is not in a state that allows it, ErrTaken if
+// the hold is not the last.
 type CallChanges interface {
 	// ClaimCall makes node the call's server until the lease ends, and the
 	// call active, also one that "network" or "crashed" ended within
-	// [ResumeWindow]. ErrConflict if a lease holds, ErrEnded.
+	// [ResumeWindow]. It ends the hold of whoever served it before: who asks
+	// has the carrier's line. ErrConflict for a call being transferred,
+	// ErrEnded.
 	ClaimCall(ctx context.Context, id, node uuid.UUID, lease time.Duration) (Call, error)
-	// RenewCalls extends the leases that node holds.
-	RenewCalls(ctx context.Context, ids []uuid.UUID, node uuid.UUID, lease time.Duration) error
+	// RenewCalls extends the leases of holds, of calls that were taken for
+	// crashed too, and returns the calls that are still held.
+	RenewCalls(ctx context.Context, node uuid.UUID, holds []Hold, lease time.Duration) ([]uuid.UUID, error)
+	// LapseCall ends a call as "crashed" whose lease is over; ErrConflict if it
+	// is not, or another process was first.
+	LapseCall(ctx context.Context, id uuid.UUID, at time.Time) (Call, error)
 	// EndCall closes an open call and releases its lease. An ended call stays
-	// as it is, and is returned with no error.
-	EndCall(ctx context.Context, id uuid.UUID, reason string, at time.Time) (Call, error)
+	// as it is, and is returned with no error, but for one that was taken for
+	// crashed: its holder knows better.
+	EndCall(ctx context.Context, h Hold, reason string, at time.Time) (Call, error)
 	// TransferCall releases the lease and has the carrier connect it to.
-	TransferCall(ctx context.Context, id uuid.UUID, to string) (Call, error)
+	TransferCall(ctx context.Context, h Hold, to string) (Call, error)
 	// TransferEnded notes the outcome; back makes the call active again, to
-	// be served anew, else it ends with reason "transfer".
+	// be served anew within 30 s, else it ends with reason "transfer".
 	TransferEnded(ctx context.Context, id uuid.UUID, outcome string, back bool, at time.Time) (Call, error)
 	// SetRecording notes the blob that holds the recording.
 	SetRecording(ctx context.Context, id uuid.UUID, key string) error
 }
 
-// RecordStore keeps what was said and what a flow came to.
+// LiveCalls is where all processes note which calls are live, beside the leases
+// in storage. It may be away at any time.
+type LiveCalls interface {
+	// SetLive notes that calls are live for as long as life from now.
+	SetLive(ctx context.Context, life time.Duration, calls ...uuid.UUID) error
+	// Alive reports whether a call is noted as live.
+	Alive(ctx context.Context, call uuid.UUID) (bool, error)
+	// Ended takes a call out.
+	Ended(ctx context.Context, call uuid.UUID) error
+}
+
+// RecordStore keeps what was said and what a flow came to. What is written
+// under a hold that is not the call's last is ErrTaken.
 type RecordStore interface {
 	// WriteTurn is idempotent by (call, index).
-	WriteTurn(ctx context.Context, call uuid.UUID, t agent.Turn) error
+	WriteTurn(ctx context.Context, h Hold, t agent.Turn) error
 	// WriteCommit is idempotent by (conversation, revision); an older revision
 	// never overwrites a newer one.
-	WriteCommit(ctx context.Context, c Conversation, m agent.Commit) error
+	WriteCommit(ctx context.Context, h Hold, c Conversation, m agent.Commit) error
 	// Turns returns turns with an index greater than after, in order.
 	Turns(ctx context.Context, call uuid.UUID, after, limit int) ([]agent.Turn, error)
 	// Conversation returns ErrNotFound where nothing was committed.

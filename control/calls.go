@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,10 +13,9 @@ import (
 )
 
 const (
-	// callLease is how long a call belongs to the process that serves it
-	// without a word from it; renewed three times as often.
-	callLease  = 30 * time.Second
-	callRenew  = callLease / 3
+	defaultLease = 8 * time.Second
+	renewals     = 4 // in a lease's time
+
 	callMissed = 2 * time.Minute // an arrival that nobody serves is over
 
 	// ResumeWindow is how long a call that the line or a crash ended may be
@@ -31,19 +31,34 @@ type Calls struct {
 	Records RecordStore
 	Agents  *Agents
 	Numbers NumberStore
-	Carrier Carrier // may be nil: calls that are not here cannot be hung up
+	Carrier Carrier   // may be nil: calls that are not here cannot be hung up or brought back
+	Live    LiveCalls // may be nil
+	Spool   string    // file for records that cannot be written before the end; empty: they are lost
 	Log     *slog.Logger
 	Node    uuid.UUID // of this process, fresh at each start
 
-	mu       sync.Mutex
-	served   map[uuid.UUID]*Serving
-	journals sync.WaitGroup
+	// Lease is how long a call belongs to the process that serves it without a
+	// word from it. A caller whose process vanished waits for it, so that it is
+	// as short as a late machine and a slow database together allow. Default 8 s,
+	// the same on all nodes.
+	Lease time.Duration
+
+	mu        sync.Mutex
+	served    map[uuid.UUID]*Serving
+	left      []record // of an earlier process, or of this one at its end
+	recovered bool     // Spool was read
+	journals  sync.WaitGroup
 }
+
+func (s *Calls) lease() time.Duration { return cmp.Or(s.Lease, defaultLease) }
 
 // A Carrier acts on a call that is at its end of the line. It returns within
 // 10 s.
 type Carrier interface {
 	Hangup(ctx context.Context, carrier, carrierCallID string) error
+	// Reconnect has the carrier ask what is next, as after the end of its
+	// stream. ErrEnded if the call is over there.
+	Reconnect(ctx context.Context, carrier, carrierCallID string) error
 }
 
 // Arrive takes a call in. For one that the carrier has announced before it
@@ -140,26 +155,45 @@ func (s *Calls) locate(ctx context.Context, callID string) (context.Context, uui
 	return WithTenant(ctx, at.Tenant), id, nil
 }
 
+// settleTime is how long a carrier's question waits for the process that serves
+// the call to write how it ended.
+const settleTime = 1500 * time.Millisecond
+
 // Next tells what a carrier's call does now that its stream has ended. It
-// waits up to 1.5 s for this process to finish serving it.
+// waits up to 1.5 s for the process that served it, here or elsewhere, to say
+// how: one that says nothing is dead, or does not know yet.
 func (s *Calls) Next(ctx context.Context, carrier, carrierCallID string) (Next, error) {
-	at, err := s.Store.LocateCarrierCall(ctx, carrier, carrierCallID)
-	if err != nil {
-		return Next{}, err
-	}
-	if v := s.serving(at.ID); v != nil {
-		select {
-		case <-v.finished:
-		case <-ctx.Done():
-			return Next{}, ctx.Err()
-		case <-time.After(1500 * time.Millisecond):
-		}
-	}
-	c, err := s.Store.Call(WithTenant(ctx, at.Tenant), at.ID)
+	c, err := s.settled(ctx, carrier, carrierCallID)
 	if err != nil {
 		return Next{}, err
 	}
 	return next(c), nil
+}
+
+// settled returns a carrier's call once nobody serves it, or after settleTime.
+func (s *Calls) settled(ctx context.Context, carrier, carrierCallID string) (Call, error) {
+	at, err := s.Store.LocateCarrierCall(ctx, carrier, carrierCallID)
+	if err != nil {
+		return Call{}, err
+	}
+	ctx = WithTenant(ctx, at.Tenant)
+	deadline := time.NewTimer(settleTime)
+	defer deadline.Stop()
+	look := time.NewTicker(settleTime / 30)
+	defer look.Stop()
+	for {
+		c, err := s.Store.Call(ctx, at.ID)
+		if err != nil || c.Status != CallActive || !c.Served {
+			return c, err
+		}
+		select {
+		case <-look.C:
+		case <-deadline.C:
+			return c, nil
+		case <-ctx.Done():
+			return c, ctx.Err()
+		}
+	}
 }
 
 func next(c Call) Next {
@@ -210,12 +244,15 @@ func (s *Calls) Status(ctx context.Context, carrier, carrierCallID, status strin
 		v.Hangup("caller") // the session ends, and says how
 		return nil
 	}
-	_, err = s.Changes.EndCall(WithTenant(ctx, at.Tenant), at.ID, reason, time.Now().UTC())
+	if _, err := s.settled(ctx, carrier, carrierCallID); err != nil {
+		return err
+	}
+	_, err = s.Changes.EndCall(WithTenant(ctx, at.Tenant), Hold{Call: at.ID}, reason, time.Now().UTC())
 	return err
 }
 
-// Hangup ends a call of the tenant of ctx for an operator. Errors:
-// ErrNotFound, ErrEnded, ErrConflict (another process serves it).
+// Hangup ends a call of the tenant of ctx for an operator. Another process that
+// serves it finds out within seconds. Errors: ErrNotFound, ErrEnded.
 func (s *Calls) Hangup(ctx context.Context, id uuid.UUID) error {
 	c, err := s.Store.Call(ctx, id)
 	if err != nil {
@@ -228,50 +265,11 @@ func (s *Calls) Hangup(ctx context.Context, id uuid.UUID) error {
 		v.Hangup("operator")
 		return nil
 	}
-	if c.Served {
-		return fmt.Errorf("%w: another process serves the call", ErrConflict)
-	}
 	if s.Carrier != nil && c.CarrierCallID != "" {
 		if err := s.Carrier.Hangup(ctx, c.Carrier, c.CarrierCallID); err != nil {
 			return fmt.Errorf("hang up at the carrier: %w", err)
 		}
 	}
-	_, err = s.Changes.EndCall(ctx, id, "operator", time.Now().UTC())
+	_, err = s.Changes.EndCall(ctx, Hold{Call: id}, "operator", time.Now().UTC())
 	return err
-}
-
-// CloseStale closes what dead processes left open: calls whose lease has
-// lapsed as "crashed", arrivals that nobody served as "missed". With sole, no
-// other process serves calls on this database: all that are not this one's
-// are stale. It returns how many it closed.
-func (s *Calls) CloseStale(ctx context.Context, sole bool) (int, error) {
-	now := time.Now().UTC()
-	leased, arrived := now.Add(-callLease), now.Add(-callMissed)
-	if sole {
-		leased, arrived = now.Add(2*callLease), now
-	}
-	stale, err := s.Store.LocateStaleCalls(ctx, leased, arrived)
-	if err != nil {
-		return 0, fmt.Errorf("find stale calls: %w", err)
-	}
-	n := 0
-	for _, at := range stale {
-		if s.serving(at.ID) != nil {
-			continue
-		}
-		ctx := WithTenant(ctx, at.Tenant)
-		c, err := s.Store.Call(ctx, at.ID)
-		if err != nil {
-			return n, err
-		}
-		reason := "crashed"
-		if c.Status == CallArrived {
-			reason = "missed"
-		}
-		if _, err := s.Changes.EndCall(ctx, at.ID, reason, now); err != nil {
-			return n, fmt.Errorf("close a stale call: %w", err)
-		}
-		n++
-	}
-	return n, nil
 }

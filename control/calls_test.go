@@ -95,9 +95,6 @@ func TestCallLife(t *testing.T) {
 		t.Errorf("a number of nobody: %v", err)
 	}
 	ctx, v := d.begin(c)
-	if _, _, err := newCalls(d.store).Begin(t.Context(), c.ID.String(), func(string) {}); !errors.Is(err, control.ErrConflict) {
-		t.Errorf("a second server: %v, want ErrConflict", err)
-	}
 	v.Journal.Turn(ctx, agent.Turn{Speaker: "agent", Heard: "hello"})
 	d.finish(ctx, v, agent.Ending{Reason: "goodbye"})
 	d.next("hangup")
@@ -148,7 +145,7 @@ func TestCrashedCallMayBeTakenUp(t *testing.T) {
 	c := d.arrive()
 	d.begin(c)
 	d.Calls = newCalls(d.store) // the process died; another started
-	n, err := d.CloseStale(t.Context(), true)
+	n, err := d.CloseAll(t.Context())
 	if err != nil || n != 1 {
 		t.Fatalf("closed %d, %v, want 1", n, err)
 	}
@@ -164,10 +161,7 @@ func TestCrashedCallMayBeTakenUp(t *testing.T) {
 func TestNobodysArrivalIsMissed(t *testing.T) {
 	d := newDesk(t)
 	c := d.arrive()
-	if n, err := d.CloseStale(t.Context(), false); n != 0 || err != nil {
-		t.Errorf("a fresh arrival is closed: %d, %v", n, err)
-	}
-	if n, err := d.CloseStale(t.Context(), true); n != 1 || err != nil {
+	if n, err := d.CloseAll(t.Context()); n != 1 || err != nil {
 		t.Errorf("closed %d, %v, want 1", n, err)
 	}
 	if got, _ := d.store.Call(d.ctx, c.ID); got.EndReason != "missed" {
@@ -213,9 +207,10 @@ func TestCommitsAreIdempotent(t *testing.T) {
 	d := newDesk(t)
 	c := d.arrive()
 	conv := control.Conversation{ID: c.ID, Call: c.ID}
+	h := c.Hold()
 	hash := "0123456789012345678901234567890123456789abc="
 	for _, rev := range []int{1, 2, 2, 1} {
-		err := d.store.WriteCommit(d.ctx, conv, agent.Commit{Revision: rev, Node: "n", Status: "active", State: []byte(`{"a":1}`), Hash: hash})
+		err := d.store.WriteCommit(d.ctx, h, conv, agent.Commit{Revision: rev, Node: "n", Status: "active", State: []byte(`{"a":1}`), Hash: hash})
 		if err != nil {
 			t.Fatal(err)
 		}

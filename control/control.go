@@ -23,6 +23,7 @@ var (
 	ErrCredentials = errors.New("control: unknown or expired credentials")
 	ErrBusy        = errors.New("control: no capacity left")
 	ErrEnded       = errors.New("control: the call has ended")
+	ErrTaken       = errors.New("control: another process serves the call")
 	ErrUnavailable = errors.New("control: storage is not answering")
 )
 

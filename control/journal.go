@@ -12,18 +12,23 @@ import (
 )
 
 const (
-	journalBound = 4096             // entries; a busy call makes about 60 a minute
-	journalTry   = 5 * time.Second  // one write
-	journalPause = 10 * time.Second // longest pause between tries
+	journalBound = 4096            // entries; a busy call makes about 60 a minute
+	journalTry   = 5 * time.Second // one write
+	journalPause = 2 * time.Second // longest pause between tries
 )
 
 // A Journal keeps what one session leaves behind: a queue in order, bounded,
 // written by its own goroutine. It implements [agent.Journal]; nothing of it
 // waits for storage but Close.
+//
+// All queues together are bounded by the calls that were in progress when
+// storage went away, since none begins without it.
 type Journal struct {
-	records RecordStore
-	conv    Conversation
-	log     *slog.Logger
+	store func(context.Context, record) error
+	first record // what all of its records have in common
+	conv  Conversation
+	taken func() // called once when another process has taken the call; may be nil
+	log   *slog.Logger
 
 	wake chan struct{} // one pending wake-up
 	done chan struct{} // closed when Run has ended
@@ -31,47 +36,43 @@ type Journal struct {
 	once sync.Once
 
 	mu      sync.Mutex
-	queue   []entry
-	closed  bool
+	queue   []record
+	closed  bool // nothing more is taken
 	dropped int
-}
-
-// An entry is one thing to write.
-type entry struct {
-	what   string
-	commit bool // a later commit makes an earlier one dispensable
-	write  func(context.Context) error
 }
 
 var _ agent.Journal = (*Journal)(nil)
 
-func newJournal(records RecordStore, conv Conversation, log *slog.Logger) *Journal {
+func newJournal(store func(context.Context, record) error, c Call, conv Conversation, log *slog.Logger) *Journal {
 	return &Journal{
-		records: records, conv: conv, log: log.With("call", conv.Call),
+		store: store, first: record{Tenant: c.Tenant, Hold: c.Hold()}, conv: conv, log: log.With("call", c.ID),
 		wake: make(chan struct{}, 1), done: make(chan struct{}), quit: make(chan struct{}),
 	}
 }
 
 // Turn implements [agent.Journal].
-func (j *Journal) Turn(_ context.Context, t agent.Turn) {
-	j.add("turn", false, func(ctx context.Context) error { return j.records.WriteTurn(ctx, j.conv.Call, t) })
-}
+func (j *Journal) Turn(_ context.Context, t agent.Turn) { j.add(record{Turn: &t}) }
 
 // Commit implements [agent.Journal].
 func (j *Journal) Commit(_ context.Context, m agent.Commit) {
 	m.State = bytes.Clone(m.State)
-	j.add("commit", true, func(ctx context.Context) error { return j.records.WriteCommit(ctx, j.conv, m) })
+	j.add(record{Commit: &committed{j.conv, m}})
 }
 
-// add puts an entry at the end. Where storage has been away for so long that
+// add puts a record at the end. Where storage has been away for so long that
 // the queue is full, the oldest commit goes, since a later one holds all of its
-// state; without any, the oldest entry.
-func (j *Journal) add(what string, commit bool, write func(context.Context) error) {
+// state; without any, the oldest record.
+func (j *Journal) add(r record) {
+	r.Tenant, r.Hold = j.first.Tenant, j.first.Hold
 	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return
+	}
 	if len(j.queue) >= journalBound {
 		drop := 0
 		for i, e := range j.queue {
-			if e.commit {
+			if e.Commit != nil {
 				drop = i
 				break
 			}
@@ -79,8 +80,11 @@ func (j *Journal) add(what string, commit bool, write func(context.Context) erro
 		j.queue = append(j.queue[:drop], j.queue[drop+1:]...)
 		j.dropped++
 	}
-	j.queue = append(j.queue, entry{what, commit, write})
-	j.mu.Unlock()
+	j.queue = append(j.queue, r)
+	j.signal()
+}
+
+func (j *Journal) signal() {
 	select {
 	case j.wake <- struct{}{}:
 	default:
@@ -95,16 +99,15 @@ func (j *Journal) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, j.abandon)()
+	defer j.report()
 	for {
-		e, ok, closed := j.head()
+		r, ok, closed := j.take()
 		switch {
 		case ok:
-			if !j.write(ctx, e) {
-				j.report()
+			if !j.write(ctx, r) {
 				return
 			}
 		case closed:
-			j.report()
 			return
 		default:
 			select {
@@ -116,41 +119,56 @@ func (j *Journal) Run(ctx context.Context) {
 	}
 }
 
-// head takes the oldest entry.
-func (j *Journal) head() (e entry, ok, closed bool) {
+// take removes the oldest record.
+func (j *Journal) take() (r record, ok, closed bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.queue) == 0 {
-		return e, false, j.closed
+		return r, false, j.closed
 	}
-	e = j.queue[0]
-	j.queue[0] = entry{}
+	r = j.queue[0]
+	j.queue[0] = record{}
 	j.queue = j.queue[1:]
-	return e, true, j.closed
+	return r, true, j.closed
 }
 
-// write tries until e is written or refused; false if it was given up.
-func (j *Journal) write(ctx context.Context, e entry) bool {
+// write tries until r is written or refused; false if it was given up, and is
+// in the queue again.
+func (j *Journal) write(ctx context.Context, r record) bool {
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, journalPause) {
 		try, cancel := context.WithTimeout(ctx, journalTry)
-		err := e.write(try)
+		err := j.store(try, r)
 		cancel()
-		if err == nil {
+		switch {
+		case err == nil:
+			return true
+		case errors.Is(err, ErrTaken):
+			j.leave()
+			return true
+		case !errors.Is(err, ErrUnavailable) && ctx.Err() == nil:
+			j.log.Error("a record of the call was refused", "record", r.what(), "error", err)
 			return true
 		}
-		if !errors.Is(err, ErrUnavailable) {
-			j.log.Error("a record of the call was refused", "record", e.what, "error", err)
-			return true
-		}
-		j.log.Warn("a record of the call waits for storage", "record", e.what, "error", err)
+		j.log.Warn("a record of the call waits for storage", "record", r.what(), "error", err)
 		select {
 		case <-time.After(pause):
 		case <-j.quit:
 			j.mu.Lock()
-			j.dropped += 1 + len(j.queue)
+			j.queue = append([]record{r}, j.queue...)
 			j.mu.Unlock()
 			return false
 		}
+	}
+}
+
+// leave drops what is queued and what comes: the call goes on elsewhere.
+func (j *Journal) leave() {
+	j.mu.Lock()
+	j.log.Warn("the call goes on in another process: its records here end", "records", 1+len(j.queue))
+	j.queue, j.closed = nil, true
+	j.mu.Unlock()
+	if j.taken != nil {
+		j.taken()
 	}
 }
 
@@ -167,11 +185,8 @@ func (j *Journal) report() {
 func (j *Journal) Close(ctx context.Context) error {
 	j.mu.Lock()
 	j.closed = true
+	j.signal()
 	j.mu.Unlock()
-	select {
-	case j.wake <- struct{}{}:
-	default:
-	}
 	select {
 	case <-j.done:
 		return nil
@@ -180,5 +195,11 @@ func (j *Journal) Close(ctx context.Context) error {
 	}
 }
 
-// abandon gives up what is not written.
+// abandon gives up what is not written; rest returns it once Run has ended.
 func (j *Journal) abandon() { j.once.Do(func() { close(j.quit) }) }
+
+func (j *Journal) rest() []record {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.queue
+}

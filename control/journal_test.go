@@ -15,22 +15,32 @@ import (
 	"parley/agent"
 )
 
-// records is a RecordStore that can be away.
+// records is a storage of records that can be away.
 type records struct {
 	mu      sync.Mutex
 	away    bool
+	taken   bool // by another process
 	refuse  string
 	written []string
 	tries   int
 }
 
-func (r *records) write(what string) error {
+func (r *records) store(_ context.Context, e record) error {
+	what := e.what()
+	switch {
+	case e.Turn != nil:
+		what = fmt.Sprint("turn ", e.Turn.Index)
+	case e.Commit != nil:
+		what = fmt.Sprint("commit ", e.Commit.Commit.Revision)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tries++
 	switch {
 	case r.away:
 		return fmt.Errorf("write: %w", ErrUnavailable)
+	case r.taken:
+		return fmt.Errorf("write: %w", ErrTaken)
 	case what == r.refuse:
 		return fmt.Errorf("a constraint")
 	}
@@ -44,24 +54,10 @@ func (r *records) setAway(v bool) {
 	r.mu.Unlock()
 }
 
-func (r *records) WriteTurn(_ context.Context, _ uuid.UUID, t agent.Turn) error {
-	return r.write(fmt.Sprint("turn ", t.Index))
-}
-
-func (r *records) WriteCommit(_ context.Context, _ Conversation, m agent.Commit) error {
-	return r.write(fmt.Sprint("commit ", m.Revision))
-}
-
-func (r *records) Turns(context.Context, uuid.UUID, int, int) ([]agent.Turn, error) { return nil, nil }
-
-func (r *records) Conversation(context.Context, uuid.UUID) (Conversation, error) {
-	return Conversation{}, ErrNotFound
-}
-
-func (r *records) NextTurn(context.Context, uuid.UUID) (int, error) { return 0, nil }
+var quietLog = slog.New(slog.DiscardHandler)
 
 func startJournal(r *records) *Journal {
-	j := newJournal(r, Conversation{ID: uuid.New()}, slog.New(slog.DiscardHandler))
+	j := newJournal(r.store, Call{ID: uuid.New(), Generation: 1}, Conversation{}, quietLog)
 	go j.Run(context.Background())
 	return j
 }
@@ -92,7 +88,7 @@ func TestJournalWritesInOrderAfterAnOutage(t *testing.T) {
 		if !slices.Equal(r.written, want) {
 			t.Errorf("written %v, want %v", r.written, want)
 		}
-		if r.tries > 30 {
+		if r.tries > 45 {
 			t.Errorf("%d tries in a minute without storage", r.tries)
 		}
 	})
@@ -100,13 +96,13 @@ func TestJournalWritesInOrderAfterAnOutage(t *testing.T) {
 
 func TestJournalIsBounded(t *testing.T) {
 	r := &records{}
-	j := newJournal(r, Conversation{}, slog.New(slog.DiscardHandler))
+	j := newJournal(r.store, Call{}, Conversation{}, quietLog)
 	j.Commit(t.Context(), agent.Commit{Revision: 1})
 	for i := range journalBound {
 		j.Turn(t.Context(), agent.Turn{Index: i})
 	}
-	if len(j.queue) != journalBound || j.queue[0].what != "turn" || j.dropped != 1 {
-		t.Errorf("%d entries, first %s, %d dropped: want %d, turn, 1", len(j.queue), j.queue[0].what, j.dropped, journalBound)
+	if len(j.queue) != journalBound || j.queue[0].Turn == nil || j.dropped != 1 {
+		t.Errorf("%d entries, first a %s, %d dropped: want %d, turn, 1", len(j.queue), j.queue[0].what(), j.dropped, journalBound)
 	}
 }
 
@@ -114,13 +110,41 @@ func TestJournalGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := startJournal(&records{away: true})
 		j.Turn(t.Context(), agent.Turn{})
-		time.Sleep(time.Second)
+		j.Turn(t.Context(), agent.Turn{Index: 1})
+		time.Sleep(time.Second) // in the bubble's time
 		j.abandon()
 		if err := j.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if j.dropped != 1 {
-			t.Errorf("%d dropped, want 1", j.dropped)
+		if left := j.rest(); len(left) != 2 || left[0].Turn.Index != 0 || left[1].Turn.Index != 1 {
+			t.Errorf("left %+v, want both turns in order", left)
+		}
+	})
+}
+
+// The call went on in another process: nothing of this one's is written any
+// more, and its session is told, once.
+func TestJournalEndsWithItsHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, told := &records{}, 0
+		j := newJournal(r.store, Call{ID: uuid.New(), Generation: 1}, Conversation{}, quietLog)
+		j.taken = func() { told++ }
+		go j.Run(context.Background())
+		j.Turn(t.Context(), agent.Turn{})
+		synctest.Wait()
+		r.mu.Lock()
+		r.taken = true
+		r.mu.Unlock()
+		for i := range 3 {
+			j.Turn(t.Context(), agent.Turn{Index: 1 + i})
+		}
+		synctest.Wait()
+		j.Turn(t.Context(), agent.Turn{Index: 4})
+		if err := j.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if told != 1 || r.tries != 2 || len(j.rest()) != 0 {
+			t.Errorf("told %d times after %d tries, %d records left: want 1, 2, 0", told, r.tries, len(j.rest()))
 		}
 	})
 }

@@ -12,9 +12,9 @@ import (
 	"parley/agent"
 )
 
-// drainTime is how long [Calls.Run] waits for records that are not yet
-// written when the program ends.
-const drainTime = 5 * time.Second
+// releaseTime is how long a session may take to let go of a call whose line
+// has come back on another socket: its teardown, and its last records.
+const releaseTime = 3 * time.Second
 
 // A Serving is one call being served by this process, from Begin to Finish.
 type Serving struct {
@@ -36,46 +36,86 @@ type Serving struct {
 	finished chan struct{} // closed once Finish has nothing left to write
 }
 
-// Hangup asks the session to end for the reason given. It returns at once and
+// Hangup asks the session to end for the reason given: "operator", "caller", or
+// "taken", where the call goes on in another session. It returns at once and
 // may be called again, which does nothing.
 func (v *Serving) Hangup(reason string) { v.once.Do(func() { v.hangup(reason) }) }
 
 // Begin claims a call for this process and gathers all that serving it takes.
-// hangup is called at most once, by any goroutine, when an operator or the
-// carrier ends the call; it must not block. The context that it returns is ctx
+// Who asks has the carrier's line: a session that still serves the call, here
+// or elsewhere, loses it. hangup is called at most once, by any goroutine, as
+// [Serving.Hangup] has it; it must not block. The context that it returns is ctx
 // with the call's tenant. Every Begin that succeeds needs its [Calls.Finish].
-// Errors: ErrNotFound, ErrEnded, ErrConflict (it is being served).
+// Errors: ErrNotFound, ErrEnded, ErrConflict (the call is being transferred, or
+// its session here does not end), ErrUnavailable.
 func (s *Calls) Begin(ctx context.Context, callID string, hangup func(reason string)) (context.Context, *Serving, error) {
 	ctx, id, err := s.locate(ctx, callID)
 	if err != nil {
 		return ctx, nil, err
 	}
+	if s.waits() {
+		return ctx, nil, fmt.Errorf("%w: records of earlier calls come first", ErrUnavailable)
+	}
+	if err := s.release(ctx, id); err != nil {
+		return ctx, nil, err
+	}
 	v := &Serving{hangup: hangup, finished: make(chan struct{})}
-	if v.Call, err = s.Changes.ClaimCall(ctx, id, s.Node, callLease); err != nil {
+	if v.Call, err = s.Changes.ClaimCall(ctx, id, s.Node, s.lease()); err != nil {
 		return ctx, nil, err
 	}
 	if err := s.gather(ctx, v); err != nil {
-		_, _ = s.Changes.EndCall(context.WithoutCancel(ctx), id, "failed", time.Now().UTC())
+		if !errors.Is(err, ErrUnavailable) { // else the carrier may ask again
+			_, _ = s.Changes.EndCall(context.WithoutCancel(ctx), v.Call.Hold(), "failed", time.Now().UTC())
+		}
 		return ctx, nil, fmt.Errorf("begin call %s: %w", id, err)
 	}
+	v.Journal.taken = func() { v.Hangup("taken") }
 	s.mu.Lock()
 	if s.served == nil {
 		s.served = map[uuid.UUID]*Serving{}
 	}
 	s.served[id] = v
 	s.mu.Unlock()
+	s.note(ctx, id)
 	// The journal outlives ctx: what was said is written even if the caller
 	// is gone. Run waits for it.
 	s.journals.Go(func() {
 		v.Journal.Run(context.WithoutCancel(ctx))
-		close(v.finished)
-		s.mu.Lock()
-		if s.served[id] == v {
-			delete(s.served, id)
-		}
-		s.mu.Unlock()
+		s.forget(context.WithoutCancel(ctx), v)
 	})
 	return ctx, v, nil
+}
+
+// release ends the session that serves the call here: its line was lost,
+// whether it knows or not.
+func (s *Calls) release(ctx context.Context, id uuid.UUID) error {
+	v := s.serving(id)
+	if v == nil {
+		return nil
+	}
+	v.Hangup("taken")
+	select {
+	case <-v.finished:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(releaseTime):
+		return fmt.Errorf("%w: the call's session does not end", ErrConflict)
+	}
+}
+
+// forget lets go of a call whose journal has ended.
+func (s *Calls) forget(ctx context.Context, v *Serving) {
+	s.mu.Lock()
+	s.left = append(s.left, v.Journal.rest()...)
+	if s.served[v.Call.ID] == v {
+		delete(s.served, v.Call.ID)
+	}
+	s.mu.Unlock()
+	close(v.finished)
+	if s.Live != nil {
+		_ = s.Live.Ended(ctx, v.Call.ID) // else it lapses
+	}
 }
 
 // gather reads what the call is served with.
@@ -109,7 +149,7 @@ func (s *Calls) gather(ctx context.Context, v *Serving) error {
 	if v.FirstTurn > 0 {
 		v.Elapsed = time.Since(v.Call.AnsweredAt)
 	}
-	v.Journal = newJournal(s.Records, conv, s.Log)
+	v.Journal = newJournal(s.store, v.Call, conv, s.Log)
 	return nil
 }
 
@@ -117,23 +157,11 @@ func (s *Calls) gather(ctx context.Context, v *Serving) error {
 // after all that the journal holds. It waits until that is written or ctx
 // ends; then the rest is written behind it, as soon as storage answers.
 func (s *Calls) Finish(ctx context.Context, v *Serving, e agent.Ending, recording string) error {
-	at := time.Now().UTC()
-	id := v.Call.ID
 	v.once.Do(func() {}) // nobody hangs up any more
 	if recording != "" {
-		v.Journal.add("recording", false, func(ctx context.Context) error {
-			return s.Changes.SetRecording(ctx, id, recording)
-		})
+		v.Journal.add(record{Recording: recording})
 	}
-	v.Journal.add("ending", false, func(ctx context.Context) error {
-		var err error
-		if e.Reason == "transfer" && e.Transfer != "" {
-			_, err = s.Changes.TransferCall(ctx, id, e.Transfer)
-		} else {
-			_, err = s.Changes.EndCall(ctx, id, e.Reason, at)
-		}
-		return err
-	})
+	v.Journal.add(record{Ending: &ending{Reason: e.Reason, Transfer: e.Transfer, At: time.Now().UTC()}})
 	return v.Journal.Close(ctx)
 }
 
@@ -148,59 +176,4 @@ func (s *Calls) serving(id uuid.UUID) *Serving {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.served[id]
-}
-
-// Run renews the leases of the calls served here and closes stale ones, until
-// ctx ends. Then it waits for what is still to be written, for 5 s at most.
-// End it after all sessions have ended.
-func (s *Calls) Run(ctx context.Context) error {
-	t := time.NewTicker(callRenew)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return s.drain()
-		case <-t.C:
-		}
-		turn, cancel := context.WithTimeout(ctx, callRenew)
-		s.renew(turn)
-		if n, err := s.CloseStale(turn, false); err != nil {
-			s.Log.Warn("close stale calls", "error", err)
-		} else if n > 0 {
-			s.Log.Warn("closed calls of a dead process", "calls", n)
-		}
-		cancel()
-	}
-}
-
-func (s *Calls) renew(ctx context.Context) {
-	s.mu.Lock()
-	byTenant := map[uuid.UUID][]uuid.UUID{}
-	for id, v := range s.served {
-		byTenant[v.Call.Tenant] = append(byTenant[v.Call.Tenant], id)
-	}
-	s.mu.Unlock()
-	for tenant, ids := range byTenant {
-		if err := s.Changes.RenewCalls(WithTenant(ctx, tenant), ids, s.Node, callLease); err != nil {
-			s.Log.Warn("renew the leases of calls", "error", err)
-		}
-	}
-}
-
-func (s *Calls) drain() error {
-	s.mu.Lock()
-	stop := time.AfterFunc(drainTime, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, v := range s.served {
-			v.Journal.abandon()
-		}
-	})
-	left := len(s.served)
-	s.mu.Unlock()
-	s.journals.Wait()
-	if !stop.Stop() {
-		return fmt.Errorf("the program ended before the records of %d calls were written", left)
-	}
-	return nil
 }

@@ -15,15 +15,17 @@ import (
 type Desk interface {
 	// Arrive takes a call in: a carrier's webhook or a browser's offer. For a
 	// carrier's call that is known already (a repeated webhook) it returns the
-	// same CallID. Errors: ErrNoAgent, ErrBusy, ErrEnded.
+	// same CallID. Errors: ErrNoAgent, ErrBusy, ErrEnded, ErrDraining,
+	// ErrUnavailable.
 	Arrive(ctx context.Context, a Arrival) (Admitted, error)
 
 	// Serve holds the conversation on leg until it has ended, and closes leg.
-	// It returns after all of it is gone. It refuses a call that is being
-	// served already.
+	// It returns after all of it is gone. A session that serves the call already
+	// ends first: a carrier has one stream a call, and the newest is it.
 	Serve(ctx context.Context, callID string, leg media.Leg) error
 
-	// Next tells what a carrier's call does after its stream has ended.
+	// Next tells what a carrier's call does after its stream has ended. Errors:
+	// those of Arrive.
 	Next(ctx context.Context, carrier, carrierCallID string) (Next, error)
 
 	// TransferEnded reports how a transfer came out, and tells what is next:
@@ -74,4 +76,10 @@ var (
 	ErrNoAgent = errors.New("signaling: no such agent or number")
 	ErrBusy    = errors.New("signaling: no capacity left")
 	ErrEnded   = errors.New("signaling: the call has ended")
+
+	// ErrDraining says that this process takes no calls any more; another one, or
+	// its successor, does.
+	ErrDraining = errors.New("signaling: this process is about to end")
+	// ErrUnavailable says that what takes calls in needs something that is away.
+	ErrUnavailable = errors.New("signaling: calls cannot be taken in at the moment")
 )

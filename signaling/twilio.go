@@ -52,7 +52,7 @@ type Twilio struct {
 type TwilioMetrics struct {
 	// Refused counts what was turned away, by route ("voice", "media", "next",
 	// "status") and reason ("signature", "account", "token", "request", "start",
-	// "busy", "no-agent", "ended").
+	// "busy", "no-agent", "ended", "draining").
 	Refused func(route, reason string)
 
 	// Dropped counts what came on a media socket and was not used: "malformed",
@@ -126,6 +126,9 @@ func (t *Twilio) voice(w http.ResponseWriter, r *http.Request) {
 		t.refused("voice", "busy")
 		log.Warn("call refused: no capacity left")
 		writeTwiML(w, reject(a.Direction, "busy"))
+	case errors.Is(err, ErrDraining):
+		t.refused("voice", "draining")
+		writeTwiML(w, elsewhere(t.base(r)+r.URL.EscapedPath()))
 	case errors.Is(err, ErrNoAgent):
 		t.refused("voice", "no-agent")
 		log.Warn("call refused: no agent answers here", "to", a.To, "agent", a.Agent)
@@ -161,12 +164,19 @@ func (t *Twilio) next(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	sid := form.Get("CallSid")
+	ctx, cancel := context.WithTimeout(r.Context(), arriveWithin)
+	defer cancel()
 	var n Next
 	var err error
 	if outcome := form.Get("DialCallStatus"); outcome != "" {
-		n, err = t.Desk.TransferEnded(r.Context(), carrierTwilio, sid, outcome)
+		n, err = t.Desk.TransferEnded(ctx, carrierTwilio, sid, outcome)
 	} else {
-		n, err = t.Desk.Next(r.Context(), carrierTwilio, sid)
+		n, err = t.Desk.Next(ctx, carrierTwilio, sid)
+	}
+	if errors.Is(err, ErrDraining) {
+		t.refused("next", "draining")
+		writeTwiML(w, elsewhere(NextWebhook(t.base(r))))
+		return
 	}
 	if err != nil && !errors.Is(err, ErrEnded) && !errors.Is(err, ErrNoAgent) {
 		t.fault(w, t.Logger.With("call_sid", sid), "decide what is next", err)

@@ -9,14 +9,17 @@ import (
 	"time"
 )
 
-// twiml is a <Response> of one verb; encoding/xml does the escaping.
+// twiml is a <Response>, its verbs in the order of the fields; encoding/xml
+// does the escaping.
 // https://www.twilio.com/docs/voice/twiml
 type twiml struct {
-	XMLName xml.Name      `xml:"Response"`
-	Connect *twimlConnect `xml:"Connect"`
-	Dial    *twimlDial    `xml:"Dial"`
-	Reject  *twimlReject  `xml:"Reject"`
-	Hangup  *struct{}     `xml:"Hangup"`
+	XMLName  xml.Name       `xml:"Response"`
+	Connect  *twimlConnect  `xml:"Connect"`
+	Dial     *twimlDial     `xml:"Dial"`
+	Reject   *twimlReject   `xml:"Reject"`
+	Pause    *twimlPause    `xml:"Pause"`
+	Redirect *twimlRedirect `xml:"Redirect"`
+	Hangup   *struct{}      `xml:"Hangup"`
 }
 
 type twimlConnect struct {
@@ -42,13 +45,36 @@ type twimlReject struct {
 	Reason string `xml:"reason,attr,omitempty"`
 }
 
+type twimlPause struct {
+	Seconds int `xml:"length,attr"`
+}
+
+type twimlRedirect struct {
+	Method string `xml:"method,attr"`
+	URL    string `xml:",chardata"`
+}
+
 var hangup = twiml{Hangup: &struct{}{}}
+
+// NextWebhook returns the address that tells a call what to do after its
+// stream, for a gateway that is reached at base ("https://gw.example"). A
+// stream that was lost is told of by [REST.Redirect] to it.
+func NextWebhook(base string) string {
+	return strings.TrimRight(base, "/") + "/twilio/next" + overrides
+}
+
+// elsewhere has the call ask address once more: the balancer sends it to a
+// process that stays, or, where there is only one, to its successor.
+func elsewhere(address string) twiml {
+	address, _, _ = strings.Cut(address, "#")
+	return twiml{Pause: &twimlPause{1}, Redirect: &twimlRedirect{"POST", address + overrides}}
+}
 
 // connect sends the call's audio to our media socket, and the call to next
 // once the socket has closed.
 func connect(base, token string) twiml {
 	return twiml{Connect: &twimlConnect{
-		Action: base + "/twilio/next" + overrides,
+		Action: NextWebhook(base),
 		Stream: twimlStream{
 			URL:            socketScheme(base) + "/twilio/media/" + token,
 			StatusCallback: base + "/twilio/status" + overrides,
@@ -66,7 +92,7 @@ func dial(base string, n Next) twiml {
 		ring = defaultRing
 	}
 	d := &twimlDial{
-		Action:   base + "/twilio/next" + overrides,
+		Action:   NextWebhook(base),
 		Timeout:  strconv.Itoa(int(max(1, ring/time.Second))),
 		CallerID: n.CallerID,
 	}

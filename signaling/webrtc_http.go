@@ -231,6 +231,9 @@ func (w *WebRTC) fail(rw http.ResponseWriter, err error) {
 		status, why = http.StatusNotFound, "no such agent"
 	case errors.Is(err, ErrEnded):
 		status, why = http.StatusGone, "the call has ended"
+	case errors.Is(err, ErrDraining), errors.Is(err, ErrUnavailable):
+		rw.Header().Set("Retry-After", "2")
+		status, why = http.StatusServiceUnavailable, "calls are not taken at the moment, try again"
 	case errors.Is(err, ErrBusy):
 		rw.Header().Set("Retry-After", "10")
 		status, why = http.StatusServiceUnavailable, "no capacity left, try later"

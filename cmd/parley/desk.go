@@ -38,6 +38,9 @@ type desk struct {
 
 // Arrive implements [signaling.Desk].
 func (d *desk) Arrive(ctx context.Context, a signaling.Arrival) (signaling.Admitted, error) {
+	if d.draining.Load() {
+		return signaling.Admitted{}, signaling.ErrDraining
+	}
 	if a.Resume == "" && d.full() {
 		d.noted.refused.Inc()
 		return signaling.Admitted{}, signaling.ErrBusy
@@ -57,6 +60,8 @@ func arrivalError(err error) error {
 		return signaling.ErrNoAgent
 	case errors.Is(err, control.ErrEnded):
 		return signaling.ErrEnded
+	case errors.Is(err, control.ErrUnavailable):
+		return fmt.Errorf("%w: %w", signaling.ErrUnavailable, err)
 	}
 	return err
 }
@@ -65,13 +70,17 @@ func arrivalError(err error) error {
 func (d *desk) full() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.draining.Load() || len(d.live) >= d.max
+	return len(d.live) >= d.max
 }
 
 // Serve implements [signaling.Desk].
 func (d *desk) Serve(ctx context.Context, callID string, leg media.Leg) error {
 	commands := make(chan agent.Command, 4)
 	ctx, v, err := d.calls.Begin(ctx, callID, func(reason string) {
+		if reason == "taken" {
+			commands <- agent.Command{Do: "drop"}
+			return
+		}
 		commands <- agent.Command{Do: "hangup"}
 	})
 	if err != nil {
@@ -79,7 +88,7 @@ func (d *desk) Serve(ctx context.Context, callID string, leg media.Leg) error {
 		return fmt.Errorf("serve call %s: %w", callID, err)
 	}
 	d.enter(callID, commands)
-	defer d.leave(callID)
+	defer d.leave(callID, commands)
 	log := d.log.With("call", v.Call.ID, "agent", v.Agent.Name, "carrier", v.Call.Carrier)
 	log.Info("session began")
 
@@ -184,6 +193,9 @@ func flowSpec(v *control.Serving) (*agent.FlowSpec, error) {
 // Next implements [signaling.Desk].
 func (d *desk) Next(ctx context.Context, carrier, carrierCallID string) (signaling.Next, error) {
 	n, err := d.calls.Next(ctx, carrier, carrierCallID)
+	if err == nil && n.Do == "connect" && d.draining.Load() {
+		return signaling.Next{}, signaling.ErrDraining
+	}
 	return nextOf(n), arrivalError(err)
 }
 
@@ -221,10 +233,12 @@ func (d *desk) enter(callID string, commands chan agent.Command) {
 	d.noted.live.Set(float64(len(d.live)))
 }
 
-func (d *desk) leave(callID string) {
+func (d *desk) leave(callID string, commands chan agent.Command) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.live, callID)
+	if d.live[callID] == commands { // else the call is here again, on another line
+		delete(d.live, callID)
+	}
 	d.noted.live.Set(float64(len(d.live)))
 }
 

@@ -129,7 +129,7 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	g.agents = &control.Agents{Store: g.db, Flows: g.db, Vendors: v.names()}
 	g.tokens = &control.CallTokens{Ring: ring, Used: g.redis}
 	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Numbers: g.db,
-		Log: g.log, Node: uuid.New()}
+		Live: g.redis, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Log: g.log, Node: uuid.New()}
 	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.blobs, vendors: v, cache: &agent.SpeechCache{},
 		log: g.log, max: g.settings.MaxCalls, noted: newDeskMetrics(g.metrics), live: map[string]chan agent.Command{}}
 }
@@ -165,7 +165,7 @@ func checkFlow(document []byte) error {
 func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err error) {
 	s := g.settings
 	if s.TwilioAccountSID != "" && s.TwilioAuthToken != "" {
-		g.calls.Carrier = &twilioCarrier{rest: &signaling.REST{AccountSID: s.TwilioAccountSID,
+		g.calls.Carrier = &twilioCarrier{next: signaling.NextWebhook(s.PublicURL), rest: &signaling.REST{AccountSID: s.TwilioAccountSID,
 			Secret: func(context.Context) (string, error) { return s.TwilioAuthToken, nil },
 			Region: s.TwilioRegion, Edge: s.TwilioEdge, BaseURL: s.TwilioBaseURL, Timeout: 5 * time.Second}}
 	}
@@ -202,7 +202,10 @@ func (s sharedUse) Use(ctx context.Context, id string, ttl time.Duration) (bool,
 }
 
 // twilioCarrier is Twilio's REST API as control sees a carrier.
-type twilioCarrier struct{ rest *signaling.REST }
+type twilioCarrier struct {
+	rest *signaling.REST
+	next string // our webhook
+}
 
 func (c *twilioCarrier) Hangup(ctx context.Context, carrier, id string) error {
 	if carrier != "twilio" {
@@ -212,6 +215,18 @@ func (c *twilioCarrier) Hangup(ctx context.Context, carrier, id string) error {
 		return err
 	}
 	return nil
+}
+
+// Reconnect implements [control.Carrier].
+func (c *twilioCarrier) Reconnect(ctx context.Context, carrier, id string) error {
+	if carrier != "twilio" {
+		return nil // a browser finds out by itself
+	}
+	err := c.rest.Redirect(ctx, id, c.next)
+	if errors.Is(err, signaling.ErrEnded) {
+		return control.ErrEnded
+	}
+	return err
 }
 
 // buildHTTP mounts everything behind the one registry.
@@ -405,10 +420,15 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 			return err
 		})
 	}
-	if n, err := g.calls.CloseStale(ctx, g.dev); err != nil {
-		g.log.Warn("calls that an earlier process left open are closed later", "err", err)
-	} else if n > 0 {
-		g.log.Info("closed calls that an earlier process left open", "calls", n)
+	if err := g.calls.Recover(ctx); err != nil {
+		g.log.Warn("no call is taken before these records are written", "err", err)
+	}
+	if g.dev { // which is alone on its database
+		if n, err := g.calls.CloseAll(ctx); err != nil {
+			g.log.Warn("calls that an earlier process left open stay open", "err", err)
+		} else if n > 0 {
+			g.log.Info("closed calls that an earlier process left open", "calls", n)
+		}
 	}
 	group.Go(func() error { return g.calls.Run(work) })
 	serve(g.public, g.listener)

@@ -19,13 +19,13 @@ var (
 
 const callColumns = `id, tenant_id, agent_id, carrier, coalesce(carrier_call_id, ''), direction, caller, callee, status,
 	started_at, answered_at, ended_at, end_reason, transfer_to, transfer_outcome, recording,
-	coalesce(leased_until > now(), false)`
+	coalesce(leased_until > now(), false), generation`
 
 func scanCall(r pgx.CollectableRow) (control.Call, error) {
 	var c control.Call
 	var answered, ended *time.Time
 	err := r.Scan(&c.ID, &c.Tenant, &c.Agent, &c.Carrier, &c.CarrierCallID, &c.Direction, &c.From, &c.To, &c.Status,
-		&c.StartedAt, &answered, &ended, &c.EndReason, &c.TransferTo, &c.TransferOutcome, &c.Recording, &c.Served)
+		&c.StartedAt, &answered, &ended, &c.EndReason, &c.TransferTo, &c.TransferOutcome, &c.Recording, &c.Served, &c.Generation)
 	c.StartedAt, c.AnsweredAt, c.EndedAt = c.StartedAt.UTC(), orZero(answered), orZero(ended)
 	return c, err
 }
@@ -97,45 +97,63 @@ func (s *Store) Calls(ctx context.Context, f control.CallFilter) ([]control.Call
 }
 
 // change runs a conditional update of a call; where it changes nothing, it
-// tells why: ErrNotFound, ErrEnded or ErrConflict.
-func (s *Store) change(ctx context.Context, what string, id uuid.UUID, set string, args ...any) (control.Call, error) {
+// tells why: ErrNotFound, ErrTaken, ErrEnded or ErrConflict.
+func (s *Store) change(ctx context.Context, what string, h control.Hold, set string, args ...any) (control.Call, error) {
 	q := `UPDATE calls SET ` + set + ` RETURNING ` + callColumns
-	c, err := one(ctx, s, scanCall, q, append([]any{id}, args...)...)
+	c, err := one(ctx, s, scanCall, q, append([]any{h.Call}, args...)...)
 	if errors.Is(err, control.ErrNotFound) {
-		if c, err = s.Call(ctx, id); err == nil {
+		if c, err = s.Call(ctx, h.Call); err == nil {
 			err = control.ErrConflict
-			if c.Status == control.CallEnded {
+			switch {
+			case h.Generation != 0 && h.Generation != c.Generation:
+				err = control.ErrTaken
+			case c.Status == control.CallEnded:
 				err = control.ErrEnded
 			}
 		}
 	}
 	if err != nil {
-		return c, fmt.Errorf("%s call %s: %w", what, id, err)
+		return c, fmt.Errorf("%s call %s: %w", what, h.Call, err)
 	}
 	return c, nil
 }
 
 // ClaimCall implements [control.CallChanges].
 func (s *Store) ClaimCall(ctx context.Context, id, node uuid.UUID, lease time.Duration) (control.Call, error) {
-	return s.change(ctx, "claim", id, `status = 'active', answered_at = coalesce(answered_at, now()),
-		ended_at = NULL, end_reason = '', node_id = $2, leased_until = now() + $3::interval
-		WHERE id = $1 AND (leased_until IS NULL OR leased_until < now())
-		  AND (status IN ('arrived', 'active') OR status = 'ended'
+	return s.change(ctx, "claim", control.Hold{Call: id}, `status = 'active', answered_at = coalesce(answered_at, now()),
+		ended_at = NULL, end_reason = '', node_id = $2, leased_until = now() + $3::interval, generation = generation + 1
+		WHERE id = $1 AND (status IN ('arrived', 'active') OR status = 'ended'
 		       AND end_reason IN ('network', 'crashed') AND ended_at > now() - $4::interval)`,
 		node, lease, control.ResumeWindow)
 }
 
 // RenewCalls implements [control.CallChanges].
-func (s *Store) RenewCalls(ctx context.Context, ids []uuid.UUID, node uuid.UUID, lease time.Duration) error {
-	const q = `UPDATE calls SET leased_until = now() + $3::interval WHERE id = ANY($1) AND node_id = $2 AND status <> 'ended'`
-	_, err := exec(ctx, s, q, ids, node, lease)
-	return err
+func (s *Store) RenewCalls(ctx context.Context, node uuid.UUID, holds []control.Hold, lease time.Duration) ([]uuid.UUID, error) {
+	const q = `
+		UPDATE calls SET leased_until = now() + $4::interval, node_id = $3, status = 'active', ended_at = NULL, end_reason = ''
+		FROM unnest($1::uuid[], $2::int[]) AS h(call, generation)
+		WHERE id = h.call AND calls.generation = h.generation AND (status = 'active' OR end_reason = 'crashed')
+		RETURNING id`
+	ids, generations := make([]uuid.UUID, len(holds)), make([]int, len(holds))
+	for i, h := range holds {
+		ids[i], generations[i] = h.Call, h.Generation
+	}
+	return rows(ctx, s, pgx.RowTo[uuid.UUID], q, ids, generations, node, lease)
+}
+
+// LapseCall implements [control.CallChanges].
+func (s *Store) LapseCall(ctx context.Context, id uuid.UUID, at time.Time) (control.Call, error) {
+	return s.change(ctx, "lapse", control.Hold{Call: id}, `status = 'ended', ended_at = greatest($2, started_at),
+		end_reason = 'crashed', node_id = NULL, leased_until = NULL
+		WHERE id = $1 AND status = 'active' AND leased_until < now()`, at)
 }
 
 // EndCall implements [control.CallChanges].
-func (s *Store) EndCall(ctx context.Context, id uuid.UUID, reason string, at time.Time) (control.Call, error) {
-	c, err := s.change(ctx, "end", id, `status = 'ended', ended_at = greatest($3, started_at), end_reason = $2,
-		node_id = NULL, leased_until = NULL WHERE id = $1 AND status <> 'ended'`, reason, at)
+func (s *Store) EndCall(ctx context.Context, h control.Hold, reason string, at time.Time) (control.Call, error) {
+	c, err := s.change(ctx, "end", h, `status = 'ended', ended_at = greatest($3, started_at), end_reason = $2,
+		node_id = NULL, leased_until = NULL
+		WHERE id = $1 AND $4 IN (0, generation) AND (status <> 'ended' OR $4 > 0 AND end_reason = 'crashed')`,
+		reason, at, h.Generation)
 	if errors.Is(err, control.ErrEnded) {
 		return c, nil
 	}
@@ -143,18 +161,20 @@ func (s *Store) EndCall(ctx context.Context, id uuid.UUID, reason string, at tim
 }
 
 // TransferCall implements [control.CallChanges].
-func (s *Store) TransferCall(ctx context.Context, id uuid.UUID, to string) (control.Call, error) {
-	return s.change(ctx, "transfer", id, `status = 'transferring', transfer_to = $2, transfer_outcome = '',
-		node_id = NULL, leased_until = NULL WHERE id = $1 AND status = 'active'`, to)
+func (s *Store) TransferCall(ctx context.Context, h control.Hold, to string) (control.Call, error) {
+	return s.change(ctx, "transfer", h, `status = 'transferring', transfer_to = $2, transfer_outcome = '',
+		node_id = NULL, leased_until = NULL WHERE id = $1 AND $3 IN (0, generation) AND status = 'active'`, to, h.Generation)
 }
 
 // TransferEnded implements [control.CallChanges].
 func (s *Store) TransferEnded(ctx context.Context, id uuid.UUID, outcome string, back bool, at time.Time) (control.Call, error) {
 	if back {
-		return s.change(ctx, "take back", id, `status = 'active', transfer_outcome = $2, leased_until = now()
+		// As if leased: until then nobody takes the call for a dead process's.
+		return s.change(ctx, "take back", control.Hold{Call: id}, `status = 'active', transfer_outcome = $2,
+			leased_until = now() + interval '30 seconds'
 			WHERE id = $1 AND status = 'transferring'`, outcome)
 	}
-	return s.change(ctx, "end transferred", id, `status = 'ended', transfer_outcome = $2, end_reason = 'transfer',
+	return s.change(ctx, "end transferred", control.Hold{Call: id}, `status = 'ended', transfer_outcome = $2, end_reason = 'transfer',
 		ended_at = greatest($3, started_at) WHERE id = $1 AND status = 'transferring'`, outcome, at)
 }
 

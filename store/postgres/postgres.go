@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -82,7 +83,7 @@ func problem(err error) error {
 			return fmt.Errorf("%w: %s is taken", control.ErrConflict, pg.ConstraintName)
 		case pg.Code == "40001", pg.Code == "40P01": // serialization_failure, deadlock_detected
 			return fmt.Errorf("%w: %s", control.ErrConflict, pg.Code)
-		case pg.Code[:2] == "08", pg.Code[:2] == "53", pg.Code[:3] == "57P": // connection, resources, shutdown
+		case pg.Code[:2] == "08", pg.Code[:2] == "53", pg.Code[:3] == "57P", pg.Code == "57014": // connection, resources, shutdown, time limit
 			return fmt.Errorf("%w: %w", control.ErrUnavailable, err)
 		}
 		// The detail may hold a row's values; the code and the constraint say enough.
@@ -90,7 +91,10 @@ func problem(err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.As(err, &network), pgconn.SafeToRetry(err), errors.Is(err, context.DeadlineExceeded),
-		errors.As(err, new(*pgconn.ConnectError)):
+		errors.As(err, new(*pgconn.ConnectError)),
+		// A connection cut in the middle of an answer: what it was about may be
+		// done or not, which is why all that is tried again is idempotent.
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return fmt.Errorf("%w: %w", control.ErrUnavailable, err)
 	}
 	return err

@@ -107,7 +107,7 @@ func TestVerify(t *testing.T) {
 		{"disabled", `ALTER TABLE calls DISABLE ROW LEVEL SECURITY`, `ALTER TABLE calls ENABLE ROW LEVEL SECURITY`},
 		{"no-policy", `DROP POLICY tenant ON turns`, `CREATE POLICY tenant ON turns USING (tenant_id = current_tenant())`},
 		{"bare-table", `CREATE TABLE bare (id int)`, `DROP TABLE bare`},
-		{"old-schema", `DELETE FROM goose_db_version WHERE version_id = 1`, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (1, true)`},
+		{"old-schema", `UPDATE goose_db_version SET version_id = version_id - 1`, `UPDATE goose_db_version SET version_id = version_id + 1`},
 	} {
 		if _, err := super.Exec(t.Context(), step.do); err != nil {
 			t.Fatal(err)
@@ -126,8 +126,14 @@ func TestVerify(t *testing.T) {
 
 func TestMigrateDownAndUp(t *testing.T) {
 	db := server.New(t)
-	if err := postgres.MigrateDown(t.Context(), db.MigrateURL); err != nil {
+	steps, err := postgres.MigrateStatus(t.Context(), db.MigrateURL)
+	if err != nil {
 		t.Fatal(err)
+	}
+	for range steps {
+		if err := postgres.MigrateDown(t.Context(), db.MigrateURL); err != nil {
+			t.Fatal(err)
+		}
 	}
 	conn := dial(t, db.SuperURL)
 	if got := list(t, conn, `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'`); len(got) != 1 {

@@ -14,18 +14,43 @@ import (
 
 var _ control.RecordStore = (*Store)(nil)
 
+// held runs the statements of b, which begins with the tenant, under a hold:
+// its row is locked against a new claim, and where that has come already the
+// statements, which ask for the generation too, change nothing.
+func (s *Store) held(ctx context.Context, h control.Hold, then func(*pgx.Batch)) error {
+	b, _, err := batch(ctx)
+	if err != nil {
+		return err
+	}
+	holds := false
+	b.Queue(`SELECT FROM calls WHERE id = $1 AND generation = $2 FOR SHARE`, h.Call, h.Generation).Query(func(r pgx.Rows) error {
+		for r.Next() {
+			holds = true
+		}
+		return r.Err()
+	})
+	then(b)
+	if err := s.send(ctx, b); err != nil || holds {
+		return err
+	}
+	return control.ErrTaken
+}
+
 // WriteTurn implements [control.RecordStore].
-func (s *Store) WriteTurn(ctx context.Context, call uuid.UUID, t agent.Turn) error {
+func (s *Store) WriteTurn(ctx context.Context, h control.Hold, t agent.Turn) error {
 	const q = `
 		INSERT INTO turns (tenant_id, call_id, index, speaker, generated, sent, heard, interrupted, input, node,
 		    confidence, start_ms, end_ms, end_of_turn_ms, final_transcript_ms, first_token_ms, first_clause_ms,
 		    first_speech_ms, first_audio_ms, mark_round_trip_ms)
-		VALUES (current_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+		SELECT current_tenant(), id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
+		FROM calls WHERE id = $1 AND generation = $2
 		ON CONFLICT (call_id, index) DO NOTHING`
 	l := t.Latency
-	_, err := exec(ctx, s, q, call, t.Index, t.Speaker, text(t.Generated), text(t.Sent), text(t.Heard), t.Interrupted,
-		t.Input, t.Node, t.Confidence, t.Start.Milliseconds(), t.End.Milliseconds(), ms(l.EndOfTurn),
-		ms(l.FinalTranscript), ms(l.FirstToken), ms(l.FirstClause), ms(l.FirstSpeech), ms(l.FirstAudio), ms(l.MarkRoundTrip))
+	err := s.held(ctx, h, func(b *pgx.Batch) {
+		b.Queue(q, h.Call, h.Generation, t.Index, t.Speaker, text(t.Generated), text(t.Sent), text(t.Heard), t.Interrupted,
+			t.Input, t.Node, t.Confidence, t.Start.Milliseconds(), t.End.Milliseconds(), ms(l.EndOfTurn),
+			ms(l.FinalTranscript), ms(l.FirstToken), ms(l.FirstClause), ms(l.FirstSpeech), ms(l.FirstAudio), ms(l.MarkRoundTrip))
+	})
 	if err != nil {
 		return fmt.Errorf("write turn %d: %w", t.Index, err)
 	}
@@ -34,24 +59,22 @@ func (s *Store) WriteTurn(ctx context.Context, call uuid.UUID, t agent.Turn) err
 
 // WriteCommit implements [control.RecordStore]. The conversation, its history
 // and its revision change in one transaction.
-func (s *Store) WriteCommit(ctx context.Context, c control.Conversation, m agent.Commit) error {
-	b, _, err := batch(ctx)
+func (s *Store) WriteCommit(ctx context.Context, h control.Hold, c control.Conversation, m agent.Commit) error {
+	err := s.held(ctx, h, func(b *pgx.Batch) {
+		b.Queue(`
+			INSERT INTO conversations (id, tenant_id, call_id, flow_version_id, revision, current_node, status, state, state_hash)
+			SELECT $3, current_tenant(), id, $4, $5, $6, $7, $8, $9 FROM calls WHERE id = $1 AND generation = $2
+			ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, current_node = excluded.current_node,
+			    status = excluded.status, state = excluded.state, state_hash = excluded.state_hash, updated_at = now()
+			WHERE conversations.revision < excluded.revision`,
+			h.Call, h.Generation, c.ID, nullable(c.FlowVersion), m.Revision, m.Node, m.Status, m.State, m.Hash)
+		b.Queue(`
+			INSERT INTO conversation_history (tenant_id, conversation_id, revision, node, status, state, state_hash)
+			SELECT current_tenant(), $3, $4, $5, $6, $7, $8 FROM calls WHERE id = $1 AND generation = $2
+			ON CONFLICT (conversation_id, revision) DO NOTHING`,
+			h.Call, h.Generation, c.ID, m.Revision, m.Node, m.Status, m.State, m.Hash)
+	})
 	if err != nil {
-		return err
-	}
-	b.Queue(`
-		INSERT INTO conversations (id, tenant_id, call_id, flow_version_id, revision, current_node, status, state, state_hash)
-		VALUES ($1, current_tenant(), $2, $3, $4, $5, $6, $7, $8)
-		ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, current_node = excluded.current_node,
-		    status = excluded.status, state = excluded.state, state_hash = excluded.state_hash, updated_at = now()
-		WHERE conversations.revision < excluded.revision`,
-		c.ID, nullable(c.Call), nullable(c.FlowVersion), m.Revision, m.Node, m.Status, m.State, m.Hash)
-	b.Queue(`
-		INSERT INTO conversation_history (tenant_id, conversation_id, revision, node, status, state, state_hash)
-		VALUES (current_tenant(), $1, $2, $3, $4, $5, $6)
-		ON CONFLICT (conversation_id, revision) DO NOTHING`,
-		c.ID, m.Revision, m.Node, m.Status, m.State, m.Hash)
-	if err := s.send(ctx, b); err != nil {
 		return fmt.Errorf("write revision %d: %w", m.Revision, err)
 	}
 	return nil

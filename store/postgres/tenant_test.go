@@ -52,8 +52,8 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	_, err = s.InsertCall(v.ctx, control.Call{ID: v.call, Agent: v.agent, Carrier: "twilio", CarrierCallID: "CA" + name,
 		Direction: "inbound", Status: control.CallArrived, StartedAt: now})
 	must(err)
-	must(s.WriteTurn(v.ctx, v.call, agent.Turn{Speaker: "caller", Heard: "hi"}))
-	must(s.WriteCommit(v.ctx, control.Conversation{ID: v.call, Call: v.call, FlowVersion: version.ID},
+	must(s.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Speaker: "caller", Heard: "hi"}))
+	must(s.WriteCommit(v.ctx, control.Hold{Call: v.call}, control.Conversation{ID: v.call, Call: v.call, FlowVersion: version.ID},
 		agent.Commit{Revision: 1, Status: "active", State: []byte(`{}`), Hash: fmt.Sprintf("%044d", 0)}))
 	return v
 }
@@ -73,7 +73,7 @@ func TestTenantsAreWalledOff(t *testing.T) {
 		"call":         second(s.Call(a.ctx, b.call)),
 		"conversation": second(s.Conversation(a.ctx, b.call)),
 		"claim":        second(s.ClaimCall(a.ctx, b.call, uuid.New(), time.Minute)),
-		"end":          second(s.EndCall(a.ctx, b.call, "operator", now)),
+		"end":          second(s.EndCall(a.ctx, control.Hold{Call: b.call}, "operator", now)),
 		"revoke":       s.RevokeKey(a.ctx, b.key, now),
 		"publish":      s.PublishFlow(a.ctx, b.flow, uuid.New()),
 		"password":     s.SetPassword(a.ctx, b.user, "mine"),
@@ -82,7 +82,7 @@ func TestTenantsAreWalledOff(t *testing.T) {
 			t.Errorf("%s of another tenant: %v, want ErrNotFound", name, err)
 		}
 	}
-	if err := s.WriteTurn(a.ctx, b.call, agent.Turn{Index: 9, Speaker: "agent"}); err == nil {
+	if err := s.WriteTurn(a.ctx, control.Hold{Call: b.call}, agent.Turn{Index: 9, Speaker: "agent"}); err == nil {
 		t.Error("a turn is written to another tenant's call")
 	}
 	if err := s.InsertNumber(a.ctx, control.Number{ID: uuid.New(), E164: "+15550009999", Agent: b.agent, CreatedAt: now}); err == nil {

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 )
 
 // liveKey holds the live calls of all nodes: member is the call's id, score
-// when it lapses, in Unix seconds.
+// when it lapses, in Unix milliseconds.
 const liveKey = "live-calls"
 
 // SetLive notes that calls are live for as long as life from now.
@@ -22,12 +23,26 @@ func (c *Client) SetLive(ctx context.Context, life time.Duration, calls ...uuid.
 	defer cancel()
 	z := make([]redis.Z, len(calls))
 	for i, id := range calls {
-		z[i] = redis.Z{Score: float64(time.Now().Add(life).Unix()), Member: id.String()}
+		z[i] = redis.Z{Score: float64(time.Now().Add(life).UnixMilli()), Member: id.String()}
 	}
 	if err := c.rdb.ZAdd(ctx, liveKey, z...).Err(); err != nil {
 		return fmt.Errorf("note live calls: %w", err)
 	}
 	return nil
+}
+
+// Alive reports whether a call is noted as live.
+func (c *Client) Alive(ctx context.Context, call uuid.UUID) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	until, err := c.rdb.ZScore(ctx, liveKey, call.String()).Result()
+	if errors.Is(err, redis.Nil) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for a live call: %w", err)
+	}
+	return until >= float64(time.Now().UnixMilli()), nil
 }
 
 // Ended takes a call out.
@@ -45,7 +60,7 @@ func (c *Client) Live(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	pipe := c.rdb.TxPipeline()
-	pipe.ZRemRangeByScore(ctx, liveKey, "-inf", fmt.Sprintf("(%d", time.Now().Unix()))
+	pipe.ZRemRangeByScore(ctx, liveKey, "-inf", fmt.Sprintf("(%d", time.Now().UnixMilli()))
 	n := pipe.ZCard(ctx, liveKey)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, fmt.Errorf("count live calls: %w", err)
