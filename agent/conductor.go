@@ -15,46 +15,49 @@ import (
 // events. What it does follows from its state, the event and the time; step
 // asks every rule in turn, and each says when it wants to be asked again.
 type conductor struct {
-	spec   Spec
-	leg    media.Leg
-	info   media.LegInfo
-	player *media.Player
-	mind   mind // of the reply's goroutine
-	voice  *voice
-	rec    *recognizer
-	ears   *ears
-	log    *slog.Logger
+	spec    Spec
+	leg     media.Leg
+	info    media.LegInfo
+	player  *media.Player
+	mind    mind // of the reply's goroutine
+	voice   *voice
+	rec     *recognizer
+	ears    *ears
+	log     *slog.Logger
+	lexicon *lexicon
 
 	inbox   chan event
 	gone    chan struct{} // closed when run has ended: events go nowhere
 	replies sync.WaitGroup
 
-	began   time.Time
-	state   string
-	turns   int    // the next turn's index
-	replyID uint64 // the last reply's
-	cur     *reply // the agent has the floor: thinking or speaking
-	before  func() // what the mind must be told before the next reply
-	waiting move   // what the agent waits for while the caller has the floor
-	quiet   time.Time
-	said    utterance
-	saidIdx int // the utterance's turn index, -1 before it has one
-	onset   time.Time
-	judged  time.Time // the onset of the stretch that a verdict was given on
-	paused  bool      // for a verdict
-	away    bool      // the line is interrupted
-	heldAt  int64     // offset to go on from after either
-	echoes  int       // interruptions that were the agent's own voice
-	caller  *Turn     // to be recorded once the agent's answer is heard
-	keys    []byte
-	keyAt   time.Time
-	typed   []string  // written by the caller, not taken yet
-	taken   time.Time // until then, words may come that belong to a turn already taken
-	endBy   time.Time // a goodbye is over by then
-	fault   error     // for which the call ends
-	shown   string    // last caption of the reply
-	gaps    uint64    // of the player, counted so far
-	end     *Ending
+	began     time.Time
+	state     string
+	turns     int    // the next turn's index
+	replyID   uint64 // the last reply's
+	cur       *reply // the agent has the floor: thinking or speaking
+	before    func() // what the mind must be told before the next reply
+	waiting   move   // what the agent waits for while the caller has the floor
+	quiet     time.Time
+	said      utterance
+	saidIdx   int // the utterance's turn index, -1 before it has one
+	onset     time.Time
+	judged    time.Time // the onset of the stretch that a verdict was given on
+	paused    bool      // for a verdict
+	pausedFor time.Time // the onset that it paused for
+	faint     bool      // what the caller says is no louder than the agent's own voice come back
+	away      bool      // the line is interrupted
+	heldAt    int64     // offset to go on from after either
+	echoes    int       // interruptions that were the agent's own voice
+	caller    *Turn     // to be recorded once the agent's answer is heard
+	keys      []byte
+	keyAt     time.Time
+	typed     []string  // written by the caller, not taken yet
+	taken     time.Time // until then, words may come that belong to a turn already taken
+	endBy     time.Time // a goodbye is over by then
+	fault     error     // for which the call ends
+	shown     string    // last caption of the reply
+	gaps      uint64    // of the player, counted so far
+	end       *Ending
 
 	lastText string    // what the agent said before
 	lastEnd  time.Time // … until then
@@ -75,7 +78,10 @@ const (
 type event any
 
 type (
-	speechStarted struct{ at time.Time } // onset
+	speechStarted struct {
+		at    time.Time // onset
+		faint bool      // no louder than the agent's own voice may come back
+	}
 	speechStopped struct{ at time.Time } // end of the last speech frame
 	recognized    struct {
 		Transcript
@@ -95,7 +101,7 @@ func newConductor(leg media.Leg, player *media.Player, m mind, spec Spec) *condu
 		voice: &voice{vendors: spec.Synthesizers, rate: info.Rate, cache: spec.Cache, log: spec.Log},
 		inbox: make(chan event, 64), gone: make(chan struct{}),
 		greeted: make(chan struct{}),
-		turns:   spec.Turns, saidIdx: -1, began: time.Now().Add(-spec.Elapsed), before: func() {},
+		lexicon: lexiconOf(spec.Language), turns: spec.Turns, saidIdx: -1, began: time.Now().Add(-spec.Elapsed), before: func() {},
 	}
 }
 
@@ -233,7 +239,9 @@ func (c *conductor) take(ctx context.Context, ev event) {
 		c.onset = ev.at
 		if c.said.empty() {
 			c.said = utterance{started: ev.at}
+			c.faint = true
 		}
+		c.faint = c.faint && ev.faint && c.mayEcho(ev.at)
 		c.said.speaking, c.said.flushed, c.said.eou = true, false, false
 		c.said.unseen, c.taken = false, time.Time{}
 	case speechStopped:
@@ -266,7 +274,7 @@ func (c *conductor) recognized(ev recognized) {
 		}
 		// Words without speech before: the detector missed it, the vendor did not.
 		c.said = utterance{started: ev.at, ended: ev.at, unseen: true}
-		c.onset = ev.at
+		c.onset, c.faint = ev.at, c.mayEcho(ev.at)
 	}
 	before := c.said.text()
 	c.said.hear(ev.Transcript, ev.at)

@@ -279,7 +279,7 @@ func (c *conductor) close(r *reply, heard int64, cut bool, now time.Time) {
 		observeSteps(r.latency)
 	}
 	c.cur, c.paused, c.shown = nil, false, ""
-	c.lastText, c.lastEnd = r.ledger.generated(), now
+	c.lastText, c.lastEnd = r.ledger.textAt(c.player.Sent()), now
 	c.ears.agentSpeaks.Store(false)
 	done, text, mind, told := r.done, r.heard, c.mind, c.before
 	c.before = func() { told(); <-done; mind.heard(text, cut) }

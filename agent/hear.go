@@ -127,7 +127,7 @@ func (e *ears) run() error {
 		e.rec.write(f)
 		switch ch {
 		case speechBegan:
-			e.post(speechStarted{at: e.onset.began})
+			e.post(speechStarted{at: e.onset.began, faint: true})
 		case speechEnded:
 			e.rec.speech(false)
 			e.post(speechStopped{at: e.onset.last})

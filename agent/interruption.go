@@ -35,12 +35,7 @@ type Interruption struct {
 	Tail time.Duration
 }
 
-func (i Interruption) withDefaults(interims bool) Interruption {
-	gate := 120 * time.Millisecond
-	if !interims {
-		gate = 300 * time.Millisecond
-	}
-	i.Gate = cmp.Or(i.Gate, gate)
+func (i Interruption) withDefaults() Interruption {
 	i.Yield = cmp.Or(i.Yield, time.Second)
 	i.Resume = cmp.Or(i.Resume, 400*time.Millisecond)
 	i.Latest = cmp.Or(i.Latest, 1200*time.Millisecond)
@@ -48,16 +43,41 @@ func (i Interruption) withDefaults(interims bool) Interruption {
 	return i
 }
 
+const (
+	shortGate = 120 * time.Millisecond
+	longGate  = 300 * time.Millisecond
+	// manyEchoes is how many echo verdicts raise the gate for the call.
+	manyEchoes = 2
+)
+
+// gate is how long the caller speaks before the agent pauses, with a recognizer
+// that has interim transcripts or has none, after so many echo verdicts.
+func (i Interruption) gate(interims bool, echoes int) time.Duration {
+	g := shortGate
+	if !interims {
+		g = longGate
+	}
+	g = cmp.Or(i.Gate, g)
+	if echoes >= manyEchoes {
+		g = max(g, longGate)
+	}
+	return g
+}
+
 // evidence is what is known of an interruption.
 type evidence struct {
-	onset    time.Time // of the caller's speech
+	onset    time.Time // of the speech that the agent paused for, or might
+	stretch  time.Time // onset of the stretch of speech that goes on, or was the last
 	ended    time.Time // of it; zero while it goes on
 	text     string    // recognized so far, interims included
 	agent    string    // what the agent said lately
+	faint    bool      // no louder than the agent's own voice may come back
 	expect   Expectation
+	asked    bool // the waiting question has been heard, or is being heard
 	minWords int  // of the flow's node
 	flushed  bool // the recognizer holds no more
 	late     bool // the recognizer has no interims: its word comes after the speech
+	lexicon  *lexicon
 }
 
 // verdict on an interruption.
@@ -69,51 +89,78 @@ const (
 	yield             // the caller has the floor
 )
 
+// meaning is what the caller's words say about the floor.
+type meaning int
+
+const (
+	nothing   meaning = iota // no words, or too few to tell
+	listening                // signs of listening
+	echo                     // the agent's own voice
+	taking                   // the caller wants the floor
+)
+
+// meaning weighs the words. A stop word or an answer counts before anything
+// else, but for what is the agent's own voice by its words and its level.
+func (ev *evidence) meaning() meaning {
+	n := len(words(ev.text))
+	if n == 0 {
+		return nothing
+	}
+	if ev.faint {
+		switch own, doubtful := ownVoice(ev.text, ev.agent); {
+		case own:
+			return echo
+		case doubtful:
+			return nothing
+		}
+	}
+	listens := ev.lexicon.listens(ev.text)
+	switch {
+	case ev.lexicon.stops(ev.text):
+		return taking
+	case matches(ev.expect, ev.text) && (!listens || ev.asked):
+		return taking
+	case listens:
+		return listening
+	case n >= max(1, ev.minWords):
+		return taking
+	}
+	return nothing
+}
+
 // judge weighs the evidence, and says when to ask again at the latest if it
 // does not suffice.
 func (i Interruption) judge(ev evidence, now time.Time) (verdict, time.Time) {
-	if n := len(words(ev.text)); n > 0 {
-		switch {
-		case hasStopWord(ev.text), accepts(ev.expect, ev.text):
-			return yield, time.Time{}
-		case onlyBackchannels(ev.text), echoes(ev.text, ev.agent):
-			if !ev.ended.IsZero() {
-				return goOn, time.Time{}
-			}
-			// More may follow: "okay, but …". Go on once it stays at that.
-		case n >= max(1, ev.minWords):
-			return yield, time.Time{}
-		}
-	}
-	if !ev.ended.IsZero() {
-		if ev.flushed {
-			return goOn, time.Time{} // a cough: it was speech, but no words
-		}
-		at := ev.ended.Add(i.Resume)
-		if latest := ev.onset.Add(i.Latest); ev.late && at.Before(latest) {
+	what := ev.meaning()
+	latest := ev.onset.Add(i.Latest)
+	var at time.Time
+	v := goOn
+	switch {
+	case what == taking:
+		return yield, time.Time{}
+	case what != nothing && !ev.ended.IsZero():
+		return goOn, time.Time{}
+	case what != nothing:
+		at = latest // more may follow: "okay, but …"
+	case !ev.ended.IsZero():
+		at = earlier(ev.ended.Add(i.Resume), latest)
+		if ev.late && !ev.flushed {
 			at = latest
 		}
-		if now.Before(at) {
-			return undecided, at
-		}
-		return goOn, time.Time{}
+	default:
+		at, v = earlier(ev.stretch.Add(i.Yield), latest), yield
 	}
-	if at := ev.onset.Add(i.Yield); now.Before(at) {
+	if now.Before(at) {
 		return undecided, at
 	}
-	if onlyBackchannels(ev.text) || echoes(ev.text, ev.agent) {
-		if at := ev.onset.Add(i.Latest); now.Before(at) {
-			return undecided, at
-		}
-		return goOn, time.Time{}
-	}
-	return yield, time.Time{}
+	return v, time.Time{}
 }
 
-// accepts reports whether the waiting question takes text as an answer, and it
-// is no mere sign of listening.
-func accepts(exp Expectation, text string) bool {
-	return matches(exp, text) && !backchannels[normal(text)]
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // matches reports whether text is one of the answers that exp names.

@@ -40,6 +40,7 @@ type recognizer struct {
 
 	mu      sync.Mutex
 	stream  STT
+	serving string           // the vendor of the stream, or of the last one; "" before the first
 	toRate  *media.Resampler // nil where the rates agree
 	out     []int16
 	outRate int
@@ -103,7 +104,7 @@ func (r *recognizer) serve(ctx context.Context, v Recognizer) error {
 			audioDropped.WithLabelValues(v.Vendor).Add(media.Duration(d.Dropped(), rate).Seconds())
 		}
 	}()
-	if err := r.attach(stream, rate); err != nil {
+	if err := r.attach(stream, v.Vendor, rate); err != nil {
 		return err
 	}
 	defer r.detach()
@@ -120,13 +121,13 @@ func (r *recognizer) serve(ctx context.Context, v Recognizer) error {
 }
 
 // attach gives the stream what was heard while there was none.
-func (r *recognizer) attach(stream STT, rate int) error {
+func (r *recognizer) attach(stream STT, vendor string, rate int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return io.EOF
 	}
-	r.toRate, r.outRate = nil, rate
+	r.toRate, r.outRate, r.serving = nil, rate, vendor
 	if rate != r.rate {
 		var err error
 		if r.toRate, err = media.NewResampler(r.rate, rate); err != nil {
@@ -186,6 +187,19 @@ func (r *recognizer) speech(on bool) {
 	if r.stream != nil {
 		_ = r.stream.Speech(on)
 	}
+}
+
+// interims reports whether the vendor that serves now, or will first, gives
+// interim transcripts.
+func (r *recognizer) interims() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, v := range r.vendors {
+		if r.serving == "" || v.Vendor == r.serving {
+			return v.Interims
+		}
+	}
+	return false
 }
 
 // expects tells the vendor what the waiting question takes.

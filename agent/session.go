@@ -76,8 +76,7 @@ func (s Spec) withDefaults() Spec {
 	s.MaxDuration = cmp.Or(s.MaxDuration, 30*time.Minute)
 	s.Apology = cmp.Or(s.Apology, defaultApology)
 	s.Endpointing = s.Endpointing.withDefaults()
-	interims := len(s.Recognizers) > 0 && s.Recognizers[0].Interims
-	s.Interruption = s.Interruption.withDefaults(interims)
+	s.Interruption = s.Interruption.withDefaults()
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}

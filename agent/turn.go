@@ -29,14 +29,10 @@ func (c *conductor) checkInterruption(ctx context.Context, now time.Time) time.T
 	if c.onset.Equal(c.judged) || !c.said.speaking || c.background(r) {
 		return c.wordsOnly(r, now)
 	}
-	gate := c.spec.Interruption.Gate
-	if c.echoes >= 2 {
-		gate = max(gate, 300*time.Millisecond)
-	}
-	if at := c.onset.Add(gate); now.Before(at) {
+	if at := c.onset.Add(c.spec.Interruption.gate(c.rec.interims(), c.echoes)); now.Before(at) {
 		return at
 	}
-	c.heldAt, c.paused = c.player.Pause(), true
+	c.heldAt, c.paused, c.pausedFor = c.player.Pause(), true, c.onset
 	c.setState("paused")
 	return now
 }
@@ -60,7 +56,7 @@ func (c *conductor) wordsOnly(r *reply, now time.Time) time.Time {
 // before the reply without a word that it is a noise: it must not keep the
 // agent from speaking. Without interims nobody knows.
 func (c *conductor) background(r *reply) bool {
-	return c.interims() && r.firstAt.Sub(c.onset) > c.spec.Interruption.Yield
+	return c.rec.interims() && r.firstAt.Sub(c.onset) > c.spec.Interruption.Yield
 }
 
 // mayInterrupt asks the policy of what is being said.
@@ -87,27 +83,38 @@ func (c *conductor) mayInterrupt(r *reply, byKey bool) bool {
 
 // evidence gathers what is known of the caller's words over the agent's.
 func (c *conductor) evidence(r *reply) evidence {
-	ev := evidence{onset: c.onset, text: c.said.text(), agent: r.ledger.generated(), flushed: c.said.flushed,
-		late: !c.interims()}
+	ev := evidence{onset: c.onset, stretch: c.onset, text: c.said.text(), agent: c.agentSaid(), faint: c.faint,
+		flushed: c.said.flushed, late: !c.rec.interims(), lexicon: c.lexicon}
+	if c.paused {
+		ev.onset = c.pausedFor
+	}
 	if !c.said.speaking {
 		ev.ended = c.said.ended
 	}
+	s := r.ledger.at(c.heardOf(r))
+	if s != nil {
+		ev.minWords = s.policy.minWords
+	}
 	if r.move != nil {
 		ev.expect = r.move.expect
-	}
-	if s := r.ledger.at(c.heardOf(r)); s != nil {
-		ev.minWords = s.policy.minWords
+		ev.asked = r.complete && s == &r.ledger.spans[len(r.ledger.spans)-1]
 	}
 	return ev
 }
 
-func (c *conductor) interims() bool {
-	return len(c.spec.Recognizers) > 0 && c.spec.Recognizers[0].Interims
+// agentSaid is what the agent's voice may be heard to say when it comes back:
+// the text that went to the wire.
+func (c *conductor) agentSaid() string {
+	if r := c.cur; r != nil && !r.firstAt.IsZero() {
+		return c.lastText + " " + r.ledger.textAt(c.player.Sent())
+	}
+	return c.lastText
 }
 
 // decide gives the verdict on a pause.
 func (c *conductor) decide(r *reply, now time.Time) time.Time {
-	v, at := c.spec.Interruption.judge(c.evidence(r), now)
+	ev := c.evidence(r)
+	v, at := c.spec.Interruption.judge(ev, now)
 	switch v {
 	case undecided:
 		return at
@@ -117,7 +124,7 @@ func (c *conductor) decide(r *reply, now time.Time) time.Time {
 		return now
 	}
 	interruptions.WithLabelValues("resume").Inc()
-	if echoes(c.said.text(), r.ledger.generated()) {
+	if ev.meaning() == echo {
 		c.echoes++
 	}
 	c.resume(r)
@@ -146,7 +153,7 @@ func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time
 	case r == nil:
 		c.takeTurn(ctx, text, "speech", now)
 		return now
-	case onlyBackchannels(text) && !matches(expect, text) && !r.firstAt.IsZero() && c.mayInterrupt(r, false):
+	case c.lexicon.listens(text) && !matches(expect, text) && !r.firstAt.IsZero() && c.mayInterrupt(r, false):
 		c.callerSaid(text, "backchannel", now)
 		c.flushCaller()
 		c.said, c.saidIdx = utterance{}, -1
@@ -155,12 +162,21 @@ func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time
 	return time.Time{} // kept until the agent has finished
 }
 
+// echoDelay is how late the agent's voice may come back.
+const echoDelay = 500 * time.Millisecond
+
+// mayEcho reports whether the agent's voice may be what comes back at a time.
+func (c *conductor) mayEcho(at time.Time) bool {
+	return c.cur != nil && !c.cur.firstAt.IsZero() || at.Before(c.lastEnd.Add(echoDelay))
+}
+
 // ownVoice reports that text is the agent's own speech come back.
 func (c *conductor) ownVoice(text string) bool {
-	if r := c.cur; r != nil {
-		return !r.firstAt.IsZero() && echoes(text, r.ledger.generated())
+	if !c.faint || matches(c.awaited().expect, text) {
+		return false
 	}
-	return c.said.started.Before(c.lastEnd) && echoes(text, c.lastText)
+	own, _ := ownVoice(text, c.agentSaid())
+	return own
 }
 
 // checkMore notices that the caller goes on talking before a word of the
@@ -169,7 +185,7 @@ func (c *conductor) ownVoice(text string) bool {
 func (c *conductor) checkMore(_ context.Context, now time.Time) time.Time {
 	r, text := c.cur, c.said.text()
 	if r == nil || r.begun || r.firm || r.script != nil || text == "" || r.final() && r.complete ||
-		!r.firstAt.IsZero() && onlyBackchannels(text) {
+		!r.firstAt.IsZero() && c.lexicon.listens(text) {
 		return time.Time{}
 	}
 	if r.in.kind == inputSilence || r.in.kind == inputSaid && r.in.mode == "speech" {
