@@ -52,7 +52,11 @@ type conductor struct {
 	keys      []byte
 	keyAt     time.Time
 	typed     []string  // written by the caller, not taken yet
-	taken     time.Time // until then, words may come that belong to a turn already taken
+	taken     taken     // the turn whose last words may still come
+	lag       *Lag      // of the recognizer in use
+	asked     time.Time // when it was told of a pause that it has not answered
+	pace      pacing    // of this caller
+	guess     *reply    // begun before the end of the caller's turn
 	endBy     time.Time // a goodbye is over by then
 	fault     error     // for which the call ends
 	shown     string    // last caption of the reply
@@ -85,7 +89,8 @@ type (
 	speechStopped struct{ at time.Time } // end of the last speech frame
 	recognized    struct {
 		Transcript
-		at time.Time
+		at   time.Time
+		from *Recognizer
 	}
 	keyPressed struct {
 		digit byte
@@ -96,7 +101,12 @@ type (
 
 func newConductor(leg media.Leg, player *media.Player, m mind, spec Spec) *conductor {
 	info := leg.Info()
+	lag := &Lag{}
+	if len(spec.Recognizers) > 0 {
+		lag = spec.Recognizers[0].Lag
+	}
 	return &conductor{
+		lag:  lag,
 		spec: spec, leg: leg, info: info, player: player, mind: m, log: spec.Log,
 		voice: &voice{vendors: spec.Synthesizers, rate: info.Rate, cache: spec.Cache, log: spec.Log},
 		inbox: make(chan event, 64), gone: make(chan struct{}),
@@ -220,7 +230,7 @@ func (c *conductor) step(ctx context.Context, now time.Time) time.Time {
 	next := now.Add(time.Minute)
 	for _, rule := range []func(context.Context, time.Time) time.Time{
 		c.checkLimits, c.checkReply, c.checkMore, c.checkInterruption, c.checkKeys, c.checkTyped,
-		c.checkUtterance, c.checkSilence,
+		c.checkUtterance, c.checkGuess, c.checkSilence,
 	} {
 		if at := rule(ctx, now); !at.IsZero() && at.Before(next) {
 			next = at
@@ -236,19 +246,12 @@ func (c *conductor) step(ctx context.Context, now time.Time) time.Time {
 func (c *conductor) take(ctx context.Context, ev event) {
 	switch ev := ev.(type) {
 	case speechStarted:
-		c.onset = ev.at
-		if c.said.empty() {
-			c.said = utterance{started: ev.at}
-			c.faint = true
-		}
-		c.faint = c.faint && ev.faint && c.mayEcho(ev.at)
-		c.said.speaking, c.said.flushed, c.said.eou = true, false, false
-		c.said.unseen, c.taken = false, time.Time{}
+		c.onset, c.taken, c.asked = ev.at, taken{}, time.Time{}
+		c.faint = (c.faint || c.said.empty()) && ev.faint && c.mayEcho(ev.at)
+		c.pace.wentOn(c.said.begin(ev.at), false)
 	case speechStopped:
-		if c.said.speaking {
-			c.said.speaking, c.said.ended = false, ev.at
-			c.said.spoken += ev.at.Sub(c.onset)
-		}
+		c.asked = time.Now()
+		c.said.pause(ev.at, c.asked)
 	case recognized:
 		c.recognized(ev)
 	case keyPressed:
@@ -262,10 +265,9 @@ func (c *conductor) take(ctx context.Context, ev event) {
 
 // recognized takes a transcript into the utterance and shows it.
 func (c *conductor) recognized(ev recognized) {
-	if ev.at.Before(c.taken) {
-		if ev.Flushed {
-			c.taken = time.Time{}
-		}
+	c.measure(ev)
+	if ev.at.Before(c.taken.until) {
+		c.late(ev)
 		return
 	}
 	if c.said.empty() {
@@ -277,7 +279,7 @@ func (c *conductor) recognized(ev recognized) {
 		c.onset, c.faint = ev.at, c.mayEcho(ev.at)
 	}
 	before := c.said.text()
-	c.said.hear(ev.Transcript, ev.at)
+	c.said.hear(ev.Transcript, ev.from != nil && ev.from.EndsTurns, ev.at)
 	if text := c.said.text(); text != before && text != "" {
 		c.show(Event{Type: "transcript", Turn: c.callerIndex(), Text: c.kept(text), Phase: "interim"})
 	}
@@ -369,6 +371,7 @@ func (c *conductor) finish(e Ending) {
 
 // leave gives up the reply under way and records what was said last.
 func (c *conductor) leave(now time.Time) {
+	c.dropGuess("dropped")
 	if c.cur != nil {
 		heard := c.heardOf(c.cur)
 		c.close(c.cur, heard, heard < c.cur.ledger.end(), now)

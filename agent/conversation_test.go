@@ -188,7 +188,8 @@ func TestVendorsFail(t *testing.T) {
 	}{
 		"model-errors": {func(s *scene) {
 			s.results = []string{"Hello."}
-			s.llm.answers = append(s.llm.answers, func(y func(Delta, error) bool) { y(Delta{}, ErrUnavailable) })
+			down := func(y func(Delta, error) bool) { y(Delta{}, ErrUnavailable) }
+			s.llm.answers = append(s.llm.answers, down, down) // to the guess, and for certain
 		}, nil},
 		"model-never-answers": {func(s *scene) {
 			s.results = []string{"Hello."}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -17,28 +16,35 @@ type Endpointing struct {
 	Silence time.Duration
 
 	// Complete is the wait after a text that sounds complete, or after the
-	// recognizer's own end of utterance. Default 250 ms.
+	// recognizer's own end of turn. Default 250 ms, but at least Silence.
 	Complete time.Duration
 
-	// Undecided is the wait after a text that could go on or not. Default 600 ms.
+	// Undecided is the wait after a text that could go on or not. Default
+	// 600 ms, but at least Complete. It adapts to the caller's own pauses,
+	// from 0.6 to 2.5 times of it.
 	Undecided time.Duration
 
-	// Patience is the wait after a text that will go on. Default 2.5 s.
+	// Patience is the wait after a text that will go on. Default 2.5 s, but at
+	// least Undecided.
 	Patience time.Duration
 
-	// FinalWait bounds the wait for the final transcript. Default 1.5 s.
+	// FinalWait bounds the wait for the final transcript, from when the
+	// recognizer was told of the pause; then the interim one is taken. Default:
+	// what the vendor was measured to need, see [Lag]. 100 ms to 5 s.
 	FinalWait time.Duration
 
-	// MaxUtterance ends one that never pauses. Default 60 s.
+	// MaxUtterance ends one that never pauses. Default 60 s; 5 s to 5 min.
 	MaxUtterance time.Duration
+
+	// Steady keeps the waits as they are, whatever the caller's pauses.
+	Steady bool
 }
 
 func (e Endpointing) withDefaults() Endpointing {
 	e.Silence = cmp.Or(e.Silence, 200*time.Millisecond)
-	e.Complete = cmp.Or(e.Complete, 250*time.Millisecond)
-	e.Undecided = cmp.Or(e.Undecided, 600*time.Millisecond)
-	e.Patience = cmp.Or(e.Patience, 2500*time.Millisecond)
-	e.FinalWait = cmp.Or(e.FinalWait, 1500*time.Millisecond)
+	e.Complete = cmp.Or(e.Complete, max(250*time.Millisecond, e.Silence))
+	e.Undecided = cmp.Or(e.Undecided, max(600*time.Millisecond, e.Complete))
+	e.Patience = cmp.Or(e.Patience, max(2500*time.Millisecond, e.Undecided))
 	e.MaxUtterance = cmp.Or(e.MaxUtterance, time.Minute)
 	return e
 }
@@ -55,57 +61,12 @@ func (e Endpointing) Validate() error {
 		return fmt.Errorf("undecided %v is outside complete (%v) to 5s", d.Undecided, d.Complete)
 	case d.Patience < d.Undecided || d.Patience > 10*time.Second:
 		return fmt.Errorf("patience %v is outside undecided (%v) to 10s", d.Patience, d.Undecided)
+	case d.FinalWait != 0 && (d.FinalWait < 100*time.Millisecond || d.FinalWait > 5*time.Second):
+		return fmt.Errorf("final wait %v is outside 100ms to 5s", d.FinalWait)
+	case d.MaxUtterance < 5*time.Second || d.MaxUtterance > 5*time.Minute:
+		return fmt.Errorf("longest utterance %v is outside 5s to 5m", d.MaxUtterance)
 	}
 	return nil
-}
-
-// An utterance is what the caller says until the turn is taken as ended: one
-// or more stretches of speech with pauses between.
-type utterance struct {
-	started  time.Time     // onset of the first stretch; zero: nothing was said
-	ended    time.Time     // end of the last stretch
-	speaking bool          // a stretch is going on
-	unseen   bool          // words came, but no speech was detected
-	spoken   time.Duration // speech in all
-	finals   []string
-	interim  string
-	finalAt  time.Time // when the last final came
-	eou      bool      // the recognizer heard the end
-	flushed  bool      // nothing of before ended is outstanding
-	conf     float64   // lowest confidence of the finals
-}
-
-// text is all that was recognized so far.
-func (u *utterance) text() string {
-	t := strings.Join(u.finals, " ")
-	if u.interim != "" {
-		t = strings.TrimSpace(t + " " + u.interim)
-	}
-	return t
-}
-
-func (u *utterance) empty() bool { return u.started.IsZero() && len(u.finals) == 0 && u.interim == "" }
-
-// hear takes a transcript.
-func (u *utterance) hear(t Transcript, now time.Time) {
-	text := strings.TrimSpace(t.Text)
-	if t.Final {
-		if text != "" {
-			u.finals = append(u.finals, text)
-			u.finalAt = now
-			if t.Confidence > 0 && (u.conf == 0 || t.Confidence < u.conf) {
-				u.conf = t.Confidence
-			}
-		}
-		u.interim = ""
-	} else if text != "" {
-		u.interim = text
-	}
-	if u.unseen && text != "" {
-		u.ended = now
-	}
-	u.eou = u.eou || t.EOU
-	u.flushed = u.flushed || t.Flushed && !u.speaking
 }
 
 // outcome is what has become of an utterance.
@@ -118,23 +79,16 @@ const (
 )
 
 // judge says whether the caller's turn has ended, and if not, when to ask again
-// at the latest (zero: when something happens).
+// at the latest (zero: when something happens). FinalWait is set.
 func (e Endpointing) judge(u *utterance, exp Expectation, now time.Time) (outcome, time.Time) {
 	if u.empty() {
 		return pending, time.Time{}
 	}
 	if u.speaking {
-		if end := u.started.Add(e.MaxUtterance); now.Before(end) {
-			return pending, end
-		}
-		if u.text() == "" {
-			return noise, time.Time{} // music, a motor
-		}
-		return over, time.Time{}
+		return e.judgeSpeaking(u, now)
 	}
-	text := u.text()
-	final := u.flushed || u.interim == "" && len(u.finals) > 0 && u.eou
-	if bound := u.ended.Add(e.FinalWait); !final && now.Before(bound) {
+	text, final := u.text(), u.final()
+	if bound := u.bound(e.FinalWait); !final && now.Before(bound) {
 		return pending, bound
 	}
 	if text == "" {
@@ -146,23 +100,30 @@ func (e Endpointing) judge(u *utterance, exp Expectation, now time.Time) (outcom
 	return over, time.Time{}
 }
 
+// judgeSpeaking judges an utterance that the detector still hears. A noise
+// behind the caller must not hold the turn for ever: the recognizer tells words
+// from it.
+func (e Endpointing) judgeSpeaking(u *utterance, now time.Time) (outcome, time.Time) {
+	end := u.started.Add(e.MaxUtterance)
+	if at := u.changed.Add(e.Patience); u.eou && u.interim == "" && len(u.finals) > 0 && at.Before(end) {
+		end = at
+	}
+	switch {
+	case now.Before(end):
+		return pending, end
+	case u.text() == "":
+		return noise, time.Time{} // music, a motor
+	}
+	return over, time.Time{}
+}
+
 // wait is how long the end of speech must lie back.
 func (e Endpointing) wait(u *utterance, text string, exp Expectation) time.Duration {
-	switch exp.Kind {
-	case "yes_no", "choice":
-		if slices.ContainsFunc(exp.Phrases, func(p string) bool { return normal(p) == normal(text) }) {
-			return e.Silence
-		}
-	case "digits", "phone":
-		if n := digitsIn(text); exp.Digits > 0 && n >= exp.Digits {
-			return e.Silence
-		}
-		return e.Patience // people group digits
-	case "email":
-		if strings.Contains(text, "@") || strings.Contains(normal(text), " dot ") {
-			return e.Undecided
-		}
-		return e.Patience
+	if d, ok := e.answerWait(u.final(), text, exp); ok {
+		return d
+	}
+	if u.eou && u.judged {
+		return e.Complete
 	}
 	switch c := closureOf(text); {
 	case c == open:
@@ -172,3 +133,48 @@ func (e Endpointing) wait(u *utterance, text string, exp Expectation) time.Durat
 	}
 	return e.Undecided
 }
+
+// answerWait is the wait that the waiting question knows of. A matched answer
+// counts only when it is final: "no" may become "no, I mean yes".
+func (e Endpointing) answerWait(final bool, text string, exp Expectation) (time.Duration, bool) {
+	switch exp.Kind {
+	case "yes_no", "choice":
+		matched := slices.ContainsFunc(exp.Phrases, func(p string) bool { return normal(p) == normal(text) })
+		return e.Silence, final && matched
+	case "digits", "phone":
+		return e.digitsWait(digitsIn(text), exp)
+	case "date":
+		return e.between(), halfDate(text)
+	case "email":
+		switch begun, whole := addressed(text); {
+		case whole:
+			return e.Undecided, true
+		case begun:
+			return e.Patience, true
+		}
+		// A name alone may be the first part of the address.
+		return e.Patience, closureOf(text) != closed
+	}
+	return 0, false
+}
+
+// digitsWait knows that people say digits in groups. Without any, it was no
+// answer, and the sentence counts.
+func (e Endpointing) digitsWait(n int, exp Expectation) (time.Duration, bool) {
+	switch {
+	case n == 0:
+		return 0, false
+	case exp.Digits > 0 && n >= exp.Digits:
+		return e.Silence, true
+	case exp.Digits > 0:
+		return e.Patience, true
+	case exp.Kind == "phone" && n >= 10:
+		return e.Complete, true
+	case exp.Kind == "phone" && n < 7:
+		return e.Patience, true
+	}
+	return e.between(), true
+}
+
+// between is the wait after what is likely to go on.
+func (e Endpointing) between() time.Duration { return max(e.Undecided, e.Patience/2) }

@@ -28,21 +28,36 @@ const (
 
 // answer has the mind answer in: the agent takes the floor.
 func (c *conductor) answer(ctx context.Context, in input, now time.Time) {
-	c.replyID++
 	in.at = now
-	r := &reply{id: c.replyID, index: -1, in: in, began: now, from: c.player.Tail(), ledger: ledger{rate: c.info.Rate}}
+	r, early := c.adopt(in, now)
+	if !early {
+		c.dropGuess("dropped")
+		c.replyID++
+		r = &reply{id: c.replyID, index: -1, in: in, began: now, from: c.player.Tail(), ledger: ledger{rate: c.info.Rate}}
+	}
+	r.guesses = c.said.guesses
 	if in.kind == inputSaid {
 		r.lastSpeak = c.said.ended
 		r.latency.EndOfTurn = since(now, c.said.ended)
 		r.latency.FinalTranscript = since(c.said.finalAt, c.said.ended)
 	}
 	c.said, c.saidIdx = utterance{}, -1
-	c.start(ctx, r)
+	if early {
+		c.cur = r
+	} else {
+		c.start(ctx, r)
+	}
 	c.setState("thinking")
 }
 
-// start runs a reply's goroutine.
+// start gives a reply the floor and runs its goroutine.
 func (c *conductor) start(ctx context.Context, r *reply) {
+	c.cur = r
+	c.launch(ctx, r)
+}
+
+// launch runs a reply's goroutine.
+func (c *conductor) launch(ctx context.Context, r *reply) {
 	before := c.before
 	if prev := r.done; prev != nil {
 		told := before
@@ -54,14 +69,19 @@ func (c *conductor) start(ctx context.Context, r *reply) {
 	}
 	ctx, r.cancel = context.WithCancel(ctx)
 	r.done, r.move, r.complete = make(chan struct{}), nil, false
-	c.cur = r
-	done := r.done
-	c.replies.Go(func() { c.speak(ctx, r, done, before) })
+	job := job{id: r.id, in: r.in, script: r.script, scriptMove: r.scriptMove, guess: r.guess, done: r.done}
+	if r.guess != nil {
+		job.in.commit = r.guess.commit
+	}
+	c.replies.Go(func() { c.speak(ctx, job, before) })
 }
 
 // replyEvent takes what a reply's goroutine tells.
 func (c *conductor) replyEvent(ctx context.Context, ev event) {
 	r, now := c.cur, time.Now()
+	if r == nil {
+		r = c.guess // there is one or the other
+	}
 	of := func(id uint64) bool { return r != nil && r.id == id }
 	switch ev := ev.(type) {
 	case replyToken:
@@ -100,6 +120,10 @@ func (c *conductor) replyEvent(ctx context.Context, ev event) {
 	case replyDone:
 		switch {
 		case !of(ev.id):
+		case r == c.guess:
+			c.guessDone(ev.err)
+		case ev.unsure && len(r.ledger.spans) == 0:
+			c.again(ctx, r, ev.err)
 		case ev.err == nil:
 			r.complete = true
 			if r.final() {
@@ -154,6 +178,9 @@ func (c *conductor) checkReply(ctx context.Context, now time.Time) time.Time {
 	if !r.begun && !r.firstAt.IsZero() && r.ledger.textAt(c.heardOf(r)) != "" {
 		r.begun = true
 		c.flushCaller()
+		if r.in.mode == "speech" {
+			c.pace.ended()
+		}
 	}
 	left := c.player.Remaining()
 	if left > 0 {
@@ -348,6 +375,7 @@ func (c *conductor) farewell(ctx context.Context, text, reason string) {
 
 // scripted makes an empty reply that has the floor.
 func (c *conductor) scripted(now time.Time) *reply {
+	c.dropGuess("dropped")
 	c.replyID++
 	done := make(chan struct{})
 	close(done)
@@ -415,8 +443,8 @@ func observeSteps(l Latency) {
 		"end_of_turn": l.EndOfTurn, "final_transcript": l.FinalTranscript, "first_token": l.FirstToken,
 		"first_clause": l.FirstClause, "first_speech": l.FirstSpeech, "mark_round_trip": l.MarkRoundTrip,
 	} {
-		if d > 0 {
-			stepSeconds.WithLabelValues(step).Observe(d.Seconds())
+		if d != 0 { // what an early answer had done by the end of the turn took no time
+			stepSeconds.WithLabelValues(step).Observe(max(0, d.Seconds()))
 		}
 	}
 }

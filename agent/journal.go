@@ -43,11 +43,14 @@ type Turn struct {
 type Latency struct {
 	EndOfTurn       time.Duration // end of speech → the turn was taken as ended
 	FinalTranscript time.Duration // end of speech → final transcript
-	FirstToken      time.Duration // end of turn → the model's first token
-	FirstClause     time.Duration // end of turn → first clause ready to be spoken
-	FirstSpeech     time.Duration // end of turn → the vendor's first speech byte
-	FirstAudio      time.Duration // end of speech → first audible sample on the wire
-	MarkRoundTrip   time.Duration // of the mark before the first audio
+	// Counted from the end of turn, and negative where they came before it, of
+	// an answer that was begun early ([Speculation]).
+	FirstToken  time.Duration // → the model's first token
+	FirstClause time.Duration // → first clause ready to be spoken
+	FirstSpeech time.Duration // → the vendor's first speech byte
+
+	FirstAudio    time.Duration // end of speech → first audible sample on the wire
+	MarkRoundTrip time.Duration // of the mark before the first audio
 }
 
 // A Commit is a flow's stored step.

@@ -33,6 +33,23 @@ var (
 		Name: "parley_speech_gaps_total", Help: "Times that speech ran dry in the middle of a reply.",
 	})
 
+	speculations = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "parley_speculations_total", Help: "Answers begun before the caller's turn had ended, by what became of them.",
+	}, []string{"outcome"})
+
+	wasted = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "parley_speculation_wasted_total", Help: "Tokens and clauses made for answers that were not adopted.",
+	}, []string{"unit"})
+
+	lateTurns = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "parley_late_transcripts_total", Help: "Turns whose final words came after they were taken and were others, by what was done.",
+	}, []string{"action"})
+
+	misbehaved = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "parley_model_misbehaved_total",
+		Help: "Answers of models that were cut or replaced: silence, length, repetition, tool_rounds; and calls out of budget.",
+	}, []string{"what"})
+
 	// responseSeconds is the delay the caller hears: from the end of the
 	// caller's speech to the first audible sample of the reply on the wire.
 	responseSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -52,5 +69,6 @@ var (
 // Metrics returns the package's collectors, for the program to register.
 func Metrics() []prometheus.Collector {
 	return []prometheus.Collector{sessionsActive, sessionsEnded, turnsTotal, interruptions, providerFailures,
-		audioDropped, speechGaps, responseSeconds, stepSeconds}
+		audioDropped, speechGaps, speculations, wasted, lateTurns, misbehaved,
+		responseSeconds, stepSeconds}
 }

@@ -21,6 +21,10 @@ type mind interface {
 	// the caller goes on talking. It reports whether that was possible: it is
 	// not if the reply had effects outside.
 	retract() bool
+
+	// spent counts the tokens that models were asked for so far. It is called
+	// by whoever calls reply.
+	spent() int
 }
 
 // inputKind tells what a mind answers.
@@ -44,6 +48,20 @@ type input struct {
 	confidence float64
 	heard      string // inputPlayed
 	cut        bool   // inputPlayed: it was interrupted
+
+	// commit is set if the input is a guess: the caller may not have finished.
+	// The mind may think and speak on it, and calls commit before it decides or
+	// does anything that lasts. It returns what was said for certain, or an
+	// error: then nothing of the guess was.
+	commit func(context.Context) (input, error)
+}
+
+// certain returns what is answered for certain.
+func (in input) certain(ctx context.Context) (input, error) {
+	if in.commit == nil {
+		return in, nil
+	}
+	return in.commit(ctx)
 }
 
 // A line is something to say.
@@ -52,8 +70,13 @@ type line struct {
 	fixed  bool   // written by an author: its speech may be cached
 	digits string // keys to press, as tones; instead of text
 	firm   bool   // says nothing, but that the reply is not given up from here on
+	cut    bool   // says nothing, but that what is no whole clause yet is not said
 	node   string // of the flow
 	policy policy
+
+	// fits tells whether a line that is said on a guess answers what was said
+	// in the end. Nil: whatever equals the guess but for case and punctuation.
+	fits func(input) bool
 }
 
 // moveKind is what happens when a reply was said.
@@ -75,6 +98,7 @@ type move struct {
 	// endSilence overrides how much quiet makes the end of a turn a candidate.
 	endSilence time.Duration
 	sensitive  bool   // the answer is neither recorded nor kept
+	patient    bool   // it is not answered before its end is certain
 	node       string // of the flow
 	target     string
 	reason     string

@@ -58,11 +58,20 @@ func (m *flowMind) reply(ctx context.Context, in input, say func(line) error) (m
 	if e := m.unfinished(); e != nil && in.kind != inputHangup {
 		// A turn was given up while this was done. It comes first: the flow
 		// waits for nothing else.
+		if _, err := in.certain(ctx); err != nil {
+			return move{}, err
+		}
 		ev, err := m.outside(ctx, e, say)
 		if err != nil {
 			return move{}, err
 		}
 		return m.step(ctx, ev, say)
+	}
+	if in.commit != nil {
+		var err error
+		if in, say, err = m.ahead(ctx, in, say); err != nil {
+			return move{}, err
+		}
 	}
 	before := m.state
 	ev := m.event(in)
@@ -73,6 +82,61 @@ func (m *flowMind) reply(ctx context.Context, in input, say func(line) error) (m
 		m.earlier = &before
 	}
 	return m.step(ctx, ev, say)
+}
+
+// ahead says the first words of the answer to a guess, which a step tells
+// without any effect: it is pure, and its result is dropped. It returns what
+// was said for certain, and a say that does not repeat those words.
+func (m *flowMind) ahead(ctx context.Context, in input, say func(line) error) (input, func(line) error, error) {
+	state := m.state
+	first, ok := m.firstLine(state, in)
+	if ok {
+		first.fits = func(in input) bool {
+			l, ok := m.firstLine(state, in)
+			return ok && l.text == first.text && l.policy == first.policy
+		}
+		if err := say(first); err != nil {
+			return in, nil, err
+		}
+	}
+	in, err := in.certain(ctx)
+	switch {
+	case err != nil:
+		return in, nil, err
+	case !ok:
+		return in, say, nil
+	case !first.fits(in):
+		return in, nil, errMisfit
+	}
+	return in, func(l line) error {
+		if ok {
+			ok = false // the first again
+			return ctx.Err()
+		}
+		return say(l)
+	}, nil
+}
+
+// firstLine is what would be said first in answer to in, if nothing but speech
+// comes of it before.
+func (m *flowMind) firstLine(state flow.State, in input) (first line, ok bool) {
+	_, effects := flow.Step(m.spec.Flow, state, m.eventOf(state, in))
+	for _, e := range effects {
+		collect := func(l line) error {
+			first, ok = l, true
+			return errMisfit // one is enough
+		}
+		switch e := e.(type) {
+		case flow.Emit:
+			continue
+		case flow.Say:
+			_ = m.say(e.Node, e.Messages, e.Voice, collect)
+		case flow.Ask:
+			_ = m.say(e.Node, e.Messages, e.Voice, collect)
+		}
+		break
+	}
+	return first, ok
 }
 
 // unfinished is an effect outside whose result the flow still waits for.
@@ -88,7 +152,9 @@ func (m *flowMind) unfinished() flow.Effect {
 }
 
 // event turns what happened into the flow's event.
-func (m *flowMind) event(in input) flow.Event {
+func (m *flowMind) event(in input) flow.Event { return m.eventOf(m.state, in) }
+
+func (m *flowMind) eventOf(s flow.State, in input) flow.Event {
 	at := flow.At{At: in.at}
 	switch in.kind {
 	case inputStart:
@@ -96,17 +162,17 @@ func (m *flowMind) event(in input) flow.Event {
 	case inputSaid:
 		return flow.Input{At: at, Text: in.text, Mode: in.mode, Confidence: in.confidence}
 	case inputSilence:
-		if id := m.state.System.Playing; id != "" && len(m.state.Pending()) == 0 {
+		if id := s.System.Playing; id != "" && len(s.Pending()) == 0 {
 			// A message was cut, and nothing followed.
-			return flow.Played{At: at, ID: id, Heard: m.state.System.Heard, Interrupted: true}
+			return flow.Played{At: at, ID: id, Heard: s.System.Heard, Interrupted: true}
 		}
 		return flow.Silence{At: at}
 	case inputPlayed:
-		return flow.Played{At: at, ID: m.state.System.Playing, Heard: in.heard, Interrupted: in.cut}
+		return flow.Played{At: at, ID: s.System.Playing, Heard: in.heard, Interrupted: in.cut}
 	case inputHangup:
 		return flow.Hangup{At: at}
 	case inputReturned:
-		for _, p := range m.state.Pending() {
+		for _, p := range s.Pending() {
 			if t, ok := p.(flow.Transfer); ok {
 				return flow.Result{At: at, ID: t.ID, Outcome: in.text}
 			}
@@ -276,6 +342,9 @@ func (m *flowMind) store(ctx context.Context) {
 	m.commit(ctx, Commit{Revision: m.state.System.Revision, Node: m.state.Session.CurrentNode,
 		Status: m.state.Session.Status, State: b, Hash: flow.Hash(b)})
 }
+
+// spent implements mind: what models of the flow cost, their host knows.
+func (m *flowMind) spent() int { return 0 }
 
 func (m *flowMind) heard(text string, interrupted bool) {
 	m.state.System.Heard = text

@@ -31,6 +31,11 @@ type PromptSpec struct {
 	MaxTokens   int     // of a reply; default 300: more is not listened to
 	Temperature float64 // 0 to 2
 
+	// CallTokens bounds what the models of one call may take in and give out:
+	// beyond, the call is ended politely. By the vendors' own count, or where
+	// they give none by an estimate. Default 1 million.
+	CallTokens int
+
 	// Reprompts are said when the caller is silent; after the last, Goodbye.
 	// IdlePrompts of them are used, the last again and again; 0: each once.
 	Reprompts   []string
@@ -53,6 +58,7 @@ type promptMind struct {
 	messages []Message
 	open     []Message // of the turn under way; joins messages when it was heard
 	effects  bool      // the turn ran a tool
+	tokens   int       // taken in and given out, of the call
 	broken   int       // answers in a row that broke off
 	reprompt int       // of them in a row
 	asked    int       // reprompt before the turn
@@ -61,6 +67,9 @@ type promptMind struct {
 func newPromptMind(spec PromptSpec) *promptMind {
 	if spec.MaxTokens == 0 {
 		spec.MaxTokens = 300
+	}
+	if spec.CallTokens == 0 {
+		spec.CallTokens = 1_000_000
 	}
 	if len(spec.Reprompts) == 0 {
 		spec.Reprompts = []string{"Are you still there?", "I'm here if you need anything."}
@@ -112,7 +121,11 @@ func (m *promptMind) reply(ctx context.Context, in input, say func(line) error) 
 	default:
 		return listen, nil
 	}
-	mv, err := m.think(ctx, say)
+	if m.tokens >= m.spec.CallTokens {
+		misbehaved.WithLabelValues("budget").Inc()
+		return move{kind: moveEnd, reason: "limit"}, say(line{text: limitNotice, fixed: true})
+	}
+	mv, err := m.think(ctx, in, say)
 	if mv.kind == moveListen {
 		mv.digits = listen.digits
 	}
@@ -123,17 +136,25 @@ func (m *promptMind) reply(ctx context.Context, in input, say func(line) error) 
 const toolRounds = 4
 
 // think has the model answer, running its tools, until it has said its piece.
-func (m *promptMind) think(ctx context.Context, say func(line) error) (move, error) {
+// The first answer may be to a guess: no tool runs before that is certain.
+func (m *promptMind) think(ctx context.Context, in input, say func(line) error) (move, error) {
 	next := move{kind: moveListen}
-	spoke := false
-	for range toolRounds {
+	spoke, done := false, false
+	for round := 0; round < toolRounds && !done; round++ {
 		text, calls, err := m.ask(ctx, say)
 		if err != nil {
 			return move{}, err
 		}
+		if in.commit != nil && round == 0 {
+			if in, err = in.certain(ctx); err != nil {
+				return move{}, err
+			}
+			m.open[0].Text = in.text // as it was spelled in the end
+		}
 		spoke = spoke || text != ""
 		if len(calls) == 0 {
 			m.open = append(m.open, Message{Role: "assistant", Text: text})
+			done = true
 			break
 		}
 		m.open = append(m.open, Message{Role: "assistant", Text: text, Calls: calls})
@@ -144,14 +165,16 @@ func (m *promptMind) think(ctx context.Context, say func(line) error) (move, err
 			}
 			m.open = append(m.open, Message{Role: "tool", ToolCallID: call.ID, Text: result})
 		}
-		if next.kind != moveListen && text != "" {
-			break // it said its goodbye with the call
-		}
+		done = next.kind != moveListen && text != "" // it said its goodbye with the call
+	}
+	if !done {
+		misbehaved.WithLabelValues("tool_rounds").Inc()
 	}
 	if spoke || m.effects {
 		return next, nil
 	}
 	// A model that says nothing leaves the caller in silence.
+	misbehaved.WithLabelValues("silence").Inc()
 	return next, say(line{text: wordless[next.kind], fixed: true})
 }
 
@@ -162,13 +185,8 @@ var wordless = map[moveKind]string{
 	moveTransfer: "One moment, I will connect you.",
 }
 
-const (
-	// firstToken is when a model without a word is given up for the next.
-	firstToken = 2500 * time.Millisecond
-	// charsPerToken is more than a token has in most languages, so that our
-	// limit is met by models only that do not keep theirs.
-	charsPerToken = 6
-)
+// firstToken is when a model without a word is given up for the next.
+const firstToken = 2500 * time.Millisecond
 
 // firstBy is a model's reply that fails if nothing of it has come in time.
 func firstBy(ctx context.Context, limit time.Duration, reply func(context.Context, Prompt) iter.Seq2[Delta, error], p Prompt) iter.Seq2[Delta, error] {
@@ -194,40 +212,68 @@ func (m *promptMind) ask(ctx context.Context, say func(line) error) (string, []T
 	}
 	var errs []error
 	for _, model := range m.spec.Models {
-		var text strings.Builder
-		var calls []ToolCall
-		var failed error
-		for d, err := range firstBy(ctx, firstToken, model.LLM.Reply, p) {
-			if err != nil {
-				failed = fmt.Errorf("%s: %w", model.Vendor, err)
-				break
-			}
-			if d.Text != "" {
-				text.WriteString(d.Text)
-				if err := say(line{text: d.Text}); err != nil {
-					return "", nil, err
-				}
-				if text.Len() > charsPerToken*m.spec.MaxTokens {
-					break // the vendor does not keep the limit
-				}
-			}
-			if d.Call != nil {
-				calls = append(calls, *d.Call)
-			}
-		}
-		if ctx.Err() != nil {
+		text, calls, err := m.askOne(ctx, model, p, say)
+		var mute sayError
+		switch {
+		case ctx.Err() != nil:
 			return "", nil, ctx.Err()
-		}
-		if failed == nil {
+		case errors.As(err, &mute):
+			return "", nil, mute.err
+		case err == nil:
 			m.broken = 0
-			return strings.TrimSpace(text.String()), calls, nil
+			return strings.TrimSpace(text), calls, nil
 		}
-		errs = append(errs, failed)
-		if strings.TrimSpace(text.String()) != "" { // it was half said: no other model can go on with it
-			return m.breakOff(text.String(), say, errors.Join(errs...))
+		errs = append(errs, fmt.Errorf("%s: %w", model.Vendor, err))
+		if strings.TrimSpace(text) != "" { // it was half said: no other model can go on with it
+			return m.breakOff(text, say, errors.Join(errs...))
 		}
 	}
 	return "", nil, fmt.Errorf("no model answered: %w", errors.Join(errs...))
+}
+
+// sayError tells that it was not the model who failed.
+type sayError struct{ err error }
+
+func (e sayError) Error() string { return e.err.Error() }
+
+// askOne streams one answer of one model.
+func (m *promptMind) askOne(ctx context.Context, model Model, p Prompt, say func(line) error) (string, []ToolCall, error) {
+	var text strings.Builder
+	var calls []ToolCall
+	var usage *Usage
+	defer func() {
+		if usage == nil { // it does not tell, or was cut off
+			usage = &Usage{PromptTokens: tokensOf(p), CompletionTokens: tokens(text.Len())}
+		}
+		m.tokens += max(0, usage.PromptTokens) + max(0, usage.CompletionTokens)
+	}()
+	watch := guard{limit: charsPerToken * m.spec.MaxTokens}
+	for d, err := range firstBy(ctx, firstToken, model.LLM.Reply, p) {
+		if err != nil {
+			return text.String(), nil, err
+		}
+		if fault := watch.push(d.Text); fault != "" {
+			// What is not a whole clause yet is not said.
+			misbehaved.WithLabelValues(fault).Inc()
+			if err := say(line{cut: true}); err != nil {
+				return text.String(), nil, sayError{err}
+			}
+			break
+		}
+		if d.Text != "" {
+			text.WriteString(d.Text)
+			if err := say(line{text: d.Text}); err != nil {
+				return text.String(), nil, sayError{err}
+			}
+		}
+		if d.Call != nil {
+			calls = append(calls, *d.Call)
+		}
+		if d.Usage != nil {
+			usage = d.Usage
+		}
+	}
+	return text.String(), calls, nil
 }
 
 // brokenOff tells the caller that an answer will not be finished.
@@ -292,6 +338,8 @@ func (m *promptMind) run(call ToolCall, say func(line) error) (result string, mv
 	}
 	return "error: there is no such tool", move{}
 }
+
+func (m *promptMind) spent() int { return m.tokens }
 
 func (m *promptMind) heard(text string, interrupted bool) {
 	// The texts of the turn, however many rounds it took, become what was heard

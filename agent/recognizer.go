@@ -18,7 +18,13 @@ type Recognizer struct {
 	Vendor   string
 	Rates    []int // sample rates it takes, best first
 	Interims bool  // it gives interim transcripts
-	Dial     func(ctx context.Context, rate int) (STT, error)
+	// EndsTurns says that its Transcript.EOU goes by what is said and how, not
+	// by silence alone: it counts more than what the text sounds like.
+	EndsTurns bool
+	// Lag learns how late its final transcripts come, over calls. Nil: each
+	// session learns by itself.
+	Lag  *Lag
+	Dial func(ctx context.Context, rate int) (STT, error)
 }
 
 // rateFor chooses the leg's own rate if the vendor takes it, so that nothing is
@@ -116,7 +122,7 @@ func (r *recognizer) serve(ctx context.Context, v Recognizer) error {
 		if err != nil {
 			return err
 		}
-		r.post(recognized{Transcript: t, at: time.Now()})
+		r.post(recognized{Transcript: t, at: time.Now(), from: &v})
 	}
 }
 

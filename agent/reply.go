@@ -36,6 +36,9 @@ type reply struct {
 	heardTo   int64 // offset, the furthest so far
 	heard     string
 
+	guess   *guess // it was begun before the caller's turn had ended
+	guesses int    // of its turn
+
 	script     *line // said instead of asking the mind
 	scriptMove move
 }
@@ -60,16 +63,29 @@ type (
 		made string
 	}
 	replyDone struct { // all was queued, or could not be
-		id  uint64
-		err error
+		id     uint64
+		err    error
+		unsure bool // it failed before the mind went by it: it may be asked again
 	}
 )
 
+// A job is what a reply's goroutine is to do. The reply itself is the
+// conductor's.
+type job struct {
+	id         uint64
+	in         input
+	script     *line
+	scriptMove move
+	guess      *guess // nil: nothing is to be waited for
+	done       chan<- struct{}
+}
+
 // speak has the mind answer and its words spoken. It runs as its own goroutine
 // and ends with ctx.
-func (c *conductor) speak(ctx context.Context, r *reply, done chan<- struct{}, before func()) {
-	defer close(done)
+func (c *conductor) speak(ctx context.Context, r job, before func()) {
+	defer close(r.done)
 	before()
+	spent, clauses := c.mind.spent(), 0
 	g, ctx := errgroup.WithContext(ctx)
 	lines := make(chan clause, 8) // the mind may be this far ahead of the voice
 	g.Go(func() error {
@@ -81,8 +97,14 @@ func (c *conductor) speak(ctx context.Context, r *reply, done chan<- struct{}, b
 		}
 		return err
 	})
-	g.Go(func() error { return c.utter(ctx, r, lines) })
-	c.postAlways(replyDone{id: r.id, err: g.Wait()})
+	g.Go(func() error { return c.utter(ctx, r, lines, &clauses) })
+	err := g.Wait()
+	unsure := err != nil && r.guess != nil && (errors.Is(err, errMisfit) || !r.guess.sure.Load())
+	if unsure {
+		wasted.WithLabelValues("tokens").Add(float64(c.mind.spent() - spent))
+		wasted.WithLabelValues("clauses").Add(float64(clauses))
+	}
+	c.postAlways(replyDone{id: r.id, err: err, unsure: unsure})
 }
 
 // A clause is a line's next piece to be synthesized.
@@ -92,7 +114,7 @@ type clause struct {
 }
 
 // think runs the mind and cuts its words into clauses.
-func (c *conductor) think(ctx context.Context, r *reply, out chan<- clause, made *strings.Builder) (move, error) {
+func (c *conductor) think(ctx context.Context, r job, out chan<- clause, made *strings.Builder) (move, error) {
 	var split ClauseSplitter
 	first := true
 	send := func(l line) error {
@@ -123,6 +145,10 @@ func (c *conductor) think(ctx context.Context, r *reply, out chan<- clause, made
 	say := func(l line) error {
 		if l.firm {
 			c.postAlways(replyFirm{id: r.id})
+			return ctx.Err()
+		}
+		if l.cut {
+			split = ClauseSplitter{}
 			return ctx.Err()
 		}
 		if l.digits != "" {
@@ -158,16 +184,21 @@ func (c *conductor) think(ctx context.Context, r *reply, out chan<- clause, made
 	return mv, flush()
 }
 
-// utter synthesizes clauses and queues their audio.
-func (c *conductor) utter(ctx context.Context, r *reply, in <-chan clause) error {
+// utter synthesizes clauses and queues their audio. Of a guess, the first
+// speech waits for its adoption.
+func (c *conductor) utter(ctx context.Context, r job, in <-chan clause, clauses *int) error {
 	first := true
 	for cl := range in {
+		*clauses++
 		s := span{text: strings.TrimSpace(cl.text), node: cl.node, policy: cl.policy}
 		grow := false
 		emit := func(a spoken) error {
 			if first && len(a.pcm) > 0 {
 				first = false
 				c.postAlways(replySpeech{id: r.id, at: time.Now()})
+			}
+			if err := r.mayBeHeard(ctx, cl.fits); err != nil {
+				return err
 			}
 			from, to, err := c.player.Append(ctx, a.pcm)
 			if err != nil {
@@ -194,6 +225,19 @@ func (c *conductor) utter(ctx context.Context, r *reply, in <-chan clause) error
 	}
 	c.player.Seal()
 	return nil
+}
+
+// mayBeHeard waits until the reply is no guess any more, and checks that a
+// line said ahead of the mind's decision fits what was decided.
+func (r job) mayBeHeard(ctx context.Context, fits func(input) bool) error {
+	if r.guess == nil {
+		return nil
+	}
+	in, err := r.guess.confirm(ctx)
+	if err == nil && fits != nil && !fits(in) {
+		return errMisfit
+	}
+	return err
 }
 
 // apologize says that nothing works any more, from speech made beforehand, and

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,6 +27,7 @@ type Spec struct {
 
 	Endpointing  Endpointing
 	Interruption Interruption
+	Speculation  Speculation
 
 	Idle        time.Duration // quiet after which the caller is asked; default 8 s
 	MaxDuration time.Duration // default 30 min
@@ -77,6 +79,13 @@ func (s Spec) withDefaults() Spec {
 	s.Apology = cmp.Or(s.Apology, defaultApology)
 	s.Endpointing = s.Endpointing.withDefaults()
 	s.Interruption = s.Interruption.withDefaults()
+	s.Speculation = s.Speculation.withDefaults()
+	s.Recognizers = slices.Clone(s.Recognizers)
+	for i := range s.Recognizers {
+		if s.Recognizers[i].Lag == nil {
+			s.Recognizers[i].Lag = &Lag{}
+		}
+	}
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}

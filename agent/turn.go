@@ -140,7 +140,7 @@ func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time
 		c.said, c.saidIdx = utterance{}, -1
 	}
 	expect := c.awaited().expect
-	what, at := c.spec.Endpointing.judge(&c.said, expect, now)
+	what, at := c.endpointing().judge(&c.said, expect, now)
 	switch what {
 	case pending:
 		return at
@@ -200,7 +200,9 @@ func (c *conductor) checkMore(_ context.Context, now time.Time) time.Time {
 func (c *conductor) takeBack(r *reply, now time.Time) {
 	r.cancel()
 	c.drop()
+	c.said.guesses += r.guesses
 	if c.caller != nil && r.in.text != "" {
+		c.pace.wentOn(since(c.onset, r.lastSpeak), true)
 		c.said.finals = append([]string{r.in.text}, c.said.finals...)
 		c.said.started = c.began.Add(c.caller.Start)
 		c.saidIdx = c.caller.Index
@@ -241,7 +243,7 @@ func (c *conductor) takeTurn(ctx context.Context, text, mode string, now time.Ti
 	// get to speak at last.
 	firm := c.said.speaking
 	if c.said.interim != "" && !firm {
-		c.taken = now.Add(lateWords) // its final form is no new turn
+		c.taken = taken{until: now.Add(lateWords), finals: c.said.finals, text: text} // its final form is no new turn
 	}
 	c.callerSaid(text, mode, now)
 	c.answer(ctx, input{kind: inputSaid, text: text, mode: mode, confidence: conf}, now)
@@ -325,14 +327,10 @@ func (c *conductor) checkKeys(ctx context.Context, now time.Time) time.Time {
 	c.said, c.keys = utterance{}, nil
 	c.takeTurn(ctx, keys, "dtmf", now)
 	if unheard {
-		c.taken = now.Add(lateWords) // words said with the keys are no new turn
+		c.taken = taken{until: now.Add(lateWords)} // words said with the keys are no new turn
 	}
 	return now
 }
-
-// lateWords is how late a recognizer may be with words of a turn that was
-// taken without them.
-const lateWords = 3 * time.Second
 
 // checkTyped takes written text as a turn, once the agent may be interrupted.
 func (c *conductor) checkTyped(ctx context.Context, now time.Time) time.Time {
