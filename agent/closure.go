@@ -35,7 +35,7 @@ var goesOn = phraseSet(
 // Words after which more comes unless a mark ends the sentence: "turn it on."
 // is all, "turn it on" may not be.
 var mayGoOn = phraseSet(
-	"so", "when", "that", "which", "who", "where", "what", "how", "why", "then", "also", "just", "like", "about", "to",
+	"so", "when", "that", "which", "who", "where", "what", "how", "why", "also", "just", "like", "about", "to",
 	"at", "in", "on", "by", "is", "are", "was", "were", "am", "be", "been", "have", "has", "had", "do", "does", "did",
 	"can", "could", "would", "should", "will", "may", "might", "must", "not", "i", "we", "he", "she", "they", "you",
 	"some", "any", "this", "these", "those", "and then", "ich", "wir", "ist", "sind", "je", "suis", "ik",

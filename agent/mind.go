@@ -70,6 +70,7 @@ type line struct {
 	fixed  bool   // written by an author: its speech may be cached
 	digits string // keys to press, as tones; instead of text
 	firm   bool   // says nothing, but that the reply is not given up from here on
+	ends   bool   // says nothing, but that what was said before is a whole clause
 	cut    bool   // says nothing, but that what is no whole clause yet is not said
 	node   string // of the flow
 	policy policy

@@ -146,6 +146,9 @@ func (m *promptMind) think(ctx context.Context, in input, say func(line) error) 
 			return move{}, err
 		}
 		if in.commit != nil && round == 0 {
+			if err := say(line{ends: true}); err != nil {
+				return move{}, err
+			}
 			if in, err = in.certain(ctx); err != nil {
 				return move{}, err
 			}

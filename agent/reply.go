@@ -151,6 +151,9 @@ func (c *conductor) think(ctx context.Context, r job, out chan<- clause, made *s
 			split = ClauseSplitter{}
 			return ctx.Err()
 		}
+		if l.ends {
+			return flush()
+		}
 		if l.digits != "" {
 			if _, err := media.Tones(l.digits, 8000); err != nil {
 				return err
