@@ -34,7 +34,16 @@ func newCalls(store *postgres.Store) *control.Calls {
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	store := server.Store(t)
+	return deskOn(t, server.New(t))
+}
+
+func deskOn(t *testing.T, db postgrestest.Database) *desk {
+	t.Helper()
+	store, err := postgres.Open(t.Context(), db.AppURL, postgres.Options{MaxConns: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
 	tenant, ag := uuid.New(), uuid.New()
 	ctx := control.WithTenant(t.Context(), tenant)
 	for _, err := range []error{
