@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	defaultLease = 8 * time.Second
-	renewals     = 4 // in a lease's time
+	defaultLease = 6 * time.Second
+	renewals     = 3 // in a lease's time
+	looks        = 6 // for calls of vanished processes, likewise
 
 	callMissed = 2 * time.Minute // an arrival that nobody serves is over
 
@@ -39,7 +40,7 @@ type Calls struct {
 
 	// Lease is how long a call belongs to the process that serves it without a
 	// word from it. A caller whose process vanished waits for it, so that it is
-	// as short as a late machine and a slow database together allow. Default 8 s,
+	// as short as a late machine and a slow database together allow. Default 6 s,
 	// the same on all nodes.
 	Lease time.Duration
 

@@ -27,9 +27,8 @@ const (
 // sessions have ended.
 func (s *Calls) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
-	period := s.lease() / renewals
-	loops.Go(func() { every(ctx, period, s.renew) })
-	loops.Go(func() { every(ctx, period, (&watch{calls: s}).look) })
+	loops.Go(func() { every(ctx, s.lease()/renewals, s.renew) })
+	loops.Go(func() { every(ctx, s.lease()/looks, (&watch{calls: s}).look) })
 	loops.Wait()
 	return s.drain()
 }

@@ -131,7 +131,7 @@ func (alive) Ended(context.Context, uuid.UUID) error                     { retur
 // once its lease has lapsed and no sooner, and only one of them does.
 func TestAVanishedProcessesCallsAreBroughtBack(t *testing.T) {
 	d := newDesk(t)
-	d.Lease = time.Second
+	d.Lease = 1200 * time.Millisecond
 	c := d.arrive()
 	d.begin(c) // and never renews it: its Run is not running
 	cut := time.Now()
