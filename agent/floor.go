@@ -15,8 +15,6 @@ const (
 	// before the agent apologizes: never four seconds of silence, but time for a
 	// second vendor when the first is found dead.
 	replyLimit = 3500 * time.Millisecond
-	// resumeBack is how far before the point of interruption a reply may go on.
-	resumeBack = 300 * time.Millisecond
 	// goodbyeSlack is how long a goodbye may take beyond its computed length.
 	goodbyeSlack = 2 * time.Second
 	// cutSilence is how long a caller who cut a message, but then says nothing,
@@ -330,10 +328,7 @@ func (c *conductor) caption(r *reply, phase string) {
 
 // heardOf is how far r was heard: a reply that was resumed a little earlier than
 // it was paused was heard to the pause.
-func (c *conductor) heardOf(r *reply) int64 {
-	r.heardTo = max(r.heardTo, c.player.Heard())
-	return r.heardTo
-}
+func (c *conductor) heardOf(r *reply) int64 { return max(r.heardTo, c.player.Heard()) }
 
 // fail ends the call for want of a vendor, with an apology if one is ready.
 func (c *conductor) fail(ctx context.Context, err error) {
@@ -415,17 +410,17 @@ func (c *conductor) drop() (heard int64) {
 // resume goes on with a reply that was paused.
 func (c *conductor) resume(r *reply) {
 	c.judged, c.paused = c.onset, false
-	at := c.heldAt
+	// By now the line has told more of what was heard than it had at the pause.
+	at, back := min(c.heldAt, c.player.Heard()), resumeBack
 	if r != nil {
-		at = max(r.ledger.wordStart(at), r.from)
+		r.heardTo = c.heardOf(r)
+		at, back = r.ledger.resumeFrom(at, r.from, c.player.RoundTrip() > 0)
 	}
 	if c.away {
 		c.heldAt = at
 		return
 	}
-	back := resumeBack
 	if r != nil {
-		back = min(back, media.Duration(at-r.from, c.info.Rate))
 		c.setState("speaking")
 	}
 	c.player.Resume(at, back)

@@ -141,21 +141,49 @@ func (l *ledger) at(offset int64) *span {
 	return nil
 }
 
-// wordStart returns where the word begins that is being said at offset, or
-// offset itself where no alignment tells.
-func (l *ledger) wordStart(offset int64) int64 {
-	s := l.at(offset)
-	if s == nil {
-		return offset
+const (
+	// resumeBack is how far before the point of interruption a reply may go on.
+	resumeBack = 300 * time.Millisecond
+	// positionSlack is how much further than it was a position may be thought to
+	// be, on a line with a delay.
+	positionSlack = 60 * time.Millisecond
+	// alignSlack is how early a word may begin before its vendor says so.
+	alignSlack = 40 * time.Millisecond
+	// betweenWords is how long after a word its repetition is no longer needed to
+	// follow the sentence.
+	betweenWords = 150 * time.Millisecond
+)
+
+// resumeFrom returns where a reply goes on that was paused at offset, and how
+// far back of that a quiet point may be looked for: at the start of the last
+// word that had begun, so that nothing is skipped and at most that word is said
+// again; in a pause, or without alignment, up to resumeBack before offset.
+// Nothing before first is repeated. A delayed line leaves the position in doubt.
+func (l *ledger) resumeFrom(offset, first int64, delayed bool) (at int64, back time.Duration) {
+	slack := time.Duration(0)
+	if delayed {
+		slack = positionSlack
 	}
-	at := media.Duration(offset-s.from, l.rate)
-	best := offset
-	for _, w := range s.words {
-		if w.Start <= at {
-			best = s.from + media.Samples(w.Start, l.rate)
+	at, back = max(first, offset-media.Samples(slack, l.rate)), resumeBack-slack
+	if s := l.at(at); s != nil && at >= s.from {
+		pos := media.Duration(at-s.from, l.rate)
+		last := -1
+		for i, w := range s.words {
+			if w.Start <= pos {
+				last = i
+			}
+		}
+		if last >= 0 {
+			w := s.words[last]
+			if gap := pos - w.End; gap < betweenWords {
+				at, back = s.from+media.Samples(w.Start, l.rate), alignSlack
+			} else {
+				back = min(back, gap)
+			}
 		}
 	}
-	return best
+	at = max(first, at)
+	return at, min(back, media.Duration(at-first, l.rate))
 }
 
 // end is the offset behind the last span.

@@ -102,7 +102,7 @@ type LegEvent struct {
 	At       time.Time     // when it reached us
 	Mark     uint64        // Marked
 	Position int64         // Played: samples at LegInfo.Rate since the leg began, counting what Write took
-	Delay    time.Duration // Delayed
+	Delay    time.Duration // Delayed; Played: how long the report was under way, 0 if unknown
 	Digit    byte          // Digit: 0-9 * # A-D
 	Text     string        // Typed
 	Reason   string        // HungUp: "caller", "peer-timeout", "protocol", "network", …

@@ -176,7 +176,7 @@ func (p *Player) Playing() bool { return p.Remaining() > 0 }
 func (p *Player) RoundTrip() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.clock.rtt
+	return p.clock.rtt()
 }
 
 // Gaps counts the times that speech ran dry before it was sealed.
@@ -194,9 +194,9 @@ func (p *Player) Observe(ev LegEvent) {
 	case Marked:
 		p.clock.markBack(ev.Mark, ev.At)
 	case Played:
-		p.clock.played(ev.Position, ev.At)
+		p.clock.played(ev.Position, ev.At, ev.Delay)
 	case Delayed:
-		p.clock.delay = ev.Delay
+		p.clock.delayed(ev.Delay)
 	}
 }
 

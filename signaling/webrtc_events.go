@@ -118,9 +118,10 @@ func (l *rtcLeg) hear(msg []byte, now time.Time) {
 	case m.Type == "played" && m.RTP != nil:
 		l.mu.Lock()
 		l.played = true
+		trip := l.trip
 		l.mu.Unlock()
 		if pos, ok := l.out.position(*m.RTP); ok {
-			l.events.put(media.LegEvent{Kind: media.Played, At: now, Position: pos})
+			l.events.put(media.LegEvent{Kind: media.Played, At: now, Position: pos, Delay: trip})
 		}
 	case m.Type == "text" && m.Text != "" && utf8.RuneCountInString(m.Text) <= rtcMaxText:
 		l.events.put(media.LegEvent{Kind: media.Typed, At: now, Text: m.Text})

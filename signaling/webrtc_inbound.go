@@ -165,6 +165,9 @@ func (l *rtcLeg) heed(reports []rtcp.ReceptionReport, now time.Time) {
 		rtt, ok := rtcRoundTrip(r, now)
 		l.mu.Lock()
 		needed := !l.played
+		if ok {
+			l.trip = rtt / 2
+		}
 		l.mu.Unlock()
 		if ok && needed {
 			l.events.put(media.LegEvent{Kind: media.Delayed, At: now, Delay: rtt/2 + rtcPlayout})

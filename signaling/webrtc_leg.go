@@ -39,7 +39,8 @@ type rtcLeg struct {
 	isUp   bool
 	away   bool
 	why    string
-	played bool // the page reports what it plays
+	played bool          // the page reports what it plays
+	trip   time.Duration // half the round trip that RTCP measured, 0 before
 }
 
 var _ media.Leg = (*rtcLeg)(nil)
