@@ -108,7 +108,7 @@ func newConductor(leg media.Leg, player *media.Player, m mind, spec Spec) *condu
 	return &conductor{
 		lag:  lag,
 		spec: spec, leg: leg, info: info, player: player, mind: m, log: spec.Log,
-		voice: &voice{vendors: spec.Synthesizers, rate: info.Rate, cache: spec.Cache, log: spec.Log},
+		voice: newVoice(spec.Synthesizers, info.Rate, spec.Cache, spec.Log),
 		inbox: make(chan event, 64), gone: make(chan struct{}),
 		greeted: make(chan struct{}),
 		lexicon: lexiconOf(spec.Language), turns: spec.Turns, saidIdx: -1, began: time.Now().Add(-spec.Elapsed), before: func() {},
@@ -207,7 +207,7 @@ func (c *conductor) prepare(ctx context.Context) (stop func()) {
 	go func() {
 		defer close(ready)
 		// Its own voice: the session's speaks the greeting meanwhile.
-		v := &voice{vendors: c.voice.vendors, rate: c.voice.rate, cache: c.voice.cache, log: c.log}
+		v := newVoice(c.voice.vendors, c.voice.rate, c.voice.cache, c.log)
 		defer v.close()
 		if _, ok := v.prepared(c.spec.Apology); ok {
 			return

@@ -189,7 +189,9 @@ func TestVendorsFail(t *testing.T) {
 		"model-errors": {func(s *scene) {
 			s.results = []string{"Hello."}
 			down := func(y func(Delta, error) bool) { y(Delta{}, ErrUnavailable) }
-			s.llm.answers = append(s.llm.answers, down, down) // to the guess, and for certain
+			for range 2 * llmRounds { // to the guess, and for certain
+				s.llm.answers = append(s.llm.answers, down)
+			}
 		}, nil},
 		"model-never-answers": {func(s *scene) {
 			s.results = []string{"Hello."}

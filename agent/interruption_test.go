@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -213,18 +214,19 @@ func FuzzOwnVoice(f *testing.F) {
 func TestGateFollowsTheServingRecognizer(t *testing.T) {
 	for _, interims := range []bool{true, false} {
 		t.Run(fmt.Sprintf("first-has-interims-%v", interims), func(t *testing.T) {
-			r := &recognizer{rate: 8000, vendors: []Recognizer{{Vendor: "a", Interims: interims}, {Vendor: "b", Interims: !interims}}}
+			r := newRecognizer([]Recognizer{{Vendor: "a", Interims: interims}, {Vendor: "b", Interims: !interims}}, 8000, nil, slog.New(slog.DiscardHandler))
 			if r.interims() != interims {
 				t.Errorf("before the first is dialed: interims %v", r.interims())
 			}
-			for _, v := range r.vendors {
-				if err := r.attach(&scriptedSTT{}, v.Vendor, r.rate); err != nil {
+			for i, v := range r.vendors {
+				l := &link{stream: &scriptedSTT{}, vendor: v}
+				if err := r.attach(l, i, r.rate); err != nil {
 					t.Fatal(err)
 				}
 				if r.interims() != v.Interims {
 					t.Errorf("%s serves: interims %v, want %v", v.Vendor, r.interims(), v.Interims)
 				}
-				r.detach()
+				r.detach(l)
 				if r.interims() != v.Interims {
 					t.Errorf("%s served last: interims %v, want %v", v.Vendor, r.interims(), v.Interims)
 				}

@@ -25,6 +25,14 @@ var (
 		Name: "parley_provider_failures_total", Help: "Failures of vendors, by kind of service, vendor and reason.",
 	}, []string{"kind", "vendor", "reason"})
 
+	breakersOpen = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "parley_breakers_open", Help: "Tenants' breakers that keep a vendor from being asked, by state: open, or half_open with one try under way.",
+	}, []string{"kind", "vendor", "state"})
+
+	audioReplayed = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "parley_recognizer_replayed_seconds_total", Help: "Audio of unfinished utterances given to another recognizer, by the vendor that got it.",
+	}, []string{"vendor"})
+
 	audioDropped = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "parley_recognizer_dropped_seconds_total", Help: "Audio that a recognizer did not take in time, by vendor.",
 	}, []string{"vendor"})
@@ -68,7 +76,7 @@ var (
 
 // Metrics returns the package's collectors, for the program to register.
 func Metrics() []prometheus.Collector {
-	return []prometheus.Collector{sessionsActive, sessionsEnded, turnsTotal, interruptions, providerFailures,
-		audioDropped, speechGaps, speculations, wasted, lateTurns, misbehaved,
+	return []prometheus.Collector{sessionsActive, sessionsEnded, turnsTotal, interruptions, providerFailures, breakersOpen,
+		audioReplayed, audioDropped, speechGaps, speculations, wasted, lateTurns, misbehaved,
 		responseSeconds, stepSeconds}
 }

@@ -3,9 +3,8 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"iter"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -46,15 +45,10 @@ type PromptSpec struct {
 	History []Turn
 }
 
-// A Model is an LLM and its name in metrics.
-type Model struct {
-	Vendor string
-	LLM    LLM
-}
-
 // promptMind talks by a model. The model's context holds what was heard.
 type promptMind struct {
 	spec     PromptSpec
+	models   *models
 	messages []Message
 	open     []Message // of the turn under way; joins messages when it was heard
 	effects  bool      // the turn ran a tool
@@ -64,7 +58,7 @@ type promptMind struct {
 	asked    int       // reprompt before the turn
 }
 
-func newPromptMind(spec PromptSpec) *promptMind {
+func newPromptMind(spec PromptSpec, log *slog.Logger) *promptMind {
 	if spec.MaxTokens == 0 {
 		spec.MaxTokens = 300
 	}
@@ -80,7 +74,7 @@ func newPromptMind(spec PromptSpec) *promptMind {
 	if spec.IdlePrompts == 0 {
 		spec.IdlePrompts = len(spec.Reprompts)
 	}
-	m := &promptMind{spec: spec}
+	m := &promptMind{spec: spec, models: newModels(spec.Models, log)}
 	for _, t := range spec.History {
 		role := "user"
 		if t.Speaker == "agent" {
@@ -186,97 +180,6 @@ var wordless = map[moveKind]string{
 	moveListen:   "Sorry, could you say that again?",
 	moveEnd:      "Goodbye.",
 	moveTransfer: "One moment, I will connect you.",
-}
-
-// firstToken is when a model without a word is given up for the next.
-const firstToken = 2500 * time.Millisecond
-
-// firstBy is a model's reply that fails if nothing of it has come in time.
-func firstBy(ctx context.Context, limit time.Duration, reply func(context.Context, Prompt) iter.Seq2[Delta, error], p Prompt) iter.Seq2[Delta, error] {
-	return func(yield func(Delta, error) bool) {
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		late := time.AfterFunc(limit, func() { cancel(fmt.Errorf("%w: no word in %v", ErrUnavailable, limit)) })
-		defer late.Stop()
-		for d, err := range reply(ctx, p) {
-			late.Stop()
-			if !yield(d, orCause(ctx, err)) {
-				return
-			}
-		}
-	}
-}
-
-// ask streams one answer of the first model that gives one.
-func (m *promptMind) ask(ctx context.Context, say func(line) error) (string, []ToolCall, error) {
-	p := Prompt{
-		System: m.spec.System, Messages: append(append([]Message(nil), m.messages...), m.open...),
-		Tools: m.tools(), MaxTokens: m.spec.MaxTokens, Temperature: m.spec.Temperature,
-	}
-	var errs []error
-	for _, model := range m.spec.Models {
-		text, calls, err := m.askOne(ctx, model, p, say)
-		var mute sayError
-		switch {
-		case ctx.Err() != nil:
-			return "", nil, ctx.Err()
-		case errors.As(err, &mute):
-			return "", nil, mute.err
-		case err == nil:
-			m.broken = 0
-			return strings.TrimSpace(text), calls, nil
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", model.Vendor, err))
-		if strings.TrimSpace(text) != "" { // it was half said: no other model can go on with it
-			return m.breakOff(text, say, errors.Join(errs...))
-		}
-	}
-	return "", nil, fmt.Errorf("no model answered: %w", errors.Join(errs...))
-}
-
-// sayError tells that it was not the model who failed.
-type sayError struct{ err error }
-
-func (e sayError) Error() string { return e.err.Error() }
-
-// askOne streams one answer of one model.
-func (m *promptMind) askOne(ctx context.Context, model Model, p Prompt, say func(line) error) (string, []ToolCall, error) {
-	var text strings.Builder
-	var calls []ToolCall
-	var usage *Usage
-	defer func() {
-		if usage == nil { // it does not tell, or was cut off
-			usage = &Usage{PromptTokens: tokensOf(p), CompletionTokens: tokens(text.Len())}
-		}
-		m.tokens += max(0, usage.PromptTokens) + max(0, usage.CompletionTokens)
-	}()
-	watch := guard{limit: charsPerToken * m.spec.MaxTokens}
-	for d, err := range firstBy(ctx, firstToken, model.LLM.Reply, p) {
-		if err != nil {
-			return text.String(), nil, err
-		}
-		if fault := watch.push(d.Text); fault != "" {
-			// What is not a whole clause yet is not said.
-			misbehaved.WithLabelValues(fault).Inc()
-			if err := say(line{cut: true}); err != nil {
-				return text.String(), nil, sayError{err}
-			}
-			break
-		}
-		if d.Text != "" {
-			text.WriteString(d.Text)
-			if err := say(line{text: d.Text}); err != nil {
-				return text.String(), nil, sayError{err}
-			}
-		}
-		if d.Call != nil {
-			calls = append(calls, *d.Call)
-		}
-		if d.Usage != nil {
-			usage = d.Usage
-		}
-	}
-	return text.String(), calls, nil
 }
 
 // brokenOff tells the caller that an answer will not be finished.

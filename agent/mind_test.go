@@ -54,7 +54,7 @@ func TestSilentModelIsReplacedByTheNext(t *testing.T) {
 	play(t, func(s *scene) {
 		s.results = []string{"Hello there, agent."}
 		silent := &scriptedLLM{delay: time.Hour}
-		s.spec.Prompt.Models = append([]Model{{"silent", silent}}, s.spec.Prompt.Models...)
+		s.spec.Prompt.Models = append([]Model{{Vendor: "silent", LLM: silent}}, s.spec.Prompt.Models...)
 		s.llm.answers = append(s.llm.answers, text("Here I am."))
 	}, func(s *scene) {
 		s.wait(2 * time.Second)

@@ -29,9 +29,11 @@ type STT interface {
 	// biased or need a grammar. It holds until the next call.
 	Expect(Expectation)
 
-	// Recv blocks for the next transcript. It returns io.EOF once Close has
-	// drained the stream, the context's error if that ended first, and
-	// otherwise an error wrapping one of the Err values of this package.
+	// Recv blocks for the next transcript. An empty one is a sign of life: a
+	// vendor that hears something but no words yet is not deaf. It returns
+	// io.EOF once Close has drained the stream, the context's error if that ended
+	// first, and otherwise an error wrapping one of the Err values of this
+	// package.
 	Recv() (Transcript, error)
 
 	// Close asks for the last words and releases the stream. Recv goes on
@@ -48,6 +50,7 @@ type Transcript struct {
 	EOU        bool          // the recognizer's own endpointing heard the end of the utterance
 	Eager      bool          // not final, but the recognizer thinks that the turn may be over; a later transcript tells
 	Flushed    bool          // answers the last Speech(false): nothing of before is outstanding
+	Late       bool          // the vendor did not say so in time: the adapter did, in its stead
 	Confidence float64       // 0 to 1; 0 where the vendor gives none
 }
 

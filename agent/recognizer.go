@@ -23,8 +23,12 @@ type Recognizer struct {
 	EndsTurns bool
 	// Lag learns how late its final transcripts come, over calls. Nil: each
 	// session learns by itself.
-	Lag  *Lag
-	Dial func(ctx context.Context, rate int) (STT, error)
+	Lag *Lag
+	// Pace is how many times faster than life it takes what the vendor before it
+	// has left unfinished. Default 1.25, which is Deepgram's limit.
+	Pace    float64
+	Breaker *Breaker // nil: it is always asked
+	Dial    func(ctx context.Context, rate int) (STT, error)
 }
 
 // rateFor chooses the leg's own rate if the vendor takes it, so that nothing is
@@ -36,163 +40,238 @@ func (r Recognizer) rateFor(leg int) int {
 	return r.Rates[0]
 }
 
-// recognizer keeps a recognition stream open over a session: it dials, holds
-// frames meanwhile, and goes to the next vendor when one fails.
+// recognizer keeps a recognition stream open over a session. When one fails, or
+// is deaf, the next vendor gets what the caller's unfinished utterance has had so
+// far, and then what is said.
 type recognizer struct {
 	vendors []Recognizer
+	roster  *roster
 	rate    int // of the frames written
 	post    func(event)
-	log     *slog.Logger
+	lost    time.Time // since when nobody has answered; zero: somebody does
 
 	mu      sync.Mutex
-	stream  STT
-	serving string           // the vendor of the stream, or of the last one; "" before the first
-	toRate  *media.Resampler // nil where the rates agree
-	out     []int16
-	outRate int
-	backlog []int16 // written while no stream was open, at most backlogLimit
-	dropped uint64
-	talking bool
+	memory  memory
+	link    *link // nil while no stream is open
+	serving int   // index of the vendor of the stream, or of the last one
+	voiced  int64 // samples of speech since the vendor was last heard of
+	onset   int64 // of the stretch that goes on
 	expect  Expectation
-	closed  bool
 }
 
 const (
-	backlogLimit = 2 * time.Second
-	dialTimeout  = 3 * time.Second
-	// sttRetries is how often the list of vendors is gone through again: a
-	// socket that dies after minutes of service is dialed once more.
-	sttRetries = 2
+	// A vendor has dialTimeout to take a call, less if another could.
+	dialTimeout  = 2 * time.Second
+	dialPatience = 1500 * time.Millisecond
+	// sttRounds is how often each vendor is dialed before it is given up, and
+	// sttPatience how long the session is deaf at the most.
+	sttRounds   = 4
+	sttPatience = 3 * time.Second
+	// sttService is how long a stream must have served for its end to be news,
+	// and not one more failure of the same kind.
+	sttService = 10 * time.Second
 )
+
+func newRecognizer(vendors []Recognizer, rate int, post func(event), log *slog.Logger) *recognizer {
+	r := &recognizer{vendors: vendors, rate: rate, post: post, memory: memory{rate: rate, held: -1},
+		roster: &roster{kind: "stt", log: log}}
+	for _, v := range vendors {
+		r.roster.list = append(r.roster.list, standing{vendor: v.Vendor, breaker: v.Breaker})
+	}
+	return r
+}
 
 // run keeps a stream open until ctx ends. It returns an error when no vendor is
 // left.
 func (r *recognizer) run(ctx context.Context) error {
-	var errs []error
-	for round := 0; round < sttRetries; round++ {
-		for _, v := range r.vendors {
-			began := time.Now()
-			err := r.serve(ctx, v)
-			if ctx.Err() != nil {
-				return nil
-			}
-			providerFailures.WithLabelValues("stt", v.Vendor, failureWord(err)).Inc()
-			r.log.Warn("recognizer failed", "vendor", v.Vendor, "err", err)
-			errs = append(errs, fmt.Errorf("%s: %w", v.Vendor, err))
-			if time.Since(began) > time.Minute {
-				round = 0 // it served well: this is a new failure
-			}
+	try := r.roster.attempt(sttRounds)
+	for {
+		if !r.lost.IsZero() && time.Since(r.lost) > sttPatience && slices.Min(try.tries) > 0 {
+			return try.err()
 		}
+		i, pause, ok := try.next(time.Now())
+		if !ok {
+			return try.err()
+		}
+		if after(ctx, pause) != nil {
+			return nil
+		}
+		service, err := r.serve(ctx, i, try)
+		if ctx.Err() != nil {
+			try.dropped(i)
+			return nil
+		}
+		now := time.Now()
+		switch deaf := errors.Is(err, errDeaf); {
+		case service > sttService && !deaf:
+			try, r.lost = r.roster.attempt(sttRounds), now
+			try.tries[i]++ // others first
+		case r.lost.IsZero() && deaf:
+			r.lost = now.Add(-deafPaused)
+		case r.lost.IsZero():
+			r.lost = now
+		}
+		try.failed(i, err, now)
 	}
-	return fmt.Errorf("no recognizer is left: %w", errors.Join(errs...))
 }
 
-// serve dials a vendor and passes on what it recognizes until it fails.
-func (r *recognizer) serve(ctx context.Context, v Recognizer) error {
+// serve dials a vendor and passes on what it recognizes until it fails. service
+// is how long its stream was open.
+func (r *recognizer) serve(ctx context.Context, i int, try *attempt) (service time.Duration, err error) {
+	v := r.vendors[i]
+	limit := dialTimeout
+	if try.others(i) {
+		limit = dialPatience
+	}
 	rate := v.rateFor(r.rate)
 	// The stream lives within ctx; only the dial has a limit of its own.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	limit := time.AfterFunc(dialTimeout, cancel)
+	ctx, cancel := context.WithCancelCause(ctx)
+	late := time.AfterFunc(limit, func() { cancel(nil) })
 	stream, err := v.Dial(ctx, rate)
-	if !limit.Stop() {
-		if err == nil {
+	inTime := late.Stop()
+	if stream != nil {
+		defer func() {
 			_ = stream.Close()
-		}
-		err = fmt.Errorf("%w: no connection in %v", ErrUnavailable, dialTimeout)
+			if d, ok := stream.(interface{ Dropped() int64 }); ok {
+				audioDropped.WithLabelValues(v.Vendor).Add(media.Duration(d.Dropped(), rate).Seconds())
+			}
+		}()
+	}
+	defer cancel(nil) // before Close, which would wait for last words
+	if !inTime {
+		return 0, fmt.Errorf("%w: no connection in %v", ErrUnavailable, limit)
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
-	defer func() {
-		_ = stream.Close()
-		if d, ok := stream.(interface{ Dropped() int64 }); ok {
-			audioDropped.WithLabelValues(v.Vendor).Add(media.Duration(d.Dropped(), rate).Seconds())
-		}
-	}()
-	if err := r.attach(stream, v.Vendor, rate); err != nil {
-		return err
+	l := &link{stream: stream, vendor: v, cancel: cancel}
+	if err := r.attach(l, i, rate); err != nil {
+		return 0, err
 	}
-	defer r.detach()
+	var feeding sync.WaitGroup
+	feeding.Go(func() { r.catchUp(ctx, l) })
+	defer feeding.Wait()
+	defer cancel(nil)
+	defer r.detach(l)
+	began := time.Now()
+	err = r.receive(ctx, l, func() { r.roster.first, r.lost = i, time.Time{}; try.served(i) })
+	return time.Since(began), err
+}
+
+// receive passes on transcripts. served is called at the vendor's first sign of
+// life.
+func (r *recognizer) receive(ctx context.Context, l *link, served func()) error {
+	heard := false
 	for {
-		t, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
+		t, err := l.stream.Recv()
+		switch {
+		case err != nil && errors.Is(context.Cause(ctx), ErrUnavailable):
+			return context.Cause(ctx) // it was found deaf
+		case errors.Is(err, io.EOF):
 			return fmt.Errorf("%w: stream ended", ErrUnavailable)
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
-		r.post(recognized{Transcript: t, at: time.Now(), from: &v})
+		if !heard && !t.Late {
+			heard = true
+			served()
+		}
+		if t, ok := r.heard(l, t); ok {
+			r.post(recognized{Transcript: t, at: time.Now(), from: &l.vendor})
+		}
 	}
 }
 
-// attach gives the stream what was heard while there was none.
-func (r *recognizer) attach(stream STT, vendor string, rate int) error {
+// heard takes a vendor's message: it puts the times on the session's clock, and
+// is false for a mere sign of life.
+func (r *recognizer) heard(l *link, t Transcript) (Transcript, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
-		return io.EOF
+	base := media.Duration(l.base, r.rate)
+	t.Start, t.End = t.Start+base, t.End+base
+	if !t.Late {
+		l.life, r.voiced, r.onset = time.Now(), 0, r.memory.now()
+		if t.Flushed {
+			r.memory.flushed(l.asked)
+			l.paused = time.Time{}
+		}
+		if t.Final && t.Text != "" {
+			r.memory.finish(media.Samples(t.End, r.rate))
+		}
+		r.watch(l)
 	}
-	r.toRate, r.outRate, r.serving = nil, rate, vendor
+	return t, t.Text != "" || t.Final || t.EOU || t.Flushed
+}
+
+// attach has the stream begin where the unfinished utterance does.
+func (r *recognizer) attach(l *link, vendor, rate int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l.outRate, r.serving = rate, vendor
 	if rate != r.rate {
 		var err error
-		if r.toRate, err = media.NewResampler(r.rate, rate); err != nil {
+		if l.toRate, err = media.NewResampler(r.rate, rate); err != nil {
 			return fmt.Errorf("recognizer at %d Hz: %w", rate, err)
 		}
 	}
-	stream.Expect(r.expect)
-	if r.talking {
-		if err := stream.Speech(true); err != nil {
-			return err
-		}
+	l.base = r.memory.wanted()
+	l.next, r.memory.held = l.base, l.base
+	l.scratch = make([]int16, media.Samples(catchUpMax, r.rate))
+	l.stream.Expect(r.expect)
+	var talked bool
+	talked, l.mark = r.memory.talkedAt(l.base)
+	r.link = l
+	if talked {
+		return r.tell(l, true, l.base)
 	}
-	frame := int(media.Samples(media.Ptime, r.rate))
-	r.stream = stream
-	for i := 0; i+frame <= len(r.backlog); i += frame {
-		r.feed(media.Frame{Rate: r.rate, PCM: r.backlog[i : i+frame]})
-	}
-	r.backlog = nil
 	return nil
 }
 
-func (r *recognizer) detach() {
+func (r *recognizer) detach(l *link) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stream = nil
+	if l.deaf != nil {
+		l.deaf.Stop()
+	}
+	r.link, r.memory.held = nil, -1
 }
 
 // write takes a frame. It never waits for a vendor.
 func (r *recognizer) write(f media.Frame) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stream != nil {
-		r.feed(f)
-		return
+	l := r.link
+	live := l != nil && l.live
+	r.memory.add(f.PCM)
+	if live {
+		l.feed(r.rate, f.PCM)
 	}
-	r.backlog = append(r.backlog, f.PCM...)
-	if over := len(r.backlog) - int(media.Samples(backlogLimit, r.rate)); over > 0 {
-		r.backlog = append(r.backlog[:0], r.backlog[over:]...)
-		r.dropped++
-	}
-}
-
-// feed writes to the open stream. A stream that fails says so by Recv.
-func (r *recognizer) feed(f media.Frame) {
-	if r.toRate != nil {
-		r.out = r.toRate.Process(r.out[:0], f.PCM)
-		f = media.Frame{Rate: r.outRate, PCM: r.out}
-	}
-	_ = r.stream.WriteFrame(f)
 }
 
 // speech tells the vendor where speech begins and pauses.
 func (r *recognizer) speech(on bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.talking = on
-	if r.stream != nil {
-		_ = r.stream.Speech(on)
+	if on {
+		r.onset = r.memory.now() - media.Samples(7*media.Ptime, r.rate)
+	} else {
+		r.voiced += r.memory.now() - r.onset
 	}
+	r.memory.speech(on)
+	if l := r.link; l != nil && l.live {
+		_ = r.tell(l, on, r.memory.now())
+	}
+}
+
+// tell gives a mark to the stream. A stream that fails says so by Recv.
+func (r *recognizer) tell(l *link, on bool, at int64) error {
+	if on {
+		l.began, l.paused = time.Now(), time.Time{}
+	} else {
+		l.began, l.paused, l.asked = time.Time{}, time.Now(), at
+	}
+	r.watch(l)
+	return l.stream.Speech(on)
 }
 
 // interims reports whether the vendor that serves now, or will first, gives
@@ -200,12 +279,7 @@ func (r *recognizer) speech(on bool) {
 func (r *recognizer) interims() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, v := range r.vendors {
-		if r.serving == "" || v.Vendor == r.serving {
-			return v.Interims
-		}
-	}
-	return false
+	return r.serving < len(r.vendors) && r.vendors[r.serving].Interims
 }
 
 // expects tells the vendor what the waiting question takes.
@@ -213,22 +287,7 @@ func (r *recognizer) expects(e Expectation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expect = e
-	if r.stream != nil {
-		r.stream.Expect(e)
+	if r.link != nil {
+		r.link.stream.Expect(e)
 	}
-}
-
-// failureWord names an error for a metric.
-func failureWord(err error) string {
-	switch {
-	case errors.Is(err, ErrBusy):
-		return "busy"
-	case errors.Is(err, ErrCredentials):
-		return "credentials"
-	case errors.Is(err, ErrProtocol):
-		return "protocol"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrUnavailable):
-		return "unavailable"
-	}
-	return "other"
 }

@@ -141,7 +141,8 @@ func run(ctx context.Context, leg media.Leg, spec Spec) (end Ending, err error) 
 	player := media.NewPlayer(leg)
 	c := newConductor(leg, player, m, spec)
 	defer c.voice.close()
-	rec := &recognizer{vendors: spec.Recognizers, rate: info.Rate, post: c.post(ctx), log: spec.Log}
+	c.voice.ready(ctx) // before the greeting is over
+	rec := newRecognizer(spec.Recognizers, info.Rate, c.post(ctx), spec.Log)
 	c.rec = rec
 	ears := &ears{leg: leg, vad: vad, rec: rec, post: c.post(ctx),
 		record: &tap{player: player, to: spec.Recording, fail: func(err error) {
@@ -183,7 +184,7 @@ func newMind(spec Spec) (mind, error) {
 	case spec.Flow != nil:
 		return newFlowMind(spec)
 	case spec.Prompt != nil:
-		return newPromptMind(*spec.Prompt), nil
+		return newPromptMind(*spec.Prompt, spec.Log), nil
 	}
 	return nil, errors.New("agent: neither a prompt nor a flow")
 }

@@ -352,7 +352,7 @@ func play(t *testing.T, setup func(*scene), act func(*scene)) {
 		s := &scene{t: t, line: newPhoneLine(30 * time.Millisecond), llm: &scriptedLLM{delay: 150 * time.Millisecond},
 			tts: &toneTTS{delay: 100 * time.Millisecond}, journal: &memoryJournal{}, end: make(chan Ending, 1), sttFail: make(chan error, 8)}
 		s.spec = Spec{
-			Prompt: &PromptSpec{System: "be brief", Greeting: "Hello there.", Models: []Model{{"test", s.llm}}},
+			Prompt: &PromptSpec{System: "be brief", Greeting: "Hello there.", Models: []Model{{Vendor: "test", LLM: s.llm}}},
 			Recognizers: []Recognizer{{Vendor: "test", Rates: []int{8000}, Interims: true, Dial: func(ctx context.Context, _ int) (STT, error) {
 				return &scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), results: &s.results, delay: 100 * time.Millisecond, interim: true, fail: s.sttFail}, nil
 			}}},

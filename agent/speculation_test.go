@@ -192,7 +192,7 @@ func recognizes(s *scene, interim string, lag time.Duration, final ...string) {
 // byPrompt answers by the last message.
 func byPrompt(s *scene) *promptLLM {
 	m := &promptLLM{delay: 150 * time.Millisecond}
-	s.spec.Prompt.Models = []Model{{"echo", m}}
+	s.spec.Prompt.Models = []Model{{Vendor: "echo", LLM: m}}
 	return m
 }
 
@@ -404,7 +404,10 @@ func TestSpeculationThatFailsIsNoFailure(t *testing.T) {
 	failed := counted(t, speculations, "failed")
 	play(t, func(s *scene) {
 		s.results = []string{"what time do you open"}
-		s.llm.answers = append(s.llm.answers, func(y func(Delta, error) bool) { y(Delta{}, ErrBusy) }, text("At nine."))
+		for range llmRounds {
+			s.llm.answers = append(s.llm.answers, func(y func(Delta, error) bool) { y(Delta{}, ErrBusy) })
+		}
+		s.llm.answers = append(s.llm.answers, text("At nine."))
 	}, func(s *scene) {
 		s.wait(2 * time.Second)
 		s.line.say(time.Second)

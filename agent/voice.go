@@ -1,13 +1,13 @@
 package agent
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"parley/media"
 )
@@ -16,8 +16,11 @@ import (
 type Synthesizer struct {
 	Vendor string
 	// Voice names vendor, model and voice: fixed lines are cached under it.
-	Voice string
-	Dial  func(context.Context) (TTS, error)
+	Voice   string
+	Breaker *Breaker // nil: it is always asked
+	// Dial returns at once. What it must connect, it connects meanwhile: the
+	// first clause tells whether it could.
+	Dial func(context.Context) (TTS, error)
 }
 
 // voice speaks clauses at the leg's rate. One goroutine uses it at a time.
@@ -25,15 +28,16 @@ type voice struct {
 	vendors []Synthesizer
 	rate    int
 	cache   *SpeechCache
-	log     *slog.Logger
 
 	mu      sync.Mutex // held while speaking: a turn may end while another begins
-	current int        // index of the vendor in use
+	roster  *roster
+	current int // index of the vendor that is open, if tts is not nil
 	tts     TTS
 	cancel  context.CancelFunc // of tts's life
 	toRate  *media.Resampler
 	out     []int16
 	trimmed []int16
+	pace    []time.Duration // a character of each vendor's speech, as measured
 }
 
 const (
@@ -41,7 +45,23 @@ const (
 	firstSpeech = 2500 * time.Millisecond
 	// stalledSpeech is the same for one that falls silent within a clause.
 	stalledSpeech = 2500 * time.Millisecond
+	// usualPace is a character's time in speech, until it was measured.
+	usualPace = 65 * time.Millisecond
+	// ttsRounds is how often each vendor is asked for a clause.
+	ttsRounds = 2
 )
+
+// errSlow is a vendor that makes speech slower than it is heard.
+var errSlow = errors.New("speech is made slower than it is heard")
+
+func newVoice(vendors []Synthesizer, rate int, cache *SpeechCache, log *slog.Logger) *voice {
+	v := &voice{vendors: vendors, rate: rate, cache: cache, roster: &roster{kind: "tts", log: log}}
+	for _, s := range vendors {
+		v.roster.list = append(v.roster.list, standing{vendor: s.Vendor, breaker: s.Breaker})
+		v.pace = append(v.pace, usualPace)
+	}
+	return v
+}
 
 // spoken is a piece of speech at the leg's rate.
 type spoken struct {
@@ -50,41 +70,121 @@ type spoken struct {
 	whole bool    // the clause is complete
 }
 
+// A saying is one clause on its way, whoever speaks it.
+type saying struct {
+	clause  Clause // what is left of it
+	emit    func(spoken) error
+	samples int64  // given to emit, at the leg's rate
+	from    int64  // of them, by the vendors before
+	words   []Word // of the vendor, not given yet: their audio is to come
+	aligned int    // words of the vendor in all
+	mixed   bool   // more than one vendor spoke
+	keep    *spoken
+}
+
 // say gives the speech of a clause to emit, piece by piece. fixed lines are
-// kept. A vendor that fails before its first byte is replaced by the next; one
-// that dies in a clause loses the clause's rest, and is replaced for later ones.
+// kept. A vendor that fails is replaced by the next, which says what is left of
+// the clause from the word that was broken off, and all later ones.
 func (v *voice) say(ctx context.Context, c Clause, fixed bool, emit func(spoken) error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	s := &saying{clause: c, emit: emit}
 	if fixed {
 		if s, ok := v.cached(c.Text); ok {
 			return emit(s)
 		}
+		s.keep = &spoken{}
 	}
-	var errs []error
-	for v.current < len(v.vendors) {
-		name := v.vendors[v.current].Vendor
-		began, err := v.trySay(ctx, c, fixed, emit)
-		if err == nil {
-			return nil
+	try := v.roster.attempt(ttsRounds)
+	for {
+		i, pause, ok := try.next(time.Now())
+		if !ok {
+			return try.err()
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if err := after(ctx, pause); err != nil {
+			try.dropped(i)
+			return err
 		}
+		err := v.trySay(ctx, i, s)
 		var stop emitError
-		if errors.As(err, &stop) {
+		switch {
+		case err == nil || errors.Is(err, errSlow):
+			try.served(i)
+			v.roster.first = i
+			if err != nil && try.others(i) { // it has spoken, but let another go on
+				try.failed(i, err, time.Now())
+				v.roster.first = (i + 1) % len(v.vendors)
+			}
+			return v.finish(i, c, s)
+		case ctx.Err() != nil:
+			try.dropped(i)
+			return ctx.Err()
+		case errors.As(err, &stop):
+			try.dropped(i)
 			return stop.err
 		}
-		providerFailures.WithLabelValues("tts", name, failureWord(err)).Inc()
-		v.log.Warn("speech failed", "vendor", name, "err", err)
-		errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		try.failed(i, err, time.Now())
 		v.hangUp()
-		v.current++
-		if began {
-			return nil // half a clause was said: do not say it twice
+		if v.cutOff(i, s) {
+			return v.finish(i, c, s)
 		}
 	}
-	return errors.Join(append(errs, fmt.Errorf("%w: no voice is left", ErrUnavailable))...)
+}
+
+// finish tells that a clause is complete, and keeps it if it is to be kept.
+func (v *voice) finish(i int, c Clause, s *saying) error {
+	last := spoken{words: s.words, whole: true}
+	if s.mixed && s.aligned == 0 {
+		last.words = v.even(s.clause.Text, s.from, s.samples)
+	}
+	if s.keep != nil && !s.mixed {
+		s.keep.words, s.keep.whole = append(s.keep.words, last.words...), true
+		v.cache.put(v.keyOf(i, c.Text), *s.keep)
+	}
+	return s.emit(last)
+}
+
+// cutOff takes what was said from what is left to say, after vendor i broke off.
+// It reports whether nothing is left.
+func (v *voice) cutOff(i int, s *saying) (whole bool) {
+	length := s.samples - s.from
+	if length == 0 {
+		s.words = nil
+		return false
+	}
+	ends, said := wordEnds(s.clause.Text), 0
+	if s.aligned > 0 {
+		said = s.aligned - len(s.words)
+	} else {
+		for _, e := range ends {
+			if time.Duration(utf8.RuneCountInString(s.clause.Text[:e]))*v.pace[i] <= media.Duration(length, v.rate) {
+				said++
+			}
+		}
+	}
+	if said = min(said, len(ends)); said > 0 {
+		cut := ends[said-1]
+		if s.aligned == 0 {
+			s.words = v.even(s.clause.Text[:cut], s.from, s.samples)
+			_ = s.emit(spoken{words: s.words})
+		}
+		s.clause.Text = s.clause.Text[cut:]
+	}
+	s.mixed, s.from, s.words, s.aligned = true, s.samples, nil, 0
+	return said == len(ends)
+}
+
+// even places words evenly between two samples, where no vendor has aligned them.
+func (v *voice) even(text string, from, to int64) []Word {
+	var words []Word
+	at, begin := media.Duration(from, v.rate), 0
+	length, chars := media.Duration(to-from, v.rate), time.Duration(max(1, utf8.RuneCountInString(text)))
+	for _, e := range wordEnds(text) {
+		end := media.Duration(from, v.rate) + length*time.Duration(utf8.RuneCountInString(text[:e]))/chars
+		words = append(words, Word{Text: text[begin:e], Start: at, End: end})
+		at, begin = end, e
+	}
+	return words
 }
 
 // emitError tells that it was not the vendor who failed.
@@ -92,71 +192,105 @@ type emitError struct{ err error }
 
 func (e emitError) Error() string { return e.err.Error() }
 
-// trySay says a clause by the current vendor. began tells whether audio came.
-func (v *voice) trySay(ctx context.Context, c Clause, fixed bool, emit func(spoken) error) (began bool, err error) {
+// trySay has a vendor say what is left of a clause.
+func (v *voice) trySay(ctx context.Context, i int, s *saying) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	slow := time.AfterFunc(firstSpeech, func() {
 		cancel(fmt.Errorf("%w: no speech in %v", ErrUnavailable, firstSpeech))
 	})
 	defer slow.Stop()
-	if err := v.dial(ctx); err != nil {
-		return false, orCause(ctx, err)
+	if err := v.open(ctx, i); err != nil {
+		return orCause(ctx, err)
 	}
-	var keep spoken
-	var taken, given int // samples of the vendor, and left by the trimmer
-	trim := media.NewLeadTrimmer(v.tts.Rate())
-	for s, err := range v.tts.Say(ctx, c) {
+	rate := v.tts.Rate()
+	trim := media.NewLeadTrimmer(rate)
+	var speed tempo
+	var taken, given int64 // samples of the vendor, and left by the trimmer
+	for p, err := range v.tts.Say(ctx, s.clause) {
 		if err != nil {
-			return began, orCause(ctx, err)
+			return orCause(ctx, err)
 		}
 		slow.Stop()
-		v.trimmed = trim.Trim(v.trimmed[:0], s.PCM)
-		taken, given = taken+len(s.PCM), given+len(v.trimmed)
-		pcm := v.trimmed
-		if v.toRate != nil {
-			v.out = v.toRate.Process(v.out[:0], pcm)
-			pcm = v.out
+		speed.made(media.Duration(int64(len(p.PCM)), rate), time.Now())
+		v.trimmed = trim.Trim(v.trimmed[:0], p.PCM)
+		taken, given = taken+int64(len(p.PCM)), given+int64(len(v.trimmed))
+		if err := v.give(s, v.trimmed, shift(p.Words, media.Duration(s.from, v.rate)-media.Duration(taken-given, rate))); err != nil {
+			return emitError{err}
 		}
-		words := shift(s.Words, -media.Duration(int64(taken-given), v.tts.Rate()))
-		began = began || len(pcm) > 0
-		if fixed {
-			keep.pcm = append(keep.pcm, pcm...)
-			keep.words = append(keep.words, words...)
-		}
-		if len(pcm) > 0 || len(words) > 0 {
-			if err := emit(spoken{pcm: pcm, words: words}); err != nil {
-				return began, emitError{err}
-			}
-		}
+		speed.resume(time.Now())
 		slow.Reset(stalledSpeech)
 	}
-	if !began {
-		return false, fmt.Errorf("%w: no speech for a clause", ErrProtocol)
+	length := s.samples - s.from
+	if length == 0 {
+		return fmt.Errorf("%w: no speech for a clause", ErrProtocol)
 	}
-	keep.whole = true
-	if fixed {
-		v.cache.put(v.key(c.Text), keep)
+	if n := utf8.RuneCountInString(s.clause.Text); n >= 10 {
+		v.pace[i] += (media.Duration(length, v.rate)/time.Duration(n) - v.pace[i]) / 4
 	}
-	if err := emit(spoken{whole: true}); err != nil {
-		return true, emitError{err}
+	if speed.slow() {
+		return fmt.Errorf("%w: %w", ErrUnavailable, errSlow)
 	}
-	return true, nil
+	return nil
 }
 
-// dial opens the current vendor if it is not open.
-func (v *voice) dial(ctx context.Context) error {
-	if v.tts != nil {
-		v.reset()
+// give hands a piece on at the leg's rate, with the words that it completes.
+func (v *voice) give(s *saying, pcm []int16, words []Word) error {
+	if v.toRate != nil {
+		v.out = v.toRate.Process(v.out[:0], pcm)
+		pcm = v.out
+	}
+	s.samples += int64(len(pcm))
+	s.words, s.aligned = append(s.words, words...), s.aligned+len(words)
+	n, at := 0, media.Duration(s.samples, v.rate)
+	for n < len(s.words) && s.words[n].End <= at {
+		n++
+	}
+	words, s.words = s.words[:n:n], s.words[n:]
+	if s.keep != nil {
+		s.keep.pcm, s.keep.words = append(s.keep.pcm, pcm...), append(s.keep.words, words...)
+	}
+	if len(pcm) == 0 && n == 0 {
 		return nil
 	}
-	if len(v.vendors) == 0 {
-		return fmt.Errorf("%w: the agent has no voice", ErrUnavailable)
+	return s.emit(spoken{pcm: pcm, words: words})
+}
+
+// A tempo measures whether speech is made faster than it is heard. The time in
+// which nobody asked for it does not count. It is pure.
+type tempo struct {
+	last  time.Time     // since when speech is waited for
+	took  time.Duration // waited after the first piece
+	speed time.Duration // of speech that came in that time
+}
+
+// tempoLeast is less time than says anything.
+const tempoLeast = 500 * time.Millisecond
+
+func (t *tempo) made(d time.Duration, now time.Time) {
+	if !t.last.IsZero() {
+		t.took += now.Sub(t.last)
+		t.speed += d
 	}
+}
+
+func (t *tempo) resume(now time.Time) { t.last = now }
+
+func (t *tempo) slow() bool { return t.took > tempoLeast && t.speed < t.took }
+
+// open dials a vendor if it is not open already.
+func (v *voice) open(ctx context.Context, i int) error {
+	if v.tts != nil && v.current == i {
+		if v.toRate != nil {
+			v.toRate.Reset()
+		}
+		return nil
+	}
+	v.hangUp()
 	// The connection outlives the clause that needed it first; the dial does not.
 	life, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	dialing := context.AfterFunc(ctx, hangUp)
-	tts, err := v.vendors[v.current].Dial(life)
+	tts, err := v.vendors[i].Dial(life)
 	if !dialing() && err == nil {
 		_ = tts.Close()
 		err = ctx.Err()
@@ -165,23 +299,27 @@ func (v *voice) dial(ctx context.Context) error {
 		hangUp()
 		return err
 	}
-	v.cancel = hangUp
-	v.tts, v.toRate = tts, nil
+	v.current, v.cancel, v.tts, v.toRate = i, hangUp, tts, nil
 	if tts.Rate() != v.rate {
 		if v.toRate, err = media.NewResampler(tts.Rate(), v.rate); err != nil {
-			return fmt.Errorf("speech at %d Hz: %w", tts.Rate(), err)
+			return fmt.Errorf("speech at %d Hz: %w: %w", tts.Rate(), ErrProtocol, err)
 		}
 	}
 	return nil
 }
 
-func (v *voice) reset() {
-	if v.toRate != nil {
-		v.toRate.Reset()
+// ready has the voice that will be asked first connect before it is needed.
+func (v *voice) ready(ctx context.Context) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	try := v.roster.attempt(1)
+	if i, _, ok := try.next(time.Now()); ok {
+		try.dropped(i) // its first clause tells how it does
+		_ = v.open(ctx, i)
 	}
 }
 
-// warm opens the voice and prepares fixed lines, so that they start at once.
+// warm prepares fixed lines, so that they start at once.
 func (v *voice) warm(ctx context.Context, lines ...string) error {
 	for _, l := range lines {
 		if l == "" {
@@ -205,17 +343,15 @@ func (v *voice) prepared(text string) (spoken, bool) {
 	return spoken{}, false
 }
 
-// cached is prepared for the voices that are still in use.
+// cached is prepared for the voice in use, and those that would follow it.
 func (v *voice) cached(text string) (spoken, bool) {
-	for i := v.current; i < len(v.vendors); i++ {
+	for i := v.roster.first; i < len(v.vendors); i++ {
 		if s, ok := v.cache.get(v.keyOf(i, text)); ok {
 			return s, true
 		}
 	}
 	return spoken{}, false
 }
-
-func (v *voice) key(text string) speechKey { return v.keyOf(v.current, text) }
 
 func (v *voice) keyOf(i int, text string) speechKey {
 	return speechKey{voice: v.vendors[i].Voice, rate: v.rate, text: text}
@@ -252,67 +388,4 @@ func shift(words []Word, d time.Duration) []Word {
 		out[i] = Word{Text: w.Text, Start: max(0, w.Start+d), End: max(0, w.End+d)}
 	}
 	return out
-}
-
-// A SpeechCache keeps the speech of fixed lines (greetings, prompts, the
-// apology) over calls, by voice and text. It is safe for concurrent use.
-type SpeechCache struct {
-	// Limit bounds the audio held, in samples. Default 16 million: 32 MiB.
-	Limit int
-
-	mu      sync.Mutex
-	entries map[speechKey]*list.Element
-	order   list.List // of cacheEntry, latest first
-	samples int
-}
-
-type speechKey struct {
-	voice string
-	rate  int
-	text  string
-}
-
-type cacheEntry struct {
-	key speechKey
-	spoken
-}
-
-func (c *SpeechCache) get(k speechKey) (spoken, bool) {
-	if c == nil {
-		return spoken{}, false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e, ok := c.entries[k]
-	if !ok {
-		return spoken{}, false
-	}
-	c.order.MoveToFront(e)
-	return e.Value.(cacheEntry).spoken, true
-}
-
-func (c *SpeechCache) put(k speechKey, s spoken) {
-	if c == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	limit := c.Limit
-	if limit == 0 {
-		limit = 16 << 20
-	}
-	if c.entries == nil {
-		c.entries = make(map[speechKey]*list.Element)
-	}
-	if _, ok := c.entries[k]; ok || len(s.pcm) > limit {
-		return
-	}
-	c.entries[k] = c.order.PushFront(cacheEntry{k, s})
-	c.samples += len(s.pcm)
-	for c.samples > limit {
-		last := c.order.Back()
-		e := c.order.Remove(last).(cacheEntry)
-		c.samples -= len(e.pcm)
-		delete(c.entries, e.key)
-	}
 }

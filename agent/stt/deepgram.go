@@ -26,6 +26,7 @@ var deepgram = Vendor{
 	Models:     []string{"nova-3", "nova-2-phonecall", "nova-2"},
 	Rates:      []int{16000, 8000},
 	Interims:   true,
+	Pace:       1.25, // of its live protocols
 	DefaultURL: "https://api.deepgram.com",
 }.dialedBy(dialDeepgram)
 

@@ -27,6 +27,7 @@ var flux = Vendor{
 	Models:     []string{"flux-general-en", "flux-general-multi"},
 	Rates:      []int{16000, 8000},
 	Interims:   true,
+	Pace:       1.25,
 	DefaultURL: "https://api.deepgram.com",
 }.dialedBy(dialFlux)
 

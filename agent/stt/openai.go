@@ -25,6 +25,7 @@ var openai = Vendor{
 	Name:       "openai",
 	Models:     []string{"gpt-4o-mini-transcribe", "gpt-4o-transcribe", "whisper-1"},
 	Rates:      []int{16000, 8000},
+	Pace:       10, // it takes files: what is left is the upload
 	DefaultURL: "https://api.openai.com/v1",
 }.dialedBy(dialOpenAI)
 

@@ -26,6 +26,7 @@ var pocketsphinx = Vendor{
 	Name:       "pocketsphinx",
 	Models:     []string{"en-us"},
 	Rates:      []int{16000, 8000},
+	Pace:       4, // it reads from a pipe, and needs a twentieth to a third of the time
 	Local:      true,
 	DefaultURL: "/usr/share/pocketsphinx/model/en-us",
 }.dialedBy(dialPocketsphinx)

@@ -20,6 +20,7 @@ type Vendor struct {
 	Models     []string // first is the default
 	Rates      []int    // sample rates taken, in hertz, best first
 	Interims   bool     // gives words before the utterance has ended
+	Pace       float64  // times faster than life that it takes audio; 0: no more than Deepgram's 1.25
 	Local      bool     // runs on this machine and needs no key
 	DefaultURL string   // service address; for a local vendor its model folder
 

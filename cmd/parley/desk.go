@@ -129,10 +129,11 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 		Interruption: agent.Interruption{Gate: ms(set.Turns.GateMS), Never: set.Turns.NoInterruption},
 	}
 	var err error
-	if s.Recognizers, err = d.vendors.recognizers(set.STT, set.Language, log); err != nil {
+	tenant := v.Call.Tenant.String()
+	if s.Recognizers, err = d.vendors.recognizers(tenant, set.STT, set.Language, log); err != nil {
 		return s, err
 	}
-	if s.Synthesizers, err = d.vendors.synthesizers(set.TTS, log); err != nil {
+	if s.Synthesizers, err = d.vendors.synthesizers(tenant, set.TTS, log); err != nil {
 		return s, err
 	}
 	if set.Kind == control.KindFlow {
@@ -146,7 +147,7 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 	for _, t := range set.Transfers {
 		s.Prompt.Transfers[t.Name] = t.To
 	}
-	if s.Prompt.Models, err = d.vendors.models(ctx, set.LLM, log); err != nil {
+	if s.Prompt.Models, err = d.vendors.models(ctx, tenant, set.LLM, log); err != nil {
 		return s, err
 	}
 	s.Prompt.History, err = d.calls.Records.Turns(ctx, v.Call.ID, -1, 200) // of a call that came back

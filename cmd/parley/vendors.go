@@ -24,6 +24,8 @@ type vendors struct {
 	urls   map[string]string // vendor → address, where not its own
 	client *http.Client
 	log    *slog.Logger
+
+	breakers agent.Breakers // of all tenants, for all calls
 }
 
 func newVendors(s Settings, log *slog.Logger) *vendors {
@@ -84,7 +86,9 @@ func installed(program string) bool {
 	return err == nil
 }
 
-func (v *vendors) recognizers(choices []control.VendorChoice, language string, log *slog.Logger) ([]agent.Recognizer, error) {
+// recognizers are a call's. Who serves is kept from vendors that fail by the
+// breakers of its tenant.
+func (v *vendors) recognizers(tenant string, choices []control.VendorChoice, language string, log *slog.Logger) ([]agent.Recognizer, error) {
 	if len(choices) == 0 {
 		choices = v.defaults("stt")
 	}
@@ -95,7 +99,8 @@ func (v *vendors) recognizers(choices []control.VendorChoice, language string, l
 			return nil, fmt.Errorf("there is no recognizer %q", c.Vendor)
 		}
 		o := stt.Options{Key: v.key(c.Vendor), Model: c.Model, Language: language, URL: v.urls[c.Vendor], Logger: log, Client: v.client}
-		out = append(out, agent.Recognizer{Vendor: c.Vendor, Rates: vendor.Rates, Interims: vendor.Interims,
+		out = append(out, agent.Recognizer{Vendor: c.Vendor, Rates: vendor.Rates, Interims: vendor.Interims, Pace: vendor.Pace,
+			Breaker: v.breakers.Of(tenant, "stt", c.Vendor, c.Model),
 			Dial: func(ctx context.Context, rate int) (agent.STT, error) {
 				o := o
 				o.Rate = rate
@@ -105,7 +110,7 @@ func (v *vendors) recognizers(choices []control.VendorChoice, language string, l
 	return out, nil
 }
 
-func (v *vendors) models(ctx context.Context, choices []control.VendorChoice, log *slog.Logger) ([]agent.Model, error) {
+func (v *vendors) models(ctx context.Context, tenant string, choices []control.VendorChoice, log *slog.Logger) ([]agent.Model, error) {
 	if len(choices) == 0 {
 		choices = v.defaults("llm")
 	}
@@ -119,14 +124,14 @@ func (v *vendors) models(ctx context.Context, choices []control.VendorChoice, lo
 		if err != nil {
 			return nil, fmt.Errorf("model %s: %w", c.Vendor, err)
 		}
-		out = append(out, agent.Model{Vendor: c.Vendor, LLM: m})
+		out = append(out, agent.Model{Vendor: c.Vendor, Breaker: v.breakers.Of(tenant, "llm", c.Vendor, c.Model), LLM: m})
 	}
 	return out, nil
 }
 
 // synthesizers always end with the local voice where it is installed: an
 // apology must come from somewhere.
-func (v *vendors) synthesizers(choices []control.VendorChoice, log *slog.Logger) ([]agent.Synthesizer, error) {
+func (v *vendors) synthesizers(tenant string, choices []control.VendorChoice, log *slog.Logger) ([]agent.Synthesizer, error) {
 	if len(choices) == 0 {
 		choices = v.defaults("tts")
 	} else if !slices.ContainsFunc(choices, func(c control.VendorChoice) bool { return c.Vendor == "flite" }) && installed("flite") {
@@ -140,7 +145,8 @@ func (v *vendors) synthesizers(choices []control.VendorChoice, log *slog.Logger)
 		}
 		o := tts.Options{Key: v.key(c.Vendor), Model: c.Model, Voice: c.Voice, URL: v.urls[c.Vendor], Logger: log, Client: v.client}
 		out = append(out, agent.Synthesizer{Vendor: c.Vendor, Voice: strings.Join([]string{c.Vendor, c.Model, c.Voice}, "/"),
-			Dial: func(ctx context.Context) (agent.TTS, error) { return vendor.Dial(ctx, o) }})
+			Breaker: v.breakers.Of(tenant, "tts", c.Vendor, c.Model),
+			Dial:    func(ctx context.Context) (agent.TTS, error) { return vendor.Dial(ctx, o) }})
 	}
 	return out, nil
 }
