@@ -162,8 +162,19 @@ const settleTime = 1500 * time.Millisecond
 
 // Next tells what a carrier's call does now that its stream has ended. It
 // waits up to 1.5 s for the process that served it, here or elsewhere, to say
-// how: one that says nothing is dead, or does not know yet.
+// how: one that says nothing is dead, or does not know yet. Of a session here it
+// needs no storage.
 func (s *Calls) Next(ctx context.Context, carrier, carrierCallID string) (Next, error) {
+	if v := s.servingCarrier(carrier, carrierCallID); v != nil {
+		select {
+		case <-v.ended:
+			return v.next(), nil
+		case <-time.After(settleTime):
+			return Next{Do: "connect", Call: v.Call.ID}, nil // its line is gone, and it does not know
+		case <-ctx.Done():
+			return Next{}, ctx.Err()
+		}
+	}
 	c, err := s.settled(ctx, carrier, carrierCallID)
 	if err != nil {
 		return Next{}, err
@@ -237,18 +248,15 @@ func (s *Calls) Status(ctx context.Context, carrier, carrierCallID, status strin
 	default:
 		return nil
 	}
-	at, err := s.Store.LocateCarrierCall(ctx, carrier, carrierCallID)
-	if err != nil {
-		return err
-	}
-	if v := s.serving(at.ID); v != nil {
+	if v := s.servingCarrier(carrier, carrierCallID); v != nil {
 		v.Hangup("caller") // the session ends, and says how
 		return nil
 	}
-	if _, err := s.settled(ctx, carrier, carrierCallID); err != nil {
+	c, err := s.settled(ctx, carrier, carrierCallID)
+	if err != nil {
 		return err
 	}
-	_, err = s.Changes.EndCall(WithTenant(ctx, at.Tenant), Hold{Call: at.ID}, reason, time.Now().UTC())
+	_, err = s.Changes.EndCall(WithTenant(ctx, c.Tenant), Hold{Call: c.ID}, reason, time.Now().UTC())
 	return err
 }
 

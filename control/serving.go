@@ -33,7 +33,20 @@ type Serving struct {
 
 	once     sync.Once
 	hangup   func(reason string)
+	ended    chan struct{} // closed once end is set
+	end      ending
 	finished chan struct{} // closed once Finish has nothing left to write
+}
+
+// next tells what the carrier does after the session, which has ended.
+func (v *Serving) next() Next {
+	switch {
+	case v.end.Reason == "transfer" && v.end.Transfer != "":
+		return Next{Do: "dial", Call: v.Call.ID, Dial: v.end.Transfer}
+	case v.end.Reason == "network":
+		return Next{Do: "connect", Call: v.Call.ID}
+	}
+	return Next{Do: "hangup", Call: v.Call.ID}
 }
 
 // Hangup asks the session to end for the reason given: "operator", "caller", or
@@ -59,7 +72,7 @@ func (s *Calls) Begin(ctx context.Context, callID string, hangup func(reason str
 	if err := s.release(ctx, id); err != nil {
 		return ctx, nil, err
 	}
-	v := &Serving{hangup: hangup, finished: make(chan struct{})}
+	v := &Serving{hangup: hangup, ended: make(chan struct{}), finished: make(chan struct{})}
 	if v.Call, err = s.Changes.ClaimCall(ctx, id, s.Node, s.lease()); err != nil {
 		return ctx, nil, err
 	}
@@ -158,10 +171,12 @@ func (s *Calls) gather(ctx context.Context, v *Serving) error {
 // ends; then the rest is written behind it, as soon as storage answers.
 func (s *Calls) Finish(ctx context.Context, v *Serving, e agent.Ending, recording string) error {
 	v.once.Do(func() {}) // nobody hangs up any more
+	v.end = ending{Reason: e.Reason, Transfer: e.Transfer, At: time.Now().UTC()}
+	close(v.ended)
 	if recording != "" {
 		v.Journal.add(record{Recording: recording})
 	}
-	v.Journal.add(record{Ending: &ending{Reason: e.Reason, Transfer: e.Transfer, At: time.Now().UTC()}})
+	v.Journal.add(record{Ending: &v.end})
 	return v.Journal.Close(ctx)
 }
 
@@ -170,6 +185,18 @@ func (s *Calls) Serving() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.served)
+}
+
+// servingCarrier returns the session here of a carrier's call, or nil.
+func (s *Calls) servingCarrier(carrier, carrierCallID string) *Serving {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.served {
+		if v.Call.Carrier == carrier && v.Call.CarrierCallID == carrierCallID {
+			return v
+		}
+	}
+	return nil
 }
 
 func (s *Calls) serving(id uuid.UUID) *Serving {

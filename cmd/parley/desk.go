@@ -247,6 +247,9 @@ func (d *desk) leave(callID string, commands chan agent.Command) {
 // those left then are told to end politely.
 func (d *desk) drain(ctx context.Context, patience time.Duration) {
 	d.draining.Store(true)
+	if d.waitIdle(ctx, 0) {
+		return
+	}
 	if !d.waitIdle(ctx, patience) {
 		d.mu.Lock()
 		for _, c := range d.live {
@@ -258,10 +261,19 @@ func (d *desk) drain(ctx context.Context, patience time.Duration) {
 		d.mu.Unlock()
 		d.waitIdle(ctx, farewellTime)
 	}
+	select {
+	case <-time.After(lastQuestion):
+	case <-ctx.Done():
+	}
 }
 
-// farewellTime is what a polite end of a call may take.
-const farewellTime = 7 * time.Second
+const (
+	// farewellTime is what a polite end of a call may take.
+	farewellTime = 7 * time.Second
+	// lastQuestion is how long the carrier of the last call may take to ask what
+	// is next, and to be told that it is over.
+	lastQuestion = time.Second
+)
 
 func (d *desk) waitIdle(ctx context.Context, patience time.Duration) bool {
 	deadline := time.NewTimer(patience)
