@@ -1,11 +1,13 @@
 # Parley. `make` lists what there is.
 #
-# GO, TESTFLAGS, BENCH, BENCHTIME and FUZZTIME may be set on the command line:
+# GO, TESTFLAGS, BENCH, SOAK, BENCHTIME and FUZZTIME may be set on the command line:
 #   make test TESTFLAGS='-run TestTurn -v'
+#   make bench BENCH=S1,S4
 
 GO        ?= go
 TESTFLAGS ?=
-BENCH     ?= .
+BENCH     ?=
+SOAK      ?= 30m
 BENCHTIME ?= 200ms
 FUZZTIME  ?= 10s
 IMAGE     ?= parley
@@ -14,10 +16,10 @@ IMAGE     ?= parley
 test_flags := -race -p 2 -timeout 30m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint fuzz bench verify vuln image clean install-run install-test
+.PHONY: help run test build lint fuzz bench soak microbench verify vuln image clean install-run install-test
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: install-run build ## install what is missing, build, and start everything on this machine
 	@exec ./bin/parley dev
@@ -45,8 +47,16 @@ lint: ## gofmt, go vet, staticcheck
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: ## the benchmarks, each for BENCHTIME (200ms), without tests
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -p 1 ./...
+bench: install-run build ## the gateway against bare relays: BENCH=S1,S4 or all of S1 to S10
+	$(GO) build -trimpath -o bin/bench ./cmd/bench
+	./bin/bench -only '$(BENCH)' -out bin/bench.json
+
+soak: install-run build ## calls that come and go for SOAK (30m); nothing may be left
+	$(GO) build -trimpath -o bin/bench ./cmd/bench
+	./bin/bench -only S9 -soak $(SOAK) -out bin/soak.json
+
+microbench: ## Go's benchmarks, each for BENCHTIME (200ms), without tests
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -p 1 ./...
 
 verify: ## modules are what go.sum says, go.mod is tidy, macOS compiles
 	$(GO) mod verify
