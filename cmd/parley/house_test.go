@@ -43,6 +43,9 @@ var mayImport = map[string][]string{
 	"control/console":             {},
 	"control/console/consoletest": {},
 
+	// Whole calls, tests alone: nobody imports it.
+	"cmd/parley/calltest": {"agent/tts", "signaling/signalingtest"},
+
 	"examples": {},
 
 	"store/blob":                  {"control"},

@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -75,44 +74,6 @@ func (d *desk) Status(_ context.Context, s signaling.CarrierStatus) error {
 	return nil
 }
 
-// pipes is a network in memory, for virtual time.
-type pipes struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
-func (p *pipes) Addr() net.Addr { return pipeAddr{} }
-
-func (p *pipes) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	near, far := net.Pipe()
-	select {
-	case p.conns <- far:
-		return near, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-type pipeAddr struct{}
-
-func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "pipe" }
-
 func testTokens() *signaling.MediaTokens {
 	return &signaling.MediaTokens{Key: []byte(strings.Repeat("k", 32))}
 }
@@ -135,7 +96,7 @@ func gateway(t *testing.T, d *desk) signalingtest.CarrierOptions {
 	for _, r := range tw.Routes() {
 		mux.HandleFunc(r.Pattern, r.Handler)
 	}
-	p := newPipes()
+	p := signalingtest.NewPipes()
 	srv := &http.Server{Handler: mux}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(p) }()

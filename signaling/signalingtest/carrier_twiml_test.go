@@ -38,7 +38,7 @@ func (h *webhooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve serves h over pipes until the test's end, and returns how to dial it.
 func serve(t *testing.T, h http.Handler) func(context.Context, string, string) (net.Conn, error) {
 	t.Helper()
-	p := newPipes()
+	p := signalingtest.NewPipes()
 	srv := &http.Server{Handler: h}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(p) }()
