@@ -32,9 +32,6 @@ type plan struct {
 	greeting string   // default "Hello there."
 	replies  []string // of the model, in turn
 	align    bool     // the voice tells its words' times
-	finalIn  time.Duration
-
-	transcribeEcho bool // the recognizer takes the agent's echo for words
 
 	spec func(*agent.Spec) // changes what the session is given
 }
