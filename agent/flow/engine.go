@@ -71,6 +71,14 @@ func (t *turn) take() {
 	if t.s.Session.Status != Active {
 		return
 	}
+	switch ev := t.ev.(type) {
+	case Patch:
+		t.s.patch(ev.Updates)
+		return
+	case Close:
+		t.close(ev)
+		return
+	}
 	if _, ok := t.ev.(Start); !ok && len(t.s.System.Frames) == 0 {
 		return // not started
 	}
