@@ -8,13 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"parley/agent/effect"
 	"parley/agent/flow"
 )
 
 const chatHelp = "/silence says nothing, /press 12# presses keys, /hangup leaves."
-
-// maxChatRounds bounds the effects that may follow one answer.
-const maxChatRounds = 200
 
 // chat is a host of flows in a terminal: it shows what is said and reads
 // answers a line at a time. It asks only performers about the world.
@@ -72,55 +70,47 @@ func chatEvent(line string) flow.Event {
 }
 
 // send steps until the flow waits for the person, or is over.
-func (k *chat) send(ctx context.Context, ev flow.Event) error {
-	queue := []flow.Event{ev}
-	for range maxChatRounds {
-		if len(queue) == 0 {
-			return nil
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		next, effects := flow.Step(k.f, k.s, queue[0])
-		k.s, queue = next, queue[1:]
-		for _, e := range effects {
-			if r, ok := k.do(ctx, e); ok {
-				r.At = now()
-				queue = append(queue, r)
-			}
-		}
-	}
-	return fmt.Errorf("the flow did not come to rest in %d effects", maxChatRounds)
+func (k *chat) send(ctx context.Context, ev flow.Event) (err error) {
+	host := effect.TextHost{Flow: k.f, Perform: k.do, Commit: k.shown}
+	k.s, err = host.Turn(ctx, k.s, ev)
+	return err
 }
 
-// do performs an effect; false where nothing comes back.
-func (k *chat) do(ctx context.Context, e flow.Effect) (flow.Result, bool) {
+// shown prints what a step says.
+func (k *chat) shown(_ context.Context, st effect.Step) error {
+	for _, e := range st.Effects {
+		switch e := e.(type) {
+		case flow.Say:
+			k.show(e.Messages)
+		case flow.Ask:
+			k.show(e.Messages)
+			k.options(e.Takes)
+		case flow.Call:
+			k.show(e.SayWhile)
+		case flow.Transfer:
+			k.note("transfer to " + e.To)
+		}
+	}
+	return nil
+}
+
+// do performs an effect that is not speech.
+func (k *chat) do(ctx context.Context, e flow.Effect) flow.Result {
 	switch e := e.(type) {
-	case flow.Say:
-		k.show(e.Messages)
-	case flow.Ask:
-		k.show(e.Messages)
-		k.options(e.Takes)
-	case flow.Transfer:
-		k.note("transfer to " + e.To)
-		return flow.Result{ID: e.ID, Outcome: "answered"}, true
-	case flow.Emit, flow.End:
 	case flow.SendDigits:
 		k.note("keys " + e.Digits)
+		return flow.Result{}
 	case flow.SwitchLanguage:
 		k.note("language " + e.Locale)
+		return flow.Result{}
 	case flow.Call:
-		k.show(e.SayWhile)
 		r := k.perform(ctx, e)
 		if r.Outcome != "success" {
 			k.note(e.Route + ": " + r.Error)
 		}
-		return r, true
-	default:
-		r := k.perform(ctx, e)
-		return r, r.ID != ""
+		return r
 	}
-	return flow.Result{}, false
+	return k.perform(ctx, e)
 }
 
 func (k *chat) show(messages []flow.Message) {
