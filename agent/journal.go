@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"time"
+
+	"parley/agent/flow"
 )
 
 // A Journal keeps what a session leaves behind. Its methods are called by the
@@ -60,6 +62,39 @@ type Commit struct {
 	Status   string // active, completed, abandoned, failed, transferred
 	State    []byte // canonical JSON
 	Hash     string // base64 of SHA-256 of State, see flow.Hash
+
+	// Event is what the flow was told, and Effects what it wants done.
+	Event   flow.Event
+	Effects []flow.Effect
+	// Base is the state that Event was given to, as State is, where it is not
+	// that of the commit before; else nil.
+	Base []byte
+	// Sensitive says that Event answers a question whose answers are not kept
+	// in the history.
+	Sensitive bool
+}
+
+// NewCommit describes a step of a flow from one state to the next. With base,
+// the state before is not the one that was committed last. The state must not
+// be larger than a state may be ([flow.EncodeState]).
+func NewCommit(before flow.State, ev flow.Event, after flow.State, effects []flow.Effect, base bool) (Commit, error) {
+	b, err := flow.EncodeState(after)
+	if err != nil {
+		return Commit{}, err
+	}
+	c := Commit{Revision: after.System.Revision, Node: after.Session.CurrentNode, Status: after.Session.Status,
+		State: b, Hash: flow.Hash(b), Event: ev, Effects: effects}
+	if base {
+		if c.Base, err = flow.EncodeState(before); err != nil {
+			return Commit{}, err
+		}
+	}
+	for _, p := range before.Pending() {
+		if ask, ok := p.(flow.Ask); ok && ask.Voice.Sensitive {
+			_, c.Sensitive = ev.(flow.Input)
+		}
+	}
+	return c, nil
 }
 
 // An Ending is how a session ended.

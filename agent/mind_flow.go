@@ -29,6 +29,7 @@ type flowMind struct {
 	spec    FlowSpec
 	commit  func(context.Context, Commit)
 	state   flow.State
+	touched bool        // the state is not the one that was committed last
 	earlier *flow.State // before the last answer, to take it back
 	effects bool        // the last reply did something outside
 }
@@ -44,7 +45,7 @@ func newFlowMind(spec Spec) (*flowMind, error) {
 	}
 	init := spec.Flow.Init
 	init.Channel = "voice"
-	m.state = flow.New(spec.Flow.Flow, init)
+	m.state, m.touched = flow.New(spec.Flow.Flow, init), true
 	return m, nil
 }
 
@@ -187,9 +188,10 @@ const maxRounds = 50
 // step runs the flow until it wants to hear or to end.
 func (m *flowMind) step(ctx context.Context, ev flow.Event, say func(line) error) (move, error) {
 	for range maxRounds {
-		next, effects := flow.Step(m.spec.Flow, m.state, ev)
+		before := m.state
+		next, effects := flow.Step(m.spec.Flow, before, ev)
 		m.state = next
-		m.store(ctx)
+		m.store(ctx, before, ev, effects)
 		mv, again, err := m.perform(ctx, effects, say)
 		if err != nil || again == nil {
 			return mv, err
@@ -333,20 +335,21 @@ func (m *flowMind) again(say func(line) error) (move, error) {
 	return mv, m.say(m.state.Session.CurrentNode, m.state.System.Last, flow.Voice{}, say)
 }
 
-// store hands the state to the journal.
-func (m *flowMind) store(ctx context.Context) {
-	b, err := flow.EncodeState(m.state)
+// store hands a step to the journal.
+func (m *flowMind) store(ctx context.Context, before flow.State, ev flow.Event, effects []flow.Effect) {
+	c, err := NewCommit(before, ev, m.state, effects, m.touched)
 	if err != nil {
 		return // the engine keeps states encodable; what is not is not stored
 	}
-	m.commit(ctx, Commit{Revision: m.state.System.Revision, Node: m.state.Session.CurrentNode,
-		Status: m.state.Session.Status, State: b, Hash: flow.Hash(b)})
+	m.touched = false
+	m.commit(ctx, c)
 }
 
 // spent implements mind: what models of the flow cost, their host knows.
 func (m *flowMind) spent() int { return 0 }
 
 func (m *flowMind) heard(text string, interrupted bool) {
+	m.touched = m.touched || m.state.System.Heard != text
 	m.state.System.Heard = text
 }
 
@@ -358,6 +361,6 @@ func (m *flowMind) retract() bool {
 	}
 	revision := m.state.System.Revision
 	m.state, m.earlier = *m.earlier, nil
-	m.state.System.Revision = revision
+	m.state.System.Revision, m.touched = revision, true
 	return true
 }

@@ -139,24 +139,11 @@ type RecordStore interface {
 	WriteTurn(ctx context.Context, h Hold, t agent.Turn) error
 	// WriteCommit is idempotent by (conversation, revision); an older revision
 	// never overwrites a newer one.
-	WriteCommit(ctx context.Context, h Hold, c Conversation, m agent.Commit) error
+	WriteCommit(ctx context.Context, h Hold, c Conversation, r Revision) error
 	// Turns returns turns with an index greater than after, in order.
 	Turns(ctx context.Context, call uuid.UUID, after, limit int) ([]agent.Turn, error)
 	// Conversation returns ErrNotFound where nothing was committed.
 	Conversation(ctx context.Context, id uuid.UUID) (Conversation, error)
 	// NextTurn is the index that the next turn of the call takes.
 	NextTurn(ctx context.Context, call uuid.UUID) (int, error)
-}
-
-// A Conversation is what a flow remembers. That of a call has the call's id.
-type Conversation struct {
-	ID          uuid.UUID
-	Call        uuid.UUID // zero: a chat
-	FlowVersion uuid.UUID
-	Revision    int
-	Node        string
-	Status      string
-	State       []byte // JSON
-	Hash        string
-	UpdatedAt   time.Time
 }

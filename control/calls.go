@@ -31,6 +31,7 @@ type Calls struct {
 	Changes CallChanges
 	Records RecordStore
 	Agents  *Agents
+	Graphs  *Graphs // of the flows that calls run
 	Numbers NumberStore
 	Carrier Carrier   // may be nil: calls that are not here cannot be hung up or brought back
 	Live    LiveCalls // may be nil

@@ -29,7 +29,7 @@ type desk struct {
 
 func newCalls(store *postgres.Store) *control.Calls {
 	return &control.Calls{Store: store, Changes: store, Records: store, Numbers: store,
-		Agents: &control.Agents{Store: store, Flows: store}, Log: slog.New(slog.DiscardHandler), Node: uuid.New()}
+		Agents: &control.Agents{Store: store, Flows: store}, Graphs: &control.Graphs{Store: store}, Log: slog.New(slog.DiscardHandler), Node: uuid.New()}
 }
 
 func newDesk(t *testing.T) *desk {
@@ -219,7 +219,7 @@ func TestCommitsAreIdempotent(t *testing.T) {
 	h := c.Hold()
 	hash := "0123456789012345678901234567890123456789abc="
 	for _, rev := range []int{1, 2, 2, 1} {
-		err := d.store.WriteCommit(d.ctx, h, conv, agent.Commit{Revision: rev, Node: "n", Status: "active", State: []byte(`{"a":1}`), Hash: hash})
+		err := d.store.WriteCommit(d.ctx, h, conv, control.Revision{Entry: control.Entry{Revision: rev, Node: "n", Status: "active", Hash: hash}, State: []byte(`{"a":1}`)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,7 +22,7 @@ var (
 	ErrForbidden   = errors.New("control: not allowed")
 	ErrCredentials = errors.New("control: unknown or expired credentials")
 	ErrBusy        = errors.New("control: no capacity left")
-	ErrEnded       = errors.New("control: the call has ended")
+	ErrEnded       = errors.New("control: it has ended")
 	ErrTaken       = errors.New("control: another process serves the call")
 	ErrUnavailable = errors.New("control: storage is not answering")
 )

@@ -78,7 +78,7 @@ func ensureDemoAgents(ctx context.Context, s DemoServices, d Demo, made *DemoMad
 		f, _, err = s.Flows.Create(ctx, "front-desk", d.Flow)
 	}
 	if err == nil && f.Published == uuid.Nil {
-		_, err = s.Flows.Publish(ctx, f.ID)
+		_, err = s.Flows.Publish(ctx, f.ID, 0, 100, 0)
 	}
 	if err != nil {
 		return fmt.Errorf("make the demo flow: %w", err)

@@ -56,7 +56,12 @@ func (j *Journal) Turn(_ context.Context, t agent.Turn) { j.add(record{Turn: &t}
 // Commit implements [agent.Journal].
 func (j *Journal) Commit(_ context.Context, m agent.Commit) {
 	m.State = bytes.Clone(m.State)
-	j.add(record{Commit: &committed{j.conv, m}})
+	r, err := NewRevision(m)
+	if err != nil {
+		j.log.Error("a commit cannot be written", "revision", m.Revision, "error", err)
+		return
+	}
+	j.add(record{Commit: &committed{j.conv, r}})
 }
 
 // add puts a record at the end. Where storage has been away for so long that

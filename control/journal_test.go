@@ -31,7 +31,7 @@ func (r *records) store(_ context.Context, e record) error {
 	case e.Turn != nil:
 		what = fmt.Sprint("turn ", e.Turn.Index)
 	case e.Commit != nil:
-		what = fmt.Sprint("commit ", e.Commit.Commit.Revision)
+		what = fmt.Sprint("commit ", e.Commit.Revision.Revision)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -12,25 +12,28 @@ type Permission string
 
 // The permissions. Keys' scopes are these words.
 const (
-	AgentsRead   Permission = "agents.read"
-	AgentsWrite  Permission = "agents.write"
-	CallsRead    Permission = "calls.read"    // records, transcripts
-	CallsListen  Permission = "calls.listen"  // recordings
-	CallsControl Permission = "calls.control" // hang up, transfer
-	CallsStart   Permission = "calls.start"   // open a call, mint call tokens
-	FlowsRead    Permission = "flows.read"
-	FlowsWrite   Permission = "flows.write"
-	KeysManage   Permission = "keys.manage"
-	NumbersRead  Permission = "numbers.read"
-	NumbersWrite Permission = "numbers.write"
-	Anyone       Permission = "anyone" // public routes
-	SignedIn     Permission = "signed_in"
+	AgentsRead    Permission = "agents.read"
+	AgentsWrite   Permission = "agents.write"
+	Chat          Permission = "chat"          // hold chats for others: any published flow, any user
+	CallsRead     Permission = "calls.read"    // records, transcripts
+	CallsListen   Permission = "calls.listen"  // recordings
+	CallsControl  Permission = "calls.control" // hang up, transfer
+	CallsStart    Permission = "calls.start"   // open a call, mint call tokens
+	FlowsRead     Permission = "flows.read"
+	FlowsWrite    Permission = "flows.write"
+	KeysManage    Permission = "keys.manage"
+	NumbersRead   Permission = "numbers.read"
+	NumbersWrite  Permission = "numbers.write"
+	SessionsRead  Permission = "sessions.read"  // conversations with their state and history
+	SessionsWrite Permission = "sessions.write" // end and delete them
+	Anyone        Permission = "anyone"         // public routes
+	SignedIn      Permission = "signed_in"
 )
 
 // Scopes lists what a key may be given.
 func Scopes() []Permission {
 	return []Permission{AgentsRead, AgentsWrite, CallsRead, CallsListen, CallsControl, CallsStart,
-		FlowsRead, FlowsWrite, KeysManage, NumbersRead, NumbersWrite}
+		Chat, FlowsRead, FlowsWrite, KeysManage, NumbersRead, NumbersWrite, SessionsRead, SessionsWrite}
 }
 
 // A Role is a person's place in a tenant.
@@ -47,14 +50,14 @@ const (
 
 // permissions of a role.
 func (r Role) permissions() []Permission {
-	viewer := []Permission{AgentsRead, CallsRead, FlowsRead, NumbersRead}
+	viewer := []Permission{AgentsRead, CallsRead, FlowsRead, NumbersRead, SessionsRead}
 	switch r {
 	case RoleOwner, RoleAdmin:
 		return Scopes()
 	case RoleEditor:
-		return append(viewer, AgentsWrite, FlowsWrite, CallsListen, CallsControl, CallsStart)
+		return append(viewer, AgentsWrite, FlowsWrite, CallsListen, CallsControl, CallsStart, Chat, SessionsWrite)
 	case RoleAgent:
-		return append(viewer, CallsListen, CallsControl, CallsStart)
+		return append(viewer, CallsListen, CallsControl, CallsStart, Chat)
 	case RoleViewer:
 		return viewer
 	}

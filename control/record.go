@@ -31,7 +31,7 @@ type record struct {
 // A committed is a step of a conversation.
 type committed struct {
 	Conversation Conversation `json:"conversation"`
-	Commit       agent.Commit `json:"commit"`
+	Revision     Revision     `json:"revision"`
 }
 
 // An ending is how a session ended, and when.
@@ -62,7 +62,7 @@ func (s *Calls) store(ctx context.Context, r record) error {
 	case r.Turn != nil:
 		return s.Records.WriteTurn(ctx, r.Hold, *r.Turn)
 	case r.Commit != nil:
-		return s.Records.WriteCommit(ctx, r.Hold, r.Commit.Conversation, r.Commit.Commit)
+		return s.Records.WriteCommit(ctx, r.Hold, r.Commit.Conversation, r.Commit.Revision)
 	case r.Ending == nil:
 		return s.Changes.SetRecording(ctx, r.Hold.Call, r.Recording)
 	case r.Ending.Reason == "transfer" && r.Ending.Transfer != "":

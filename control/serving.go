@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"parley/agent"
+	"parley/agent/flow"
 )
 
 // releaseTime is how long a session may take to let go of a call whose line
@@ -20,8 +21,9 @@ const releaseTime = 3 * time.Second
 type Serving struct {
 	Call  Call
 	Agent Agent
-	// Flow is the version that the call runs, for agents of kind flow.
-	Flow *FlowVersion
+	// Flow is the version that the call runs, with the flows that it calls; for
+	// agents of kind flow.
+	Flow *flow.Flow
 	// Conversation is what an earlier leg of this call came to; nil at first.
 	Conversation *Conversation
 	// Journal keeps the session's turns and commits.
@@ -137,7 +139,7 @@ func (s *Calls) gather(ctx context.Context, v *Serving) error {
 	if v.Agent, err = s.Agents.Store.Agent(ctx, v.Call.Agent); err != nil {
 		return err
 	}
-	conv := Conversation{ID: v.Call.ID, Call: v.Call.ID}
+	conv := Conversation{ID: v.Call.ID, Call: v.Call.ID, Channel: ChannelVoice}
 	switch stored, err := s.Records.Conversation(ctx, v.Call.ID); {
 	case err == nil:
 		conv, v.Conversation = stored, &stored
@@ -145,16 +147,9 @@ func (s *Calls) gather(ctx context.Context, v *Serving) error {
 		return err
 	}
 	if v.Agent.Settings.Kind == KindFlow {
-		var f FlowVersion
-		if conv.FlowVersion != uuid.Nil { // pinned by an earlier leg
-			f, err = s.Agents.Flows.FlowVersion(ctx, conv.FlowVersion)
-		} else {
-			f, err = s.Agents.Flows.PublishedVersion(ctx, v.Agent.Settings.FlowID)
-		}
-		if err != nil {
+		if err := s.gatherFlow(ctx, v, &conv); err != nil {
 			return err
 		}
-		v.Flow, conv.FlowVersion = &f, f.ID
 	}
 	if v.FirstTurn, err = s.Records.NextTurn(ctx, v.Call.ID); err != nil {
 		return err
@@ -164,6 +159,22 @@ func (s *Calls) gather(ctx context.Context, v *Serving) error {
 	}
 	v.Journal = newJournal(s.store, v.Call, conv, s.Log)
 	return nil
+}
+
+// gatherFlow finds the flow of a call: what an earlier leg was pinned to, or
+// what new sessions run.
+func (s *Calls) gatherFlow(ctx context.Context, v *Serving, conv *Conversation) (err error) {
+	if conv.FlowVersion != uuid.Nil {
+		v.Flow, err = s.Graphs.Load(ctx, conv.FlowVersion, conv.Pins)
+		return err
+	}
+	version, err := pick(ctx, s.Graphs.Store, v.Agent.Settings.FlowID, conv.ID)
+	if err != nil {
+		return err
+	}
+	conv.Flow, conv.FlowVersion = version.Flow, version.ID
+	v.Flow, conv.Pins, err = s.Graphs.Pin(ctx, version)
+	return err
 }
 
 // Finish writes how the session ended, with the key of its recording or "",

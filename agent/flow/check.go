@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -14,6 +15,20 @@ func (f *Flow) Check() []Problem {
 	k.graph(f.root, true)
 	k.document()
 	return k.out
+}
+
+// Lint tells what is wrong with a document: what [Parse] refuses, else what
+// [Flow.Check] finds.
+func Lint(doc []byte) []Problem {
+	f, err := Parse(doc)
+	var refused *ParseError
+	switch {
+	case errors.As(err, &refused):
+		return refused.Problems
+	case err != nil:
+		return []Problem{{Severity: "error", Code: "syntax", Message: err.Error(), Fix: "correct the document"}}
+	}
+	return f.Check()
 }
 
 type checker struct {

@@ -137,10 +137,10 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 		return s, err
 	}
 	if set.Kind == control.KindFlow {
-		if s.Flow, err = flowSpec(v); err == nil && d.outside != nil {
+		if s.Flow = flowSpec(v); d.outside != nil {
 			s.Flow.Perform = d.outside.performer(v.Call.Tenant, log)
 		}
-		return s, err
+		return s, nil
 	}
 	s.Prompt = &agent.PromptSpec{System: set.Prompt, Greeting: set.Greeting, Transfers: map[string]string{}, Tools: set.Tools,
 		IdlePrompts: set.Turns.IdlePrompts}
@@ -173,22 +173,18 @@ func returned(carrier string) string {
 
 // flowSpec loads the call's flow at its pinned version, with its state if the
 // call came back.
-func flowSpec(v *control.Serving) (*agent.FlowSpec, error) {
-	f, err := flow.Parse(v.Flow.Document)
-	if err != nil {
-		return nil, fmt.Errorf("flow version %s: %w", v.Flow.ID, err)
-	}
+func flowSpec(v *control.Serving) *agent.FlowSpec {
 	env := map[string]any{} // what the flow reads as {env.name}
 	for _, t := range v.Agent.Settings.Transfers {
 		env[t.Name] = t.To
 	}
-	s := &agent.FlowSpec{Flow: f, Init: flow.Init{Env: env,
+	s := &agent.FlowSpec{Flow: v.Flow, Init: flow.Init{Env: env,
 		ID: v.Call.ID.String(), Locale: v.Agent.Settings.Language,
 		Context: map[string]any{"caller": v.Call.From, "called": v.Call.To, "call_id": v.Call.ID.String()}}}
 	if v.Conversation != nil {
 		s.State, s.Hash = v.Conversation.State, v.Conversation.Hash
 	}
-	return s, nil
+	return s
 }
 
 // Next implements [signaling.Desk].

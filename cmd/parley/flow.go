@@ -49,7 +49,7 @@ func (c flowLint) Run(io stdio) error {
 	}
 	errs, warnings := 0, 0
 	for i, doc := range docs {
-		for _, p := range lint(doc) {
+		for _, p := range flow.Lint(doc) {
 			if p.Severity == "error" {
 				errs++
 			} else {
@@ -72,19 +72,6 @@ func (c flowLint) Run(io stdio) error {
 		return errSaid
 	}
 	return nil
-}
-
-// lint returns what Parse refuses, or what Check finds.
-func lint(doc []byte) []flow.Problem {
-	f, err := flow.Parse(doc)
-	var refused *flow.ParseError
-	switch {
-	case errors.As(err, &refused):
-		return refused.Problems
-	case err != nil:
-		return []flow.Problem{{Severity: "error", Code: "syntax", Message: err.Error(), Fix: "correct the document"}}
-	}
-	return f.Check()
 }
 
 // pointer shows the document itself as a slash.

@@ -82,7 +82,7 @@ func newSite(t *testing.T, databaseURL func(postgrestest.Database) string) *site
 	}
 	made, err := control.EnsureDemo(t.Context(), control.DemoServices{
 		Users: &control.Users{Store: store, Sessions: store, Ring: ring, Hasher: control.NewHasher(1)},
-		Keys:  &control.Keys{Store: store, Ring: ring}, Flows: &control.Flows{Store: store, Check: checkFlow},
+		Keys:  &control.Keys{Store: store, Ring: ring}, Flows: &control.Flows{Store: store, Changes: store},
 		Agents: &control.Agents{Store: store, Flows: store, Vendors: newVendors(Settings{}, slog.New(slog.DiscardHandler)).names()},
 	}, control.Demo{AdminEmail: "a@b.c", AdminPassword: password(), Flow: []byte(shortFlow)}, true)
 	if err != nil {

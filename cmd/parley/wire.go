@@ -44,6 +44,7 @@ type gateway struct {
 	agents  *control.Agents
 	flows   *control.Flows
 	calls   *control.Calls
+	chats   *control.Chats
 	tokens  *control.CallTokens
 	desk    *desk
 	twilio  *signaling.Twilio
@@ -125,11 +126,13 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	v := newVendors(g.settings, g.log)
 	g.users = &control.Users{Store: g.db, Sessions: g.db, Ring: ring, Hasher: control.NewHasher(2)}
 	g.keys = &control.Keys{Store: g.db, Ring: ring}
-	g.flows = &control.Flows{Store: g.db, Check: checkFlow}
+	g.flows = &control.Flows{Store: g.db, Changes: g.db}
 	g.agents = &control.Agents{Store: g.db, Flows: g.db, Vendors: v.names()}
 	g.tokens = &control.CallTokens{Ring: ring, Used: g.redis}
-	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Numbers: g.db,
+	graphs := &control.Graphs{Store: g.db}
+	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Graphs: graphs, Numbers: g.db,
 		Live: g.redis, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Log: g.log, Node: uuid.New()}
+	g.chats = &control.Chats{Store: g.db, Turns: g.db, Flows: g.flows, Graphs: graphs, Ring: ring, Log: g.log}
 	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.blobs, vendors: v, cache: &agent.SpeechCache{},
 		log: g.log, max: g.settings.MaxCalls, noted: newDeskMetrics(g.metrics), live: map[string]chan agent.Command{}}
 }
@@ -140,24 +143,11 @@ func (g *gateway) buildOutside(ring *control.Keyring) error {
 	if err != nil {
 		return err
 	}
-	g.desk.outside, err = newOutside(g.settings.EgressAllow, secrets, g.log)
-	return err
-}
-
-// checkFlow says what keeps a flow document from being published.
-func checkFlow(document []byte) error {
-	f, err := flow.Parse(document)
-	if err != nil {
+	if g.desk.outside, err = newOutside(g.settings.EgressAllow, secrets, g.log); err != nil {
 		return err
 	}
-	var faults []string
-	for _, p := range f.Check() {
-		if p.Severity == "error" {
-			faults = append(faults, p.String())
-		}
-	}
-	if len(faults) > 0 {
-		return errors.New(strings.Join(faults, "; "))
+	g.chats.Perform = func(tenant uuid.UUID) func(context.Context, flow.Effect) flow.Result {
+		return g.desk.outside.performer(tenant, g.log)
 	}
 	return nil
 }
@@ -233,7 +223,7 @@ func (c *twilioCarrier) Reconnect(ctx context.Context, carrier, id string) error
 func (g *gateway) buildHTTP() (err error) {
 	g.api, err = api.New(api.Options{
 		Users: g.users, Keys: g.keys, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
-		Calls: g.calls, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping,
+		Calls: g.calls, Chats: g.chats, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
 	if err != nil {
@@ -431,6 +421,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 		}
 	}
 	group.Go(func() error { return g.calls.Run(work) })
+	group.Go(func() error { return g.chats.Run(work) })
 	serve(g.public, g.listener)
 	serve(g.internal, g.admin)
 	ready()

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"parley/agent"
+	"parley/agent/flow"
 	"parley/control"
 	"parley/control/api"
 	"parley/store/blob"
@@ -46,17 +47,35 @@ func (o once) Use(_ context.Context, key string, _ time.Duration) bool {
 type plane struct {
 	*api.Server
 	t     *testing.T
+	db    postgrestest.Database
 	store *postgres.Store
 	o     api.Options
 	demo  control.DemoMade
 	log   *strings.Builder
+	// perform does chats' effects; nil fails them.
+	effect func(flow.Effect) flow.Result
 }
+
+func (p *plane) perform(_ context.Context, e flow.Effect) flow.Result {
+	if c, ok := e.(flow.Call); ok && p.effect == nil {
+		return flow.Result{ID: c.ID, Outcome: "error"}
+	}
+	return p.effect(e)
+}
+
+// greeting is a small flow.
+const greeting = `{"nodes":[{"id":"a","type":"message","content":{"text":"Hello."}}]}`
 
 const password = "correct horse battery"
 
 func newPlane(t *testing.T) *plane {
 	t.Helper()
-	store := server.Store(t)
+	db := server.New(t)
+	store, err := postgres.Open(t.Context(), db.AppURL, postgres.Options{MaxConns: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
 	ring, err := control.NewKeyring([]byte(strings.Repeat("k", 32)))
 	if err != nil {
 		t.Fatal(err)
@@ -66,14 +85,10 @@ func newPlane(t *testing.T) *plane {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = blobs.Close() })
-	p := &plane{t: t, store: store, log: new(strings.Builder)}
+	p := &plane{t: t, db: db, store: store, log: new(strings.Builder)}
 	log := slog.New(slog.NewTextHandler(p.log, nil))
-	flows := &control.Flows{Store: store, Check: func(b []byte) error {
-		if !json.Valid(b) || strings.Contains(string(b), "broken") {
-			return errors.New("no entry")
-		}
-		return nil
-	}}
+	flows := &control.Flows{Store: store, Changes: store}
+	graphs := &control.Graphs{Store: store}
 	agents := &control.Agents{Store: store, Flows: store, Vendors: control.VendorNames{STT: []string{"local"}, LLM: []string{"openai"}, TTS: []string{"local"}}}
 	p.o = api.Options{
 		Users:   &control.Users{Store: store, Sessions: store, Ring: ring, Hasher: control.NewHasher(2)},
@@ -82,7 +97,9 @@ func newPlane(t *testing.T) *plane {
 		Flows:   flows,
 		Numbers: &control.Numbers{Store: store, Agents: store},
 		Calls: &control.Calls{Store: store, Changes: store, Records: store, Agents: agents, Numbers: store,
-			Log: log, Node: uuid.New()},
+			Graphs: graphs, Log: log, Node: uuid.New()},
+		Chats: &control.Chats{Store: store, Turns: store, Flows: flows, Graphs: graphs, Ring: ring, Log: log,
+			Perform: func(uuid.UUID) func(context.Context, flow.Effect) flow.Result { return p.perform }},
 		Tokens: &control.CallTokens{Ring: ring, Used: once{}},
 		Blobs:  blobs, Limits: always{}, Log: log, Ready: store.Ping,
 	}
@@ -96,7 +113,7 @@ func newPlane(t *testing.T) *plane {
 func (p *plane) ensure(email string, renew bool) control.DemoMade {
 	p.t.Helper()
 	made, err := control.EnsureDemo(p.t.Context(), control.DemoServices{Users: p.o.Users, Keys: p.o.Keys, Flows: p.o.Flows, Agents: p.o.Agents},
-		control.Demo{AdminEmail: email, AdminPassword: password, Flow: []byte(`{"entry":"a"}`), Prompt: true}, renew)
+		control.Demo{AdminEmail: email, AdminPassword: password, Flow: []byte(greeting), Prompt: true}, renew)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -189,12 +206,12 @@ func TestBareRouteIsRefused(t *testing.T) {
 func TestAgentsFlowsNumbersKeys(t *testing.T) {
 	p := newPlane(t)
 	key := p.demo.APIKey
-	f := p.want(201, "POST", "/v1/flows", key, `{"name":"booking","document":{"entry":"a"}}`)
+	f := p.want(201, "POST", "/v1/flows", key, `{"name":"booking","document":`+greeting+`}`)
 	id := f["id"].(string)
 	p.want(422, "POST", "/v1/flows", key, `{"name":"bad","document":{"broken":1}}`)
-	p.want(409, "POST", "/v1/flows", key, `{"name":"booking","document":{"entry":"a"}}`)
+	p.want(409, "POST", "/v1/flows", key, `{"name":"booking","document":`+greeting+`}`)
 	p.want(422, "POST", "/v1/agents", key, `{"name":"b","settings":{"kind":"flow","flow_id":"`+id+`"}}`)
-	if v := p.want(201, "POST", "/v1/flows/"+id+"/versions", key, `{"document":{"entry":"b"}}`); v["number"] != 2.0 {
+	if v := p.want(201, "POST", "/v1/flows/"+id+"/versions", key, `{"document":`+greeting+`}`); v["number"] != 2.0 {
 		t.Errorf("second version: %v", v)
 	}
 	p.want(200, "POST", "/v1/flows/"+id+"/publish", key, "")
@@ -301,10 +318,16 @@ func TestCrossTenantIsNotFound(t *testing.T) {
 	}
 	theirs := map[string]string{"{id}": c.ID.String(), "{agent}": other.Agents[0].ID.String(),
 		"{flow}": other.Agents[0].Settings.FlowID.String()}
-	bodies := map[string]string{"/versions": `{"document":{"entry":"a"}}`, "/call-tokens": `{}`, "/v1/agents/{agent}": `{"public":true}`}
+	bodies := map[string]string{"/versions": `{"document":` + greeting + `}`, "/call-tokens": `{}`, "/v1/agents/{agent}": `{"public":true}`,
+		"/v1/flows/{flow}": `{"public":true}`, "/simulate": `{}`, "/interact": `{"input":"x"}`, "/state": `{"updates":{}}`}
+	chat := p.chat(other.APIKey, `{"flow_id":"front-desk"}`)
 	n := 0
 	for _, r := range p.Routes() {
 		path := r.Pattern
+		if strings.HasPrefix(path, "/v1/sessions/") {
+			path = strings.Replace(path, "{id}", chat.id, 1)
+		}
+		path = strings.NewReplacer("{token}", chat.token, "/diff", "/diff?from=1", "{number}", "1").Replace(path)
 		for from, to := range theirs {
 			path = strings.Replace(path, from, to, 1)
 		}

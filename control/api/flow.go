@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,20 +14,35 @@ import (
 )
 
 type flowJSON struct {
-	ID          uuid.UUID  `json:"id"`
-	Name        string     `json:"name"`
-	PublishedID *uuid.UUID `json:"published_id" doc:"The version that new calls run."`
-	CreatedAt   time.Time  `json:"created_at"`
-	UpdatedAt   time.Time  `json:"updated_at"`
+	ID            uuid.UUID  `json:"id"`
+	Name          string     `json:"name"`
+	Public        bool       `json:"public" doc:"Anybody may chat with it, without a key."`
+	PublishedID   *uuid.UUID `json:"published_id" doc:"The version that new sessions run."`
+	CanaryID      *uuid.UUID `json:"canary_id,omitempty" doc:"The version that some of them run instead."`
+	CanaryPercent int        `json:"canary_percent,omitempty"`
+	Revision      int        `json:"revision"`
+	CreatedAt     time.Time  `json:"created_at"`
+	UpdatedAt     time.Time  `json:"updated_at"`
 }
 
 func newFlowJSON(f control.Flow) flowJSON {
-	out := flowJSON{ID: f.ID, Name: f.Name, CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt}
-	if f.Published != uuid.Nil {
-		out.PublishedID = &f.Published
-	}
-	return out
+	return flowJSON{f.ID, f.Name, f.Public, someID(f.Published), someID(f.Canary), f.CanaryPercent, f.Revision, f.CreatedAt, f.UpdatedAt}
 }
+
+// someID is null for none.
+func someID(id uuid.UUID) *uuid.UUID {
+	if id == uuid.Nil {
+		return nil
+	}
+	return &id
+}
+
+type flowOut struct {
+	ETag string `header:"ETag"`
+	Body flowJSON
+}
+
+func newFlowOut(f control.Flow) *flowOut { return &flowOut{etag(f.Revision), newFlowJSON(f)} }
 
 type versionJSON struct {
 	ID        uuid.UUID       `json:"id"`
@@ -35,8 +52,22 @@ type versionJSON struct {
 	CreatedAt time.Time       `json:"created_at"`
 }
 
+// newVersionJSON leaves the document out.
 func newVersionJSON(v control.FlowVersion) versionJSON {
 	return versionJSON{v.ID, v.Flow, v.Number, nil, v.CreatedAt}
+}
+
+type publicationJSON struct {
+	ID        uuid.UUID `json:"id"`
+	VersionID uuid.UUID `json:"version_id"`
+	Number    int       `json:"number"`
+	Percent   int       `json:"percent"`
+	By        string    `json:"published_by,omitempty"`
+	At        time.Time `json:"published_at"`
+}
+
+func newPublicationJSON(p control.Publication) publicationJSON {
+	return publicationJSON{p.ID, p.Version, p.Number, p.Percent, p.By, p.At.UTC()}
 }
 
 // FlowPath names a flow in a route; exported for huma, which fills it.
@@ -44,16 +75,51 @@ type FlowPath struct {
 	Flow uuid.UUID `path:"flow"`
 }
 
+// FlowMatch is what a change of a flow is based on; exported for huma.
+type FlowMatch struct {
+	IfMatch string `header:"If-Match" doc:"The ETag that the change is based on."`
+}
+
+// revision that the client has seen; 0 where it does not say.
+func (m FlowMatch) revision() (int, error) {
+	s := strings.TrimSpace(m.IfMatch)
+	if s == "" || s == "*" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(strings.Trim(strings.TrimPrefix(s, "W/"), `"`))
+	if err != nil || n < 1 {
+		return 0, errChanged
+	}
+	return n, nil
+}
+
+var errChanged = newProblem(412, "changed", "it has changed meanwhile; read it again")
+
+// matched turns the conflict of a change that was based on an ETag into 412.
+func (m FlowMatch) matched(err error) error {
+	if m.IfMatch != "" && errors.Is(err, control.ErrConflict) {
+		return errChanged
+	}
+	return err
+}
+
 // maxFlow is the largest document, and a little for what is around it.
 const maxFlow = 1<<20 + 4<<10
 
 func (s *Server) flows() error {
+	read, write := control.FlowsRead, control.FlowsWrite
 	return errors.Join(
-		operation(s, reads("/v1/flows", control.FlowsRead), "list-flows", "List flows", 200, s.listFlows),
-		operation(s, reads("/v1/flows/{flow}", control.FlowsRead), "get-flow", "Get a flow", 200, s.getFlow),
-		operation(s, writes("POST", "/v1/flows", control.FlowsWrite, maxFlow), "create-flow", "Create a flow", 201, s.createFlow),
-		operation(s, writes("POST", "/v1/flows/{flow}/versions", control.FlowsWrite, maxFlow), "create-flow-version", "Add a version", 201, s.createVersion),
-		operation(s, writes("POST", "/v1/flows/{flow}/publish", control.FlowsWrite, NoBody), "publish-flow", "Publish the newest version", 200, s.publishFlow),
+		operation(s, reads("/v1/flows", read), "list-flows", "List flows", 200, s.listFlows),
+		operation(s, reads("/v1/flows/{flow}", read), "get-flow", "Get a flow", 200, s.getFlow),
+		operation(s, writes("POST", "/v1/flows", write, maxFlow), "create-flow", "Create a flow", 201, s.createFlow),
+		operation(s, writes("PATCH", "/v1/flows/{flow}", write, 4<<10), "change-flow", "Change a flow's name, or who may chat with it", 200, s.changeFlow),
+		operation(s, reads("/v1/flows/{flow}/versions", read), "list-flow-versions", "List versions", 200, s.listVersions),
+		operation(s, reads("/v1/flows/{flow}/versions/{number}", read), "get-flow-version", "Get a version with its document", 200, s.getVersion),
+		operation(s, writes("POST", "/v1/flows/{flow}/versions", write, maxFlow), "create-flow-version", "Add a version", 201, s.createVersion),
+		operation(s, writes("POST", "/v1/flows/{flow}/publish", write, 4<<10), "publish-flow", "Publish a version to all new sessions, or to some", 200, s.publishFlow),
+		operation(s, writes("POST", "/v1/flows/{flow}/rollback", write, NoBody), "roll-back-flow", "End a trial, or publish the version before", 200, s.rollbackFlow),
+		operation(s, reads("/v1/flows/{flow}/publications", read), "list-flow-publications", "List what was published when, and by whom", 200, s.listPublications),
+		s.flowTools(),
 	)
 }
 
@@ -65,52 +131,156 @@ func (s *Server) listFlows(ctx context.Context, in *PageQuery) (*listOut[flowJSO
 	return newList(*in, rows, newFlowJSON, func(f control.Flow) uuid.UUID { return f.ID }), nil
 }
 
-func (s *Server) getFlow(ctx context.Context, in *FlowPath) (*reply[flowJSON], error) {
+func (s *Server) getFlow(ctx context.Context, in *FlowPath) (*flowOut, error) {
 	f, err := s.o.Flows.Store.Flow(ctx, in.Flow)
 	if err != nil {
 		return nil, err
 	}
-	return &reply[flowJSON]{newFlowJSON(f)}, nil
+	return newFlowOut(f), nil
 }
 
 func (s *Server) createFlow(ctx context.Context, in *struct {
 	Body struct {
-		Name     string         `json:"name"`
-		Document map[string]any `json:"document" doc:"As docs/flow.md has it."`
+		Name     string          `json:"name"`
+		Document json.RawMessage `json:"document" doc:"As docs/flow.md has it."`
 	}
-}) (*reply[flowJSON], error) {
-	document, err := json.Marshal(in.Body.Document)
+}) (*flowOut, error) {
+	f, _, err := s.o.Flows.Create(ctx, in.Body.Name, in.Body.Document)
 	if err != nil {
 		return nil, err
 	}
-	f, _, err := s.o.Flows.Create(ctx, in.Body.Name, document)
+	return newFlowOut(f), nil
+}
+
+func (s *Server) changeFlow(ctx context.Context, in *struct {
+	FlowPath
+	FlowMatch
+	Body struct {
+		Name   *string `json:"name,omitempty"`
+		Public *bool   `json:"public,omitempty" doc:"Whether anybody may chat with it, without a key."`
+	}
+}) (*flowOut, error) {
+	f, err := s.o.Flows.Store.Flow(ctx, in.Flow)
 	if err != nil {
 		return nil, err
 	}
-	return &reply[flowJSON]{newFlowJSON(f)}, nil
+	revision, err := in.revision()
+	if err != nil {
+		return nil, err
+	}
+	if revision == 0 {
+		revision = f.Revision // what is not changed here is not lost
+	}
+	if in.Body.Name != nil {
+		f.Name = *in.Body.Name
+	}
+	if in.Body.Public != nil {
+		f.Public = *in.Body.Public
+	}
+	if f, err = s.o.Flows.Update(ctx, f, revision); err != nil {
+		return nil, in.matched(err)
+	}
+	return newFlowOut(f), nil
+}
+
+func (s *Server) listVersions(ctx context.Context, in *struct {
+	FlowPath
+	PageQuery
+}) (*listOut[versionJSON], error) {
+	if _, err := s.o.Flows.Store.Flow(ctx, in.Flow); err != nil {
+		return nil, err
+	}
+	rows, err := s.o.Flows.Store.FlowVersions(ctx, in.Flow, in.page())
+	if err != nil {
+		return nil, err
+	}
+	return newList(in.PageQuery, rows, newVersionJSON, func(v control.FlowVersion) uuid.UUID { return v.ID }), nil
+}
+
+func (s *Server) getVersion(ctx context.Context, in *struct {
+	FlowPath
+	Number int `path:"number" minimum:"1"`
+}) (*reply[versionJSON], error) {
+	v, err := s.o.Flows.Version(ctx, in.Flow, in.Number)
+	if err != nil {
+		return nil, err
+	}
+	out := newVersionJSON(v)
+	out.Document = v.Document
+	return &reply[versionJSON]{out}, nil
 }
 
 func (s *Server) createVersion(ctx context.Context, in *struct {
 	FlowPath
+	FlowMatch
 	Body struct {
-		Document map[string]any `json:"document"`
+		Document json.RawMessage `json:"document"`
 	}
 }) (*reply[versionJSON], error) {
-	document, err := json.Marshal(in.Body.Document)
+	revision, err := in.revision()
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.o.Flows.AddVersion(ctx, in.Flow, document)
+	v, err := s.o.Flows.AddVersion(ctx, in.Flow, in.Body.Document, revision)
 	if err != nil {
-		return nil, err
+		return nil, in.matched(err)
 	}
 	return &reply[versionJSON]{newVersionJSON(v)}, nil
 }
 
-func (s *Server) publishFlow(ctx context.Context, in *FlowPath) (*reply[versionJSON], error) {
-	v, err := s.o.Flows.Publish(ctx, in.Flow)
+type publishIn struct {
+	FlowPath
+	FlowMatch
+	Body *struct {
+		Number  int `json:"number,omitempty" minimum:"1" doc:"The version; the newest by default."`
+		Percent int `json:"percent,omitempty" minimum:"1" maximum:"100" doc:"Of new sessions; 100 by default. The others run what is published already."`
+	}
+}
+
+func (s *Server) publishFlow(ctx context.Context, in *publishIn) (*reply[versionJSON], error) {
+	number, percent := 0, 100
+	if in.Body != nil {
+		number = in.Body.Number
+		if in.Body.Percent != 0 {
+			percent = in.Body.Percent
+		}
+	}
+	revision, err := in.revision()
 	if err != nil {
 		return nil, err
 	}
+	v, err := s.o.Flows.Publish(ctx, in.Flow, number, percent, revision)
+	if err != nil {
+		return nil, in.matched(err)
+	}
 	return &reply[versionJSON]{newVersionJSON(v)}, nil
+}
+
+func (s *Server) rollbackFlow(ctx context.Context, in *struct {
+	FlowPath
+	FlowMatch
+}) (*reply[versionJSON], error) {
+	revision, err := in.revision()
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.o.Flows.Rollback(ctx, in.Flow, revision)
+	if err != nil {
+		return nil, in.matched(err)
+	}
+	return &reply[versionJSON]{newVersionJSON(v)}, nil
+}
+
+func (s *Server) listPublications(ctx context.Context, in *struct {
+	FlowPath
+	PageQuery
+}) (*listOut[publicationJSON], error) {
+	if _, err := s.o.Flows.Store.Flow(ctx, in.Flow); err != nil {
+		return nil, err
+	}
+	rows, err := s.o.Flows.Store.Publications(ctx, in.Flow, in.page())
+	if err != nil {
+		return nil, err
+	}
+	return newList(in.PageQuery, rows, newPublicationJSON, func(p control.Publication) uuid.UUID { return p.ID }), nil
 }

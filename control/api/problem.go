@@ -59,7 +59,11 @@ func (s *Server) problem(ctx context.Context, err error) *Problem {
 	case errors.Is(err, control.ErrNotFound):
 		return newProblem(404, "not_found", "there is no such thing here")
 	case errors.Is(err, control.ErrEnded):
-		return newProblem(409, "ended", "the call has ended")
+		return newProblem(409, "ended", "it has ended")
+	case errors.Is(err, control.ErrQuarantined):
+		return newProblem(409, "quarantined", "what was stored was altered; nothing goes on with it")
+	case errors.Is(err, control.ErrNotWaiting):
+		return newProblem(409, "not_waiting", "it does not wait for an answer now; read it again")
 	case errors.Is(err, control.ErrConflict):
 		return newProblem(409, "conflict", "it is taken, or changed meanwhile: read it again")
 	case errors.Is(err, control.ErrCredentials):

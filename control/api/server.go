@@ -32,6 +32,7 @@ type Options struct {
 	Flows   *control.Flows
 	Numbers *control.Numbers
 	Calls   *control.Calls
+	Chats   *control.Chats
 	Tokens  *control.CallTokens
 	Blobs   control.Blobs
 	Limits  Limiter
@@ -71,7 +72,7 @@ func New(o Options) (*Server, error) {
 	}
 	cfg.Transformers = []huma.Transformer{quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
-	return s, errors.Join(s.health(), s.auth(), s.agents(), s.flows(), s.numbers(), s.calls(), s.keys(), s.docs())
+	return s, errors.Join(s.health(), s.auth(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.keys(), s.docs())
 }
 
 // Handler answers the public listener.

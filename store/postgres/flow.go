@@ -10,18 +10,22 @@ import (
 	"parley/control"
 )
 
-var _ control.FlowStore = (*Store)(nil)
+var (
+	_ control.FlowStore   = (*Store)(nil)
+	_ control.FlowChanges = (*Store)(nil)
+)
 
 const (
-	flowColumns    = `id, name, published_id, created_at, updated_at`
+	flowColumns    = `id, name, public, published_id, canary_id, canary_percent, revision, created_at, updated_at`
 	versionColumns = `v.id, v.flow_id, v.number, v.document, v.created_at`
 )
 
 func scanFlow(r pgx.CollectableRow) (control.Flow, error) {
 	var f control.Flow
-	var published *uuid.UUID
-	err := r.Scan(&f.ID, &f.Name, &published, &f.CreatedAt, &f.UpdatedAt)
-	f.Published, f.CreatedAt, f.UpdatedAt = orNil(published), f.CreatedAt.UTC(), f.UpdatedAt.UTC()
+	var published, canary *uuid.UUID
+	err := r.Scan(&f.ID, &f.Name, &f.Public, &published, &canary, &f.CanaryPercent, &f.Revision, &f.CreatedAt, &f.UpdatedAt)
+	f.Published, f.Canary = orNil(published), orNil(canary)
+	f.CreatedAt, f.UpdatedAt = f.CreatedAt.UTC(), f.UpdatedAt.UTC()
 	return f, err
 }
 
@@ -60,7 +64,7 @@ func (s *Store) Flows(ctx context.Context, p control.Page) ([]control.Flow, erro
 	return rows(ctx, s, scanFlow, q, after(p), limit(p))
 }
 
-// InsertFlow implements [control.FlowStore].
+// InsertFlow implements [control.FlowChanges].
 func (s *Store) InsertFlow(ctx context.Context, f control.Flow, v control.FlowVersion) error {
 	b, _, err := batch(ctx)
 	if err != nil {
@@ -73,15 +77,46 @@ func (s *Store) InsertFlow(ctx context.Context, f control.Flow, v control.FlowVe
 	return s.send(ctx, b)
 }
 
-// InsertFlowVersion implements [control.FlowStore].
-func (s *Store) InsertFlowVersion(ctx context.Context, v control.FlowVersion) (control.FlowVersion, error) {
-	err := s.tx(ctx, func(tx pgx.Tx, _ uuid.UUID) error {
-		// The flow's row serializes numbering.
-		var id uuid.UUID
-		err := tx.QueryRow(ctx, `UPDATE flows SET updated_at = $2 WHERE id = $1 RETURNING id`, v.Flow, v.CreatedAt).Scan(&id)
+// UpdateFlow implements [control.FlowChanges].
+func (s *Store) UpdateFlow(ctx context.Context, f control.Flow, revision int) (control.Flow, error) {
+	err := s.changeFlow(ctx, f.ID, revision, func(tx pgx.Tx) (err error) {
+		f, err = collectFlow(ctx, tx, `UPDATE flows SET name = $2, public = $3 WHERE id = $1 RETURNING `+flowColumns, f.ID, f.Name, f.Public)
+		return err
+	})
+	if err != nil {
+		return f, fmt.Errorf("update flow %s: %w", f.ID, err)
+	}
+	return f, nil
+}
+
+// changeFlow runs fn in a transaction that holds the flow's row, and has
+// counted its revision up.
+func (s *Store) changeFlow(ctx context.Context, id uuid.UUID, revision int, fn func(pgx.Tx) error) error {
+	return s.tx(ctx, func(tx pgx.Tx, _ uuid.UUID) error {
+		var have int
+		err := tx.QueryRow(ctx, `UPDATE flows SET revision = revision + 1, updated_at = now() WHERE id = $1 RETURNING revision - 1`, id).Scan(&have)
+		if err == nil && revision != 0 && revision != have {
+			err = control.ErrConflict
+		}
 		if err != nil {
 			return err
 		}
+		return fn(tx)
+	})
+}
+
+func collectFlow(ctx context.Context, tx pgx.Tx, q string, args ...any) (control.Flow, error) {
+	r, err := tx.Query(ctx, q, args...)
+	if err != nil {
+		return control.Flow{}, err
+	}
+	return pgx.CollectExactlyOneRow(r, scanFlow)
+}
+
+// InsertFlowVersion implements [control.FlowChanges]. The flow's row
+// serializes numbering.
+func (s *Store) InsertFlowVersion(ctx context.Context, v control.FlowVersion, revision int) (control.FlowVersion, error) {
+	err := s.changeFlow(ctx, v.Flow, revision, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, `
 			INSERT INTO flow_versions (id, tenant_id, flow_id, number, document, created_at)
 			SELECT $1, current_tenant(), $2, coalesce(max(number), 0) + 1, $3, $4
@@ -94,16 +129,27 @@ func (s *Store) InsertFlowVersion(ctx context.Context, v control.FlowVersion) (c
 	return v, nil
 }
 
-// PublishFlow implements [control.FlowStore].
-func (s *Store) PublishFlow(ctx context.Context, flow, version uuid.UUID) error {
-	n, err := exec(ctx, s, `UPDATE flows SET published_id = $2, updated_at = now() WHERE id = $1`, flow, version)
-	if err == nil && n == 0 {
-		err = control.ErrNotFound
+// PublishFlow implements [control.FlowChanges].
+func (s *Store) PublishFlow(ctx context.Context, p control.Publication, revision int) (control.Flow, error) {
+	q := `UPDATE flows SET published_id = $2, canary_id = NULL, canary_percent = 0 WHERE id = $1 RETURNING ` + flowColumns
+	args := []any{p.Flow, p.Version}
+	if p.Percent < 100 {
+		q, args = `UPDATE flows SET canary_id = $2, canary_percent = $3 WHERE id = $1 RETURNING `+flowColumns, append(args, p.Percent)
 	}
+	var f control.Flow
+	err := s.changeFlow(ctx, p.Flow, revision, func(tx pgx.Tx) (err error) {
+		if f, err = collectFlow(ctx, tx, q, args...); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `
+			INSERT INTO flow_publications (id, tenant_id, flow_id, version_id, percent, published_by, published_at)
+			VALUES ($1, current_tenant(), $2, $3, $4, $5, $6)`, p.ID, p.Flow, p.Version, p.Percent, p.By, p.At)
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("publish flow %s: %w", flow, err)
+		return f, fmt.Errorf("publish flow %s: %w", p.Flow, err)
 	}
-	return nil
+	return f, nil
 }
 
 // PublishedVersion implements [control.FlowStore].
@@ -133,4 +179,36 @@ func (s *Store) FlowVersion(ctx context.Context, id uuid.UUID) (control.FlowVers
 		return v, fmt.Errorf("flow version %s: %w", id, err)
 	}
 	return v, nil
+}
+
+// NumberedVersion implements [control.FlowStore].
+func (s *Store) NumberedVersion(ctx context.Context, flow uuid.UUID, number int) (control.FlowVersion, error) {
+	const q = `SELECT ` + versionColumns + ` FROM flow_versions v WHERE v.flow_id = $1 AND v.number = $2`
+	v, err := one(ctx, s, scanVersion, q, flow, number)
+	if err != nil {
+		return v, fmt.Errorf("version %d of flow %s: %w", number, flow, err)
+	}
+	return v, nil
+}
+
+// FlowVersions implements [control.FlowStore].
+func (s *Store) FlowVersions(ctx context.Context, flow uuid.UUID, p control.Page) ([]control.FlowVersion, error) {
+	const q = `
+		SELECT v.id, v.flow_id, v.number, NULL::jsonb, v.created_at FROM flow_versions v
+		WHERE v.flow_id = $1 AND ($2::uuid IS NULL OR v.id < $2) ORDER BY v.id DESC LIMIT $3`
+	return rows(ctx, s, scanVersion, q, flow, after(p), limit(p))
+}
+
+// Publications implements [control.FlowStore].
+func (s *Store) Publications(ctx context.Context, flow uuid.UUID, p control.Page) ([]control.Publication, error) {
+	const q = `
+		SELECT p.id, p.flow_id, p.version_id, v.number, p.percent, p.published_by, p.published_at
+		FROM flow_publications p JOIN flow_versions v ON v.id = p.version_id
+		WHERE p.flow_id = $1 AND ($2::uuid IS NULL OR p.id < $2) ORDER BY p.id DESC LIMIT $3`
+	return rows(ctx, s, pgx.RowToStructByPos[control.Publication], q, flow, after(p), limit(p))
+}
+
+// LocatePublicFlow implements [control.FlowStore].
+func (s *Store) LocatePublicFlow(ctx context.Context, id uuid.UUID) (control.Located, error) {
+	return s.locate(ctx, `SELECT * FROM locate_public_flow($1)`, id)
 }

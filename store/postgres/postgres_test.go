@@ -48,6 +48,9 @@ var locateFunctions = map[string]string{
 	"locate_browser_session(hash bytea)":                      "a request brings a cookie",
 	"locate_call(call uuid)":                                  "a media socket brings a call's id",
 	"locate_carrier_call(carrier text, carrier_call_id text)": "a carrier's webhook names its call",
+	"locate_conversation(token_hash bytea)":                   "a request brings a chat's token",
+	"locate_due_conversations()":                              "chats that somebody must go on with, whosesoever",
+	"locate_public_flow(flow uuid)":                           "anybody starts a chat with a flow that is open to all",
 	"locate_number(e164 text)":                                "a call to a number",
 	"locate_stale_calls(leased_before timestamp with time zone, arrived_before timestamp with time zone)": "calls of a dead process, whosesoever",
 	"locate_user(email text)": "sign-in by e-mail address",
@@ -150,7 +153,7 @@ func TestMigrateDownAndUp(t *testing.T) {
 		}
 	}
 	got, err := postgres.MigrateStatus(t.Context(), db.MigrateURL)
-	if err != nil || len(got) == 0 || !got[0].Applied {
+	if err != nil || len(got) == 0 || !got[len(got)-1].Applied {
 		t.Errorf("status %v, %v", got, err)
 	}
 }

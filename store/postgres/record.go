@@ -57,29 +57,6 @@ func (s *Store) WriteTurn(ctx context.Context, h control.Hold, t agent.Turn) err
 	return nil
 }
 
-// WriteCommit implements [control.RecordStore]. The conversation, its history
-// and its revision change in one transaction.
-func (s *Store) WriteCommit(ctx context.Context, h control.Hold, c control.Conversation, m agent.Commit) error {
-	err := s.held(ctx, h, func(b *pgx.Batch) {
-		b.Queue(`
-			INSERT INTO conversations (id, tenant_id, call_id, flow_version_id, revision, current_node, status, state, state_hash)
-			SELECT $3, current_tenant(), id, $4, $5, $6, $7, $8, $9 FROM calls WHERE id = $1 AND generation = $2
-			ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, current_node = excluded.current_node,
-			    status = excluded.status, state = excluded.state, state_hash = excluded.state_hash, updated_at = now()
-			WHERE conversations.revision < excluded.revision`,
-			h.Call, h.Generation, c.ID, nullable(c.FlowVersion), m.Revision, m.Node, m.Status, m.State, m.Hash)
-		b.Queue(`
-			INSERT INTO conversation_history (tenant_id, conversation_id, revision, node, status, state, state_hash)
-			SELECT current_tenant(), $3, $4, $5, $6, $7, $8 FROM calls WHERE id = $1 AND generation = $2
-			ON CONFLICT (conversation_id, revision) DO NOTHING`,
-			h.Call, h.Generation, c.ID, m.Revision, m.Node, m.Status, m.State, m.Hash)
-	})
-	if err != nil {
-		return fmt.Errorf("write revision %d: %w", m.Revision, err)
-	}
-	return nil
-}
-
 // Turns implements [control.RecordStore].
 func (s *Store) Turns(ctx context.Context, call uuid.UUID, after, limit int) ([]agent.Turn, error) {
 	const q = `
@@ -105,24 +82,6 @@ func scanTurn(r pgx.CollectableRow) (agent.Turn, error) {
 // NextTurn implements [control.RecordStore].
 func (s *Store) NextTurn(ctx context.Context, call uuid.UUID) (int, error) {
 	return one(ctx, s, pgx.RowTo[int], `SELECT coalesce(max(index) + 1, 0) FROM turns WHERE call_id = $1`, call)
-}
-
-// Conversation implements [control.RecordStore].
-func (s *Store) Conversation(ctx context.Context, id uuid.UUID) (control.Conversation, error) {
-	const q = `
-		SELECT id, call_id, flow_version_id, revision, current_node, status, state, state_hash, updated_at
-		FROM conversations WHERE id = $1`
-	c, err := one(ctx, s, func(r pgx.CollectableRow) (control.Conversation, error) {
-		var c control.Conversation
-		var call, version *uuid.UUID
-		err := r.Scan(&c.ID, &call, &version, &c.Revision, &c.Node, &c.Status, &c.State, &c.Hash, &c.UpdatedAt)
-		c.Call, c.FlowVersion, c.UpdatedAt = orNil(call), orNil(version), c.UpdatedAt.UTC()
-		return c, err
-	}, q, id)
-	if err != nil {
-		return c, fmt.Errorf("conversation %s: %w", id, err)
-	}
-	return c, nil
 }
 
 // ms is null for a step that did not happen.

@@ -45,7 +45,7 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(s.InsertKey(v.ctx, control.Key{ID: v.key, Name: "k", Prefix: "prefix" + name, Hash: []byte{1}, Scopes: control.Scopes(), CreatedAt: now}))
 	must(s.InsertBrowserSession(v.ctx, control.BrowserSession{ID: id(), User: v.user, Hash: []byte(name), ExpiresAt: now}))
 	must(s.InsertFlow(v.ctx, control.Flow{ID: v.flow, Name: "desk", CreatedAt: now}, version))
-	must(s.PublishFlow(v.ctx, v.flow, version.ID))
+	must(second(s.PublishFlow(v.ctx, control.Publication{ID: id(), Flow: v.flow, Version: version.ID, Percent: 100, At: now}, 0)))
 	must(s.InsertAgent(v.ctx, control.Agent{ID: v.agent, Name: "desk", CreatedAt: now,
 		Settings: control.AgentSettings{Kind: control.KindFlow, FlowID: v.flow}}))
 	must(s.InsertNumber(v.ctx, control.Number{ID: id(), E164: fmt.Sprintf("+1555000%04d", int(name[0])), Agent: v.agent, CreatedAt: now}))
@@ -54,7 +54,7 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(err)
 	must(s.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Speaker: "caller", Heard: "hi"}))
 	must(s.WriteCommit(v.ctx, control.Hold{Call: v.call}, control.Conversation{ID: v.call, Call: v.call, FlowVersion: version.ID},
-		agent.Commit{Revision: 1, Status: "active", State: []byte(`{}`), Hash: fmt.Sprintf("%044d", 0)}))
+		control.Revision{Entry: control.Entry{Revision: 1, Status: "active", Hash: fmt.Sprintf("%044d", 0)}, State: []byte(`{}`)}))
 	return v
 }
 
@@ -75,7 +75,7 @@ func TestTenantsAreWalledOff(t *testing.T) {
 		"claim":        second(s.ClaimCall(a.ctx, b.call, uuid.New(), time.Minute)),
 		"end":          second(s.EndCall(a.ctx, control.Hold{Call: b.call}, "operator", now)),
 		"revoke":       s.RevokeKey(a.ctx, b.key, now),
-		"publish":      s.PublishFlow(a.ctx, b.flow, uuid.New()),
+		"publish":      second(s.PublishFlow(a.ctx, control.Publication{ID: uuid.New(), Flow: b.flow, Version: uuid.New(), Percent: 100}, 0)),
 		"password":     s.SetPassword(a.ctx, b.user, "mine"),
 	} {
 		if !errors.Is(err, control.ErrNotFound) {

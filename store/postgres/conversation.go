@@ -1,0 +1,162 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"parley/control"
+)
+
+var _ control.ConversationStore = (*Store)(nil)
+
+const conversationColumns = `id, call_id, channel, flow_id, flow_version_id, pins, user_id, revision, current_node,
+	status, state, state_hash, created_at, updated_at, ended_at, due_at, coalesce(due_at <= now(), false),
+	least(idle_until, expires_at), coalesce(least(idle_until, expires_at) <= now(), false), quarantined_at`
+
+func scanConversation(r pgx.CollectableRow) (control.Conversation, error) {
+	var c control.Conversation
+	var call, flow, version *uuid.UUID
+	var ended, due, expires, quarantined *time.Time
+	err := r.Scan(&c.ID, &call, &c.Channel, &flow, &version, &c.Pins, &c.User, &c.Revision, &c.Node,
+		&c.Status, &c.State, &c.Hash, &c.CreatedAt, &c.UpdatedAt, &ended, &due, &c.Due, &expires, &c.Expired, &quarantined)
+	c.Call, c.Flow, c.FlowVersion = orNil(call), orNil(flow), orNil(version)
+	c.CreatedAt, c.UpdatedAt = c.CreatedAt.UTC(), c.UpdatedAt.UTC()
+	c.EndedAt, c.DueAt, c.ExpiresAt, c.Quarantined = orZero(ended), orZero(due), orZero(expires), orZero(quarantined)
+	return c, err
+}
+
+// LocateConversation implements [control.ConversationStore].
+func (s *Store) LocateConversation(ctx context.Context, tokenHash []byte) (control.Located, error) {
+	return s.locate(ctx, `SELECT * FROM locate_conversation($1)`, tokenHash)
+}
+
+// LocateDueConversations implements [control.ConversationStore].
+func (s *Store) LocateDueConversations(ctx context.Context) ([]control.Located, error) {
+	r, err := s.pool.Query(ctx, `SELECT * FROM locate_due_conversations()`)
+	if err != nil {
+		return nil, problem(err)
+	}
+	list, err := pgx.CollectRows(r, pgx.RowToStructByPos[control.Located])
+	return list, problem(err)
+}
+
+// Conversation implements [control.ConversationStore] and [control.RecordStore].
+func (s *Store) Conversation(ctx context.Context, id uuid.UUID) (control.Conversation, error) {
+	c, err := one(ctx, s, scanConversation, `SELECT `+conversationColumns+` FROM conversations WHERE id = $1`, id)
+	if err != nil {
+		return c, fmt.Errorf("conversation %s: %w", id, err)
+	}
+	return c, nil
+}
+
+// Conversations implements [control.ConversationStore].
+func (s *Store) Conversations(ctx context.Context, f control.ConversationFilter) ([]control.Conversation, error) {
+	const q = `
+		SELECT ` + conversationColumns + ` FROM conversations
+		WHERE tenant_id = current_tenant() AND ($1::uuid IS NULL OR id < $1) AND ($3::uuid IS NULL OR flow_id = $3)
+		  AND ($4 = '' OR status = $4) AND ($5 = '' OR channel = $5) AND ($6 = '' OR user_id = $6)
+		ORDER BY id DESC LIMIT $2`
+	return rows(ctx, s, scanConversation, q, after(f.Page), limit(f.Page), nullable(f.Flow), f.Status, f.Channel, text(f.User))
+}
+
+// History implements [control.ConversationStore].
+func (s *Store) History(ctx context.Context, id uuid.UUID, after, most int) ([]control.Entry, error) {
+	const q = `
+		SELECT revision, node, status, state_hash, event, messages, trace, base, written_at
+		FROM conversation_history WHERE conversation_id = $1 AND revision > $2 ORDER BY revision LIMIT $3`
+	return rows(ctx, s, func(r pgx.CollectableRow) (control.Entry, error) {
+		var e control.Entry
+		err := r.Scan(&e.Revision, &e.Node, &e.Status, &e.Hash, &e.Event, &e.Messages, &e.Trace, &e.Base, &e.At)
+		e.At = e.At.UTC()
+		return e, err
+	}, q, id, after, min(max(most, 1), 200))
+}
+
+// DeleteConversation implements [control.ConversationStore].
+func (s *Store) DeleteConversation(ctx context.Context, id uuid.UUID) error {
+	n, err := exec(ctx, s, `DELETE FROM conversations WHERE id = $1`, id)
+	if err == nil && n == 0 {
+		err = control.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("delete conversation %s: %w", id, err)
+	}
+	return nil
+}
+
+// Every write of a revision is one statement: the row c, then its entry and
+// the events that the flow reported, behind the change's own.
+const (
+	writeEntry = `, h AS (
+		INSERT INTO conversation_history (tenant_id, conversation_id, revision, node, status, state_hash, event, messages, trace, base)
+		SELECT current_tenant(), @id, @revision, @node, @status, @hash, @event, @messages, @trace, @base FROM c
+		ON CONFLICT (conversation_id, revision) DO NOTHING
+	), e AS (
+		INSERT INTO events (tenant_id, session_id, seq, type, flow_id, user_id, data)
+		SELECT current_tenant(), @id, c.event_seq - cardinality(@types::text[]) + x.n, x.type, c.flow_id, nullif(c.user_id, ''), x.data
+		FROM c, unnest(@types::text[], @datas::jsonb[]) WITH ORDINALITY AS x (type, data, n)
+	)
+	SELECT count(*)::int FROM c`
+	written = `event_seq, flow_id, user_id`
+)
+
+// revision is what a commit writes, for the statements above.
+func revision(id uuid.UUID, r control.Revision) pgx.NamedArgs {
+	types, datas := []string{}, []json.RawMessage{}
+	for _, ev := range r.Events {
+		types, datas = append(types, ev.Type), append(datas, ev.Data)
+	}
+	return pgx.NamedArgs{"id": id, "revision": r.Revision, "node": r.Node, "status": r.Status, "state": r.State,
+		"hash": r.Hash, "event": nullJSON(r.Event), "messages": orEmpty(r.Messages), "trace": orEmpty(r.Trace), "base": nullJSON(r.Base),
+		"types": types, "datas": datas, "emits": len(types)}
+}
+
+func orEmpty(list json.RawMessage) json.RawMessage {
+	if len(list) == 0 {
+		return json.RawMessage("[]")
+	}
+	return list
+}
+
+func nullJSON(b json.RawMessage) any {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
+
+// WriteCommit implements [control.RecordStore]. The conversation, its history
+// and its events change in one statement.
+func (s *Store) WriteCommit(ctx context.Context, h control.Hold, c control.Conversation, r control.Revision) error {
+	const q = `
+		WITH c AS (
+			INSERT INTO conversations AS old (id, tenant_id, call_id, channel, flow_id, flow_version_id, pins, revision,
+			    current_node, status, state, state_hash, event_seq)
+			SELECT @id, current_tenant(), id, 'voice', @flow, @version, @pins, @revision, @node, @status, @state, @hash, @emits
+			FROM calls WHERE id = @call AND generation = @generation
+			ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, current_node = excluded.current_node,
+			    status = excluded.status, state = excluded.state, state_hash = excluded.state_hash,
+			    event_seq = old.event_seq + @emits, updated_at = now()
+			WHERE old.revision < excluded.revision
+			RETURNING ` + written + `
+		)` + writeEntry
+	args := revision(c.ID, r)
+	args["call"], args["generation"] = h.Call, h.Generation
+	args["flow"], args["version"], args["pins"] = nullable(c.Flow), nullable(c.FlowVersion), pins(c)
+	if err := s.held(ctx, h, func(b *pgx.Batch) { b.Queue(q, args) }); err != nil {
+		return fmt.Errorf("write revision %d: %w", r.Revision, err)
+	}
+	return nil
+}
+
+func pins(c control.Conversation) map[string]uuid.UUID {
+	if c.Pins == nil {
+		return map[string]uuid.UUID{}
+	}
+	return c.Pins
+}
