@@ -23,10 +23,10 @@ const asking = `{"entry":"hi","nodes":[
 
 // A session is one chat of a test.
 type session struct {
-	p                     *plane
-	id, token, csrf, flow string
-	cookies               []*http.Cookie
-	first                 map[string]any
+	p               *plane
+	id, token, csrf string
+	cookies         []*http.Cookie
+	first           map[string]any
 }
 
 // publish makes a flow and publishes it, for all or for keys alone.
