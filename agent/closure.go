@@ -207,5 +207,5 @@ func halfDate(text string) bool {
 		month = month || months[w]
 		day = day || ordinals[w] || strings.ContainsAny(w, "0123456789") || digitWords[w]
 	}
-	return month != day && !strings.ContainsAny(text, "/-.") || month && !day
+	return month != day && !strings.ContainsAny(strings.TrimRight(text, ". "), "/-.")
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -249,7 +250,11 @@ func (m *flowMind) outside(ctx context.Context, e flow.Effect, say func(line) er
 	}
 	done := make(chan flow.Result, 1)
 	go func() { done <- m.spec.Perform(ctx, e) }()
-	wait := time.NewTimer(holdFirst)
+	after, filler := holdFirst, []line{{text: holdLine, fixed: true}}
+	if c, ok := e.(flow.Call); ok {
+		after, filler = m.filler(c)
+	}
+	wait := time.NewTimer(after)
 	defer wait.Stop()
 	for {
 		select {
@@ -259,13 +264,28 @@ func (m *flowMind) outside(ctx context.Context, e flow.Effect, say func(line) er
 			}
 			return r, ctx.Err() // given up in the middle, its result means nothing
 		case <-wait.C:
-			if err := say(line{text: holdLine, fixed: true}); err != nil {
-				<-done
-				return nil, err
+			for _, l := range filler {
+				if err := say(l); err != nil {
+					<-done
+					return nil, err
+				}
 			}
+			filler = []line{{text: holdLine, fixed: true}}
 			wait.Reset(holdNext)
 		}
 	}
+}
+
+// filler is what is said during a call first, and after how long.
+func (m *flowMind) filler(c flow.Call) (after time.Duration, lines []line) {
+	_ = m.say(c.Node, c.SayWhile, flow.Voice{}, func(l line) error {
+		lines = append(lines, l)
+		return nil
+	})
+	if len(lines) == 0 {
+		lines = []line{{text: holdLine, fixed: true, node: c.Node}}
+	}
+	return cmp.Or(c.Filler, holdFirst), lines
 }
 
 // say speaks messages. What an author wrote is worth keeping as speech.
@@ -293,7 +313,7 @@ func (m *flowMind) ask(e flow.Ask) move {
 	if k := e.Voice.Digits.FinishKey; k != "" {
 		pad.finish = k[0]
 	}
-	mv := move{kind: moveListen, silence: e.Voice.NoInput, endSilence: e.Voice.EndSilence, sensitive: e.Voice.Sensitive, node: e.Node}
+	mv := move{kind: moveListen, silence: e.Voice.NoInput, endSilence: e.Voice.EndSilence, patient: e.Voice.Patient, sensitive: e.Voice.Sensitive, node: e.Node}
 	mv.expect, pad.immediate = expectation(e)
 	mv.digits = pad
 	return mv

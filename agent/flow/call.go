@@ -34,9 +34,11 @@ type Call struct {
 	Breaker  *Breaker      `json:"breaker,omitempty"`
 	CacheTTL time.Duration `json:"cache_ttl,omitempty"`
 	Async    bool          `json:"async,omitempty"`
-	// SayWhile is spoken while the call runs.
-	SayWhile []Message `json:"say_while,omitempty"`
-	AuthType string    `json:"auth_type,omitempty"`
+	// SayWhile is spoken while the call runs, once it has lasted for Filler
+	// (0: the host's default).
+	SayWhile []Message     `json:"say_while,omitempty"`
+	Filler   time.Duration `json:"filler,omitempty"`
+	AuthType string        `json:"auth_type,omitempty"`
 }
 
 // A Part of what is sent: text that stands, or the key of a secret.
@@ -298,7 +300,7 @@ func (t *turn) give(n *node, s *callSpec, index int) (move, bool) {
 	t.effects = index
 	e := Call{
 		ID: t.id(), Node: n.id, Method: s.method, URL: target, Route: s.route, Timeout: s.timeout, Retry: s.retry,
-		Breaker: s.breaker, CacheTTL: s.cache, Async: s.async, AuthType: s.authType,
+		Breaker: s.breaker, CacheTTL: s.cache, Async: s.async, AuthType: s.authType, Filler: n.voice.Filler,
 	}
 	for _, f := range s.headers {
 		e.Headers = append(e.Headers, Field{f.name, t.parts(f.value, InHeader)})

@@ -160,6 +160,12 @@ type Voice struct {
 	Sensitive bool
 	// EndSilence overrides the agent's end-of-turn silence; 0 for none.
 	EndSilence time.Duration
+	// Patient has the agent begin its answer only when the caller's turn has
+	// ended for certain (speech.eager: false).
+	Patient bool
+	// Filler is how long a call outside may last before its filler is said; 0
+	// for the host's default.
+	Filler time.Duration
 }
 
 // BargeIn is when the caller may interrupt.

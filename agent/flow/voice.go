@@ -54,7 +54,9 @@ func (c *compiler) voiceBlock(m map[string]any, n *node) voiceBlock {
 	if o, ok := m["speech"].(map[string]any); ok {
 		b.Hints = texts(o["hints"])
 		b.EndSilence = min(millis(o["end_silence_ms"]), 10*time.Second)
+		b.Patient = o["eager"] == false
 	}
+	b.Filler = min(millis(m["filler_after_ms"]), 10*time.Second)
 	b.Sensitive = boolean(m["sensitive"])
 	return b
 }

@@ -210,3 +210,17 @@ func TestFallbackOrder(t *testing.T) {
 		}
 	}
 }
+
+func TestVoiceOfEagernessAndFillers(t *testing.T) {
+	f := mustParse(t, `{"defaults": {"voice": {"filler_after_ms": 800}}, "nodes": [
+		{"id": "q", "type": "question", "content": {"question": "n?", "voice": {"speech": {"eager": false}}}, "connections": {"default": "w"}},
+		{"id": "w", "type": "webhook", "content": {"url": "https://api.example.com/x", "say_while": [{"type": "text", "text": "Let me look."}]}}]}`)
+	k := newTalk(t, f, Init{})
+	if v := k.last[len(k.last)-1].(Ask).Voice; !v.Patient || v.Filler != 800*time.Millisecond {
+		t.Errorf("voice = %+v", v)
+	}
+	k.step(Input{epoch, "x", "text", 0})
+	if c := k.call(); c.Filler != 800*time.Millisecond || len(c.SayWhile) != 1 {
+		t.Errorf("call = %+v", c)
+	}
+}

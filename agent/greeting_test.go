@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"parley/agent/flow"
+)
+
+// firstHeard is when the caller first hears the agent, after the answer.
+func firstHeard(s *scene, began time.Time) time.Duration {
+	if len(s.line.heard) == 0 {
+		s.t.Fatal("nothing was heard")
+	}
+	return s.line.heard[0].at.Add(-s.line.delay).Sub(began)
+}
+
+func TestCachedGreetingStartsWithin300msOfTheAnswer(t *testing.T) {
+	cache := &SpeechCache{}
+	var first, second time.Duration
+	for _, after := range []*time.Duration{&first, &second} {
+		play(t, func(s *scene) {
+			s.spec.Cache = cache
+			s.tts.delay = 900 * time.Millisecond // a slow voice
+		}, func(s *scene) {
+			began := time.Now()
+			s.wait(3 * time.Second)
+			s.hangUp()
+			*after = firstHeard(s, began)
+		})
+	}
+	if first < 900*time.Millisecond {
+		t.Errorf("a greeting never made before was heard after %v", first)
+	}
+	if second > 300*time.Millisecond {
+		t.Errorf("a cached greeting was heard after %v", second)
+	}
+	t.Logf("%v made anew, %v cached", first, second)
+}
+
+const slowFlow = `{"id":"f","entry":"q","nodes":[
+ {"id":"q","type":"question","content":{"question":"Your name?","variable":"n"},"connections":{"default":"w"}},
+ {"id":"w","type":"webhook","content":{"url":"https://api.example.com/find"%s},"connections":{"success":"found","error":"lost"}},
+ {"id":"found","type":"message","content":{"messages":["Found you."]},"connections":{"default":"more"}},
+ {"id":"lost","type":"message","content":{"messages":["That did not work."]},"connections":{"default":"more"}},
+ {"id":"more","type":"question","content":{"question":"What else?","variable":"m"},"connections":{"default":"more"}}]}`
+
+// atSlow sets a scene with a flow whose one call takes so long. It counts calls.
+func atSlow(s *scene, extra string, takes time.Duration, calls *[]string) {
+	s.spec.Prompt = nil
+	s.spec.Flow = &FlowSpec{Flow: mustFlow(s.t, strings.Replace(slowFlow, "%s", extra, 1)), Init: flow.Init{ID: "c1", Locale: "en-US"},
+		Perform: func(ctx context.Context, e flow.Effect) flow.Result {
+			c, ok := e.(flow.Call)
+			if !ok {
+				return flow.Result{}
+			}
+			*calls = append(*calls, c.ID)
+			select {
+			case <-time.After(takes):
+				return flow.Result{At: flow.At{At: time.Now()}, ID: c.ID, Outcome: "success"}
+			case <-ctx.Done():
+				return flow.Result{At: flow.At{At: time.Now()}, ID: c.ID, Outcome: "error"}
+			}
+		}}
+}
+
+func TestToolSlowerThan1200msGetsAHoldLine(t *testing.T) {
+	tests := map[string]struct {
+		extra string
+		takes time.Duration
+		want  string
+	}{
+		"fast":         {"", 800 * time.Millisecond, "Found you."},
+		"slow":         {"", 2 * time.Second, holdLine + " Found you."},
+		"slow-its-own": {`,"say_while":[{"type":"text","text":"Let me look that up."}]`, 2 * time.Second, "Let me look that up. Found you."},
+		"its-own-time": {`,"say_while":[{"type":"text","text":"Let me look."}],"voice":{"filler_after_ms":500}`, 800 * time.Millisecond, "Let me look. Found you."},
+		"very-slow":    {"", 8 * time.Second, holdLine + " " + holdLine + " Found you."},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var calls []string
+			play(t, func(s *scene) {
+				atSlow(s, tt.extra, tt.takes, &calls)
+				s.results = []string{"Bob."}
+			}, func(s *scene) {
+				s.wait(2 * time.Second)
+				s.line.say(600 * time.Millisecond)
+				s.wait(500*time.Millisecond + 1200*time.Millisecond + 300*time.Millisecond)
+				if early := s.line.heardFor() > 700*time.Millisecond; early != (tt.takes > time.Second || tt.extra != "" || name == "fast") {
+					t.Errorf("heard for %v", s.line.heardFor())
+				}
+				s.wait(12 * time.Second)
+				s.hangUp()
+				if got := s.journal.said(); !strings.Contains(got, "caller: Bob.\nagent: "+tt.want) {
+					t.Errorf("said:\n%s", got)
+				}
+				if len(calls) != 1 {
+					t.Errorf("called %d times", len(calls))
+				}
+			})
+		})
+	}
+}
