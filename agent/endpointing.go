@@ -16,16 +16,16 @@ type Endpointing struct {
 	Silence time.Duration
 
 	// Complete is the wait after a text that sounds complete, or after the
-	// recognizer's own end of turn. Default 250 ms, but at least Silence.
+	// recognizer's own end of turn. Default 250 ms. Defaults keep the order
+	// Silence, Complete, Undecided, Patience with what is set.
 	Complete time.Duration
 
 	// Undecided is the wait after a text that could go on or not. Default
-	// 600 ms, but at least Complete. It adapts to the caller's own pauses,
+	// 600 ms. It adapts to the caller's own pauses,
 	// from 0.6 to 2.5 times of it.
 	Undecided time.Duration
 
-	// Patience is the wait after a text that will go on. Default 2.5 s, but at
-	// least Undecided.
+	// Patience is the wait after a text that will go on. Default 2.5 s.
 	Patience time.Duration
 
 	// FinalWait bounds the wait for the final transcript, from when the
@@ -41,9 +41,12 @@ type Endpointing struct {
 }
 
 func (e Endpointing) withDefaults() Endpointing {
+	// What is not set keeps out of the way of what is.
+	const forever = time.Hour
+	most := cmp.Or(e.Patience, forever)
 	e.Silence = cmp.Or(e.Silence, 200*time.Millisecond)
-	e.Complete = cmp.Or(e.Complete, max(250*time.Millisecond, e.Silence))
-	e.Undecided = cmp.Or(e.Undecided, max(600*time.Millisecond, e.Complete))
+	e.Complete = cmp.Or(e.Complete, min(max(250*time.Millisecond, e.Silence), cmp.Or(e.Undecided, most)))
+	e.Undecided = cmp.Or(e.Undecided, min(max(600*time.Millisecond, e.Complete), most))
 	e.Patience = cmp.Or(e.Patience, max(2500*time.Millisecond, e.Undecided))
 	e.MaxUtterance = cmp.Or(e.MaxUtterance, time.Minute)
 	return e

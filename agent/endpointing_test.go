@@ -93,12 +93,12 @@ func TestEndOfTurn(t *testing.T) {
 }
 
 func TestEndpointingDefaultsKeepTheirOrder(t *testing.T) {
-	for _, e := range []Endpointing{{}, {Silence: time.Second}, {Complete: time.Second}, {Undecided: 4 * time.Second}, {Silence: 3 * time.Second}} {
+	for _, e := range []Endpointing{{}, {Silence: time.Second}, {Complete: time.Second}, {Undecided: 4 * time.Second}, {Silence: 3 * time.Second}, {Patience: 300 * time.Millisecond}} {
 		if err := e.Validate(); err != nil {
 			t.Errorf("%+v: %v", e, err)
 		}
 	}
-	for _, e := range []Endpointing{{Silence: 50 * time.Millisecond}, {Complete: 100 * time.Millisecond}, {Patience: 300 * time.Millisecond},
+	for _, e := range []Endpointing{{Silence: 50 * time.Millisecond}, {Complete: 100 * time.Millisecond}, {Patience: 150 * time.Millisecond},
 		{FinalWait: time.Minute}, {MaxUtterance: time.Second}, {Undecided: 6 * time.Second}} {
 		if e.Validate() == nil {
 			t.Errorf("%+v is valid", e)

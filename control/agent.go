@@ -43,12 +43,14 @@ type AgentSettings struct {
 	LLM []VendorChoice `json:"llm,omitempty"`
 	TTS []VendorChoice `json:"tts,omitempty"`
 
-	Turns      TurnTaking       `json:"turns,omitzero"`
-	InBandDTMF bool             `json:"in_band_dtmf,omitempty" doc:"Listen for keys as tones too, on lines that send no digits beside the audio."`
-	Record     bool             `json:"record,omitempty" doc:"Keep a stereo recording."`
-	MaxSeconds int              `json:"max_seconds,omitempty" doc:"Longest call. Default 3600, at most 14400."`
-	Tools      []string         `json:"tools,omitempty" doc:"What the model may do: end_call, transfer, press_digits."`
-	Transfers  []TransferTarget `json:"transfers,omitempty" doc:"Where a call may be transferred to."`
+	Turns       TurnTaking       `json:"turns,omitzero"`
+	InBandDTMF  bool             `json:"in_band_dtmf,omitempty" doc:"Listen for keys as tones too, on lines that send no digits beside the audio."`
+	Record      bool             `json:"record,omitempty" doc:"Keep a stereo recording."`
+	MaxSeconds  int              `json:"max_seconds,omitempty" doc:"Longest call. Default 3600, at most 14400."`
+	ReplyTokens int              `json:"reply_tokens,omitempty" doc:"Kind prompt: longest reply of the model, in tokens. Default 300. 20 to 4000."`
+	CallTokens  int              `json:"call_tokens,omitempty" doc:"Kind prompt: what the model may read and write in one call, in tokens; then the call is ended politely. Default 1000000. 1000 to 100000000."`
+	Tools       []string         `json:"tools,omitempty" doc:"What the model may do: end_call, transfer, press_digits."`
+	Transfers   []TransferTarget `json:"transfers,omitempty" doc:"Where a call may be transferred to."`
 }
 
 // A VendorChoice names a vendor and what to ask of it.
@@ -57,16 +59,6 @@ type VendorChoice struct {
 	Model  string `json:"model,omitempty"`
 	Voice  string `json:"voice,omitempty"`
 	Secret string `json:"secret,omitempty" doc:"Reference to the vendor's key; empty for the program's own."`
-}
-
-// TurnTaking overrides the defaults of turn-taking; zero keeps the default.
-type TurnTaking struct {
-	EndSilenceMS    int  `json:"end_silence_ms,omitempty" doc:"Quiet that makes an end of turn a candidate. 100 to 3000."`
-	MaxEndSilenceMS int  `json:"max_end_silence_ms,omitempty" doc:"Quiet that ends an incomplete utterance. 250 to 10000."`
-	GateMS          int  `json:"gate_ms,omitempty" doc:"Speech over the agent before it pauses. 60 to 1000."`
-	IdleSeconds     int  `json:"idle_seconds,omitempty" doc:"Quiet before the agent asks whether the caller is there. 3 to 120."`
-	IdlePrompts     int  `json:"idle_prompts,omitempty" doc:"How often it asks before it ends the call. 1 to 5."`
-	NoInterruption  bool `json:"no_interruption,omitempty" doc:"The agent finishes what it says."`
 }
 
 // A TransferTarget is a place a caller may be sent to.
@@ -182,6 +174,10 @@ func (s *Agents) Validate(ctx context.Context, a Agent) error {
 		return invalid("settings.greeting", "must be at most 2000 bytes")
 	case set.MaxSeconds < 0 || set.MaxSeconds > 4*3600:
 		return invalid("settings.max_seconds", "must be 1 to 14400")
+	case set.ReplyTokens != 0 && (set.ReplyTokens < 20 || set.ReplyTokens > 4000):
+		return invalid("settings.reply_tokens", "must be 20 to 4000")
+	case set.CallTokens != 0 && (set.CallTokens < 1000 || set.CallTokens > 100_000_000):
+		return invalid("settings.call_tokens", "must be 1000 to 100000000")
 	}
 	if set.Kind == KindFlow {
 		if _, err := s.Flows.PublishedVersion(ctx, set.FlowID); err != nil {
@@ -211,24 +207,6 @@ func validVendors(field string, choices []VendorChoice, known []string) error {
 	for i, c := range choices {
 		if !slices.Contains(known, c.Vendor) {
 			return invalid(fmt.Sprintf("%s[%d].vendor", field, i), "must be one of %s", strings.Join(known, ", "))
-		}
-	}
-	return nil
-}
-
-func (t TurnTaking) validate() error {
-	for _, r := range []struct {
-		name          string
-		v, least, max int
-	}{
-		{"end_silence_ms", t.EndSilenceMS, 100, 3000},
-		{"max_end_silence_ms", t.MaxEndSilenceMS, 250, 10000},
-		{"gate_ms", t.GateMS, 60, 1000},
-		{"idle_seconds", t.IdleSeconds, 3, 120},
-		{"idle_prompts", t.IdlePrompts, 1, 5},
-	} {
-		if r.v != 0 && (r.v < r.least || r.v > r.max) {
-			return invalid("settings.turns."+r.name, "must be %d to %d", r.least, r.max)
 		}
 	}
 	return nil

@@ -125,8 +125,9 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 		Journal: v.Journal, Cache: d.cache, Log: log, Returned: returned(v.Call.TransferOutcome),
 		InBandDTMF: set.InBandDTMF, Turns: v.FirstTurn, Elapsed: v.Elapsed,
 		Idle:         time.Duration(set.Turns.IdleSeconds) * time.Second,
-		Endpointing:  agent.Endpointing{Silence: ms(set.Turns.EndSilenceMS), Patience: ms(set.Turns.MaxEndSilenceMS)},
-		Interruption: agent.Interruption{Gate: ms(set.Turns.GateMS), Never: set.Turns.NoInterruption},
+		Endpointing:  set.Turns.Endpointing(),
+		Interruption: set.Turns.Interruption(),
+		Speculation:  set.Turns.Speculation(),
 	}
 	var err error
 	tenant := v.Call.Tenant.String()
@@ -143,7 +144,7 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 		return s, nil
 	}
 	s.Prompt = &agent.PromptSpec{System: set.Prompt, Greeting: set.Greeting, Transfers: map[string]string{}, Tools: set.Tools,
-		IdlePrompts: set.Turns.IdlePrompts}
+		IdlePrompts: set.Turns.IdlePrompts, MaxTokens: set.ReplyTokens, CallTokens: set.CallTokens}
 	for _, t := range set.Transfers {
 		s.Prompt.Transfers[t.Name] = t.To
 	}
@@ -153,8 +154,6 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 	s.Prompt.History, err = d.calls.Records.Turns(ctx, v.Call.ID, -1, 200) // of a call that came back
 	return s, err
 }
-
-func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // returned is a transfer's outcome in the words of flows.
 func returned(carrier string) string {
