@@ -26,7 +26,8 @@ var deepgram = Vendor{
 	Models:     []string{"nova-3", "nova-2-phonecall", "nova-2"},
 	Rates:      []int{16000, 8000},
 	Interims:   true,
-	Pace:       1.25, // of its live protocols
+	Pace:       1.25,                                 // of its live protocols
+	FinalLag:   deepgramFinal + 100*time.Millisecond, // it is answered for then
 	DefaultURL: "https://api.deepgram.com",
 }.dialedBy(dialDeepgram)
 

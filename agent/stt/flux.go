@@ -28,6 +28,8 @@ var flux = Vendor{
 	Rates:      []int{16000, 8000},
 	Interims:   true,
 	Pace:       1.25,
+	FinalLag:   fluxFinal + 100*time.Millisecond, // it is answered for then
+	EndsTurns:  true,
 	DefaultURL: "https://api.deepgram.com",
 }.dialedBy(dialFlux)
 

@@ -80,7 +80,7 @@ func TestFluxTurn(t *testing.T) {
 			said("StartOfTurn", 0, 0.5, "yes", "yes"),
 			{pause: "on", at: 2 * time.Second},
 			{wait: fluxForce, want: "force"},
-			{info: &fluxMessage{Type: "TurnInfo", Event: "EndOfTurn", End: 1, Transcript: "yes", Trigger: "manual"}, want: "yes|final|eou|flushed"},
+			{info: &fluxMessage{Type: "TurnInfo", Event: "EndOfTurn", End: 1, Transcript: "yes", Trigger: "manual"}, want: "yes|final|flushed"},
 		}},
 		{"deaf", []step{
 			said("StartOfTurn", 0, 0.5, "one two", "one two"),

@@ -105,7 +105,7 @@ func (u *fluxTurn) info(m fluxMessage) (out []agent.Transcript) {
 	switch m.Event {
 	case "EndOfTurn":
 		u.open = false
-		t.Final, t.EOU = true, true
+		t.Final, t.EOU = true, m.Trigger != "manual" // which was our wish, not its judgement
 		t.Flushed = u.paused && (u.isForced && m.Trigger == "manual" || t.End >= u.at-fluxSlack)
 		if t.Flushed {
 			u.answered()

@@ -25,7 +25,8 @@ var openai = Vendor{
 	Name:       "openai",
 	Models:     []string{"gpt-4o-mini-transcribe", "gpt-4o-transcribe", "whisper-1"},
 	Rates:      []int{16000, 8000},
-	Pace:       10, // it takes files: what is left is the upload
+	Pace:       10,                      // it takes files: what is left is the upload
+	FinalLag:   1500 * time.Millisecond, // it is sent the utterance when it is over
 	DefaultURL: "https://api.openai.com/v1",
 }.dialedBy(dialOpenAI)
 

@@ -26,7 +26,8 @@ var pocketsphinx = Vendor{
 	Name:       "pocketsphinx",
 	Models:     []string{"en-us"},
 	Rates:      []int{16000, 8000},
-	Pace:       4, // it reads from a pipe, and needs a twentieth to a third of the time
+	Pace:       4,                       // it reads from a pipe, and needs a twentieth to a third of the time
+	FinalLag:   1500 * time.Millisecond, // longer on a busy machine
 	Local:      true,
 	DefaultURL: "/usr/share/pocketsphinx/model/en-us",
 }.dialedBy(dialPocketsphinx)

@@ -24,6 +24,13 @@ type Vendor struct {
 	Local      bool     // runs on this machine and needs no key
 	DefaultURL string   // service address; for a local vendor its model folder
 
+	// FinalLag is how late its last words are taken to come after a pause until
+	// enough was measured, see [agent.Lag].
+	FinalLag time.Duration
+	// EndsTurns says that it ends turns by what is said and how, and can say
+	// when one is perhaps over: see Options.EagerThreshold.
+	EndsTurns bool
+
 	// Dial opens a stream. It returns an error wrapping one of agent's Err
 	// values within 3 s. The stream lives until Close or until ctx ends, and
 	// whoever dials must call Close, which waits for the stream's goroutines.

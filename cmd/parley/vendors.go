@@ -20,8 +20,9 @@ import (
 
 // vendors turns an agent's choices into providers, with the program's keys.
 type vendors struct {
-	keys   map[string]string // vendor → key
-	urls   map[string]string // vendor → address, where not its own
+	keys   map[string]string     // vendor → key
+	urls   map[string]string     // vendor → address, where not its own
+	lags   map[string]*agent.Lag // recognizer → how late its words come
 	client *http.Client
 	log    *slog.Logger
 
@@ -29,7 +30,12 @@ type vendors struct {
 }
 
 func newVendors(s Settings, log *slog.Logger) *vendors {
+	lags := map[string]*agent.Lag{}
+	for name, v := range stt.Vendors {
+		lags[name] = &agent.Lag{Declared: v.FinalLag}
+	}
 	return &vendors{
+		lags: lags,
 		keys: map[string]string{"openai": s.OpenAIKey, "deepgram": s.DeepgramKey, "deepgram-flux": s.DeepgramKey, "elevenlabs": s.ElevenLabsKey},
 		urls: map[string]string{"openai": s.OpenAIBaseURL, "deepgram": s.DeepgramBaseURL, "deepgram-flux": s.DeepgramBaseURL, "elevenlabs": s.ElevenLabsBaseURL},
 		// No timeout: streams live for a turn, and every request has its own limits.
@@ -86,6 +92,11 @@ func installed(program string) bool {
 	return err == nil
 }
 
+// eagerThreshold is how sure a recognizer must be that a turn is over for it to
+// say that it may be: well under the 0.7 at which Deepgram's ends it. Whether a
+// reply is begun then, the agent's settings say.
+const eagerThreshold = 0.5
+
 // recognizers are a call's. Who serves is kept from vendors that fail by the
 // breakers of its tenant.
 func (v *vendors) recognizers(tenant string, choices []control.VendorChoice, language string, log *slog.Logger) ([]agent.Recognizer, error) {
@@ -99,7 +110,11 @@ func (v *vendors) recognizers(tenant string, choices []control.VendorChoice, lan
 			return nil, fmt.Errorf("there is no recognizer %q", c.Vendor)
 		}
 		o := stt.Options{Key: v.key(c.Vendor), Model: c.Model, Language: language, URL: v.urls[c.Vendor], Logger: log, Client: v.client}
+		if vendor.EndsTurns {
+			o.EagerThreshold = eagerThreshold
+		}
 		out = append(out, agent.Recognizer{Vendor: c.Vendor, Rates: vendor.Rates, Interims: vendor.Interims, Pace: vendor.Pace,
+			EndsTurns: vendor.EndsTurns, Lag: v.lags[c.Vendor],
 			Breaker: v.breakers.Of(tenant, "stt", c.Vendor, c.Model),
 			Dial: func(ctx context.Context, rate int) (agent.STT, error) {
 				o := o
