@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -172,8 +173,10 @@ func TestCase30ToolOfACutAnswerRunsOnce(t *testing.T) {
 // long the recognizer takes to begin.
 func TestCase34LatencyCountsFromTheEndOfSpeech(t *testing.T) {
 	play(t, func(s *scene) {
-		s.results = []string{"This is a very long sentence that takes me quite some time to say."}
 		s.llm.answers = append(s.llm.answers, text("I see."))
+		s.spec.Recognizers[0].Dial = func(ctx context.Context, _ int) (STT, error) {
+			return &patientSTT{scriptedSTT: scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), fail: s.sttFail}}, nil
+		}
 	}, func(s *scene) {
 		s.wait(2 * time.Second)
 		s.line.say(20 * time.Second)
@@ -185,6 +188,27 @@ func TestCase34LatencyCountsFromTheEndOfSpeech(t *testing.T) {
 			}
 		}
 	})
+}
+
+// patientSTT gives another word of a sentence a second, and ends it on demand.
+type patientSTT struct {
+	scriptedSTT
+	words int
+	more  *time.Timer
+}
+
+func (s *patientSTT) Speech(on bool) error {
+	if !on {
+		s.more.Stop()
+		time.AfterFunc(100*time.Millisecond, func() { s.out <- Transcript{Text: "It is so very long.", Final: true, Flushed: true} })
+		return nil
+	}
+	s.more = time.AfterFunc(time.Second, func() {
+		s.words++
+		s.out <- Transcript{Text: "It is" + strings.Repeat(" so", s.words)}
+		s.more.Reset(time.Second)
+	})
+	return nil
 }
 
 // What is said over speech that may not be interrupted answers the next
@@ -216,9 +240,9 @@ func TestLateFinalCorrectsATurnOrIsDropped(t *testing.T) {
 		action string
 		want   string
 	}{
-		"the-same":        {900 * time.Millisecond, "A table for two.", "", "caller: a table for two\nagent: You said: a table for two"},
-		"before-a-word":   {900 * time.Millisecond, "a table for ten", "corrected", "caller: a table for ten\nagent: You said: a table for ten"},
-		"behind-the-word": {2500 * time.Millisecond, "a table for ten", "dropped", "caller: a table for two\nagent: You said: a table for two"},
+		"the-same":        {800 * time.Millisecond, "A table for two.", "", "caller: a table for two\nagent: You said: a table for two"},
+		"before-a-word":   {700 * time.Millisecond, "a table for ten", "corrected", "caller: a table for ten\nagent: You said: a table for ten"},
+		"behind-the-word": {1600 * time.Millisecond, "a table for ten", "dropped", "caller: a table for two\nagent: You said: a table for two"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -228,7 +252,7 @@ func TestLateFinalCorrectsATurnOrIsDropped(t *testing.T) {
 			}
 			play(t, func(s *scene) {
 				byPrompt(s)
-				s.spec.Endpointing.FinalWait = 500 * time.Millisecond
+				s.spec.Endpointing.FinalWait = 300 * time.Millisecond
 				recognizes(s, "a table for two", tt.lag-200*time.Millisecond, tt.final)
 			}, func(s *scene) {
 				s.wait(2 * time.Second)

@@ -274,6 +274,14 @@ func (r *recognizer) tell(l *link, on bool, at int64) error {
 	return l.stream.Speech(on)
 }
 
+// settle tells that the conversation goes on without the words that are still
+// due: a vendor that takes over now does not hear them again.
+func (r *recognizer) settle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.memory.flushed(r.memory.now())
+}
+
 // interims reports whether the vendor that serves now, or will first, gives
 // interim transcripts.
 func (r *recognizer) interims() bool {

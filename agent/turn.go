@@ -242,6 +242,9 @@ func (c *conductor) takeTurn(ctx context.Context, text, mode string, now time.Ti
 	// Cut for its length, it is not merged with what follows: the agent must
 	// get to speak at last.
 	firm := c.said.speaking
+	if !firm {
+		c.rec.settle()
+	}
 	if c.said.interim != "" && !firm {
 		c.taken = taken{until: now.Add(lateWords), finals: c.said.finals, text: text} // its final form is no new turn
 	}
