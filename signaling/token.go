@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -17,17 +18,26 @@ import (
 // the stream within a second of reading the TwiML; the rest is for its retries.
 const TokenLife = 60 * time.Second
 
-// ErrToken says that a media token is forged, late, used, or for another call.
+// ResumeLife is how long a resume token is good for: the longest call, and the
+// time to come back to it. Whether there is anything to come back to, Desk knows.
+const ResumeLife = 5 * time.Hour
+
+// ErrToken says that a token is forged, late, used, or for another call.
 // Callers learn no more, so that a guess teaches nothing.
-var ErrToken = errors.New("signaling: media token is not good")
+var ErrToken = errors.New("signaling: token is not good")
 
 // MediaTokens makes and redeems the tokens that open a carrier's media socket.
-// A token is bound to one carrier's call and one of ours, lives for [TokenLife]
-// and opens one socket. Nothing of it is stored before it is used. It is safe
-// for concurrent use.
+// A token is bound to one carrier's call and one of ours, and opens one socket.
+// Nothing of it is stored before it is used. It is safe for concurrent use.
+//
+// With another key and life they are a browser's resume tokens too; there the
+// agent stands in the place of the carrier's call.
 type MediaTokens struct {
 	// Key signs tokens (HMAC-SHA-256). At least 32 bytes, the same on all nodes.
 	Key []byte
+
+	// Life is how long a token is good for. Default [TokenLife].
+	Life time.Duration
 
 	// Shared remembers used tokens for all nodes. This node's own memory is
 	// always asked first, and alone where Shared is nil or fails.
@@ -70,7 +80,7 @@ func (t *MediaTokens) Mint(carrierCallID, callID string) (string, error) {
 		return "", fmt.Errorf("mint media token: call id of %d bytes", len(callID))
 	}
 	b := make([]byte, callAt, callAt+len(callID)+tagSize)
-	binary.BigEndian.PutUint32(b, uint32(time.Now().Add(TokenLife).Unix()))
+	binary.BigEndian.PutUint32(b, uint32(time.Now().Add(cmp.Or(t.Life, TokenLife)).Unix()))
 	if _, err := rand.Read(b[idAt:sidAt]); err != nil {
 		return "", fmt.Errorf("mint media token: %w", err)
 	}
@@ -136,7 +146,8 @@ func hashSID(s string) (h [sidHash]byte) {
 	return h
 }
 
-// usedMax bounds [UsedHere]: a thousand sockets a second for [TokenLife].
+// usedMax bounds [UsedHere]: a thousand sockets a second for [TokenLife], or four
+// pages a second that come back for [ResumeLife].
 const usedMax = 1 << 16
 
 // UsedHere is a [Used] in this process's memory, bounded; when full it takes no

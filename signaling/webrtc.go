@@ -49,7 +49,12 @@ type WebRTCOptions struct {
 	ConnectWait  time.Duration // from the offer to DTLS up; default 15 s
 	Disconnected time.Duration // of silence until [media.Away]; default 5 s
 	Failed       time.Duration // of being away until the call ends; default 15 s
-	ResumeFor    time.Duration // how long a resume token outlives its session; default 60 s
+	ResumeFor    time.Duration // told to the page: how long after its session Desk takes a call up again; default 60 s
+
+	// Resume makes the tokens by which a page goes on with a call whose session
+	// was lost, on any process with the same key. They are bound to the agent as
+	// the address names it. Default: one with a key of this process alone.
+	Resume *MediaTokens
 
 	Logger  *slog.Logger
 	Metrics WebRTCMetrics
@@ -74,6 +79,9 @@ func (o WebRTCOptions) withDefaults() WebRTCOptions {
 	set(&o.Disconnected, 5*time.Second)
 	set(&o.Failed, 15*time.Second)
 	set(&o.ResumeFor, time.Minute)
+	if o.Resume == nil {
+		o.Resume = &MediaTokens{Key: []byte(rtcSecret()), Life: ResumeLife}
+	}
 	if o.MaxSessions <= 0 {
 		o.MaxSessions = 500
 	}
@@ -106,16 +114,15 @@ type WebRTC struct {
 
 	sessions sync.WaitGroup // a goroutine a session
 
-	mu      sync.Mutex // guards what follows
-	live    map[string]*rtcSession
-	coming  int // offers being answered
-	resumes map[digest]resumable
-	down    bool
+	mu     sync.Mutex // guards what follows
+	live   map[string]*rtcSession
+	coming int // offers being answered
+	down   bool
 }
 
 // ListenWebRTC opens the media port. The caller calls Shutdown.
 func ListenWebRTC(o WebRTCOptions) (*WebRTC, error) {
-	w := &WebRTC{o: o.withDefaults(), live: map[string]*rtcSession{}, resumes: map[digest]resumable{}}
+	w := &WebRTC{o: o.withDefaults(), live: map[string]*rtcSession{}}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make dtls key: %w", err)

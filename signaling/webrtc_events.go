@@ -38,8 +38,6 @@ type rtcChannel struct {
 	held [][]byte            // until then; the first, the hello, stays
 }
 
-func (c *rtcChannel) hold(msg []byte) { c.held = append(c.held, msg) }
-
 // send reports whether msg went out or is held, and nothing older was dropped.
 func (c *rtcChannel) send(msg []byte) bool {
 	c.mu.Lock()

@@ -137,10 +137,10 @@ func (w *WebRTC) accept(r *http.Request) (*rtcSession, string, error) {
 		}
 		return nil, "", err
 	}
-	if !w.admit(s) {
+	if err := w.admit(s); err != nil {
 		s.abandon()
 		w.tellFailed(s)
-		return nil, "", ErrBusy
+		return nil, "", err
 	}
 	return s, answer, nil
 }

@@ -2,7 +2,6 @@ package signaling
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"sync"
@@ -46,7 +45,7 @@ type rtcLeg struct {
 var _ media.Leg = (*rtcLeg)(nil)
 
 // newRTCLeg prepares pc, which it then owns.
-func newRTCLeg(w *WebRTC, pc *webrtc.PeerConnection, codec webrtc.RTPCodecCapability, hello rtcHello) (*rtcLeg, error) {
+func newRTCLeg(w *WebRTC, pc *webrtc.PeerConnection, codec webrtc.RTPCodecCapability) (*rtcLeg, error) {
 	l := &rtcLeg{
 		w: w, pc: pc, codec: codec, events: newRTCEvents(),
 		up: make(chan struct{}), done: make(chan struct{}), gone: make(chan struct{}),
@@ -62,11 +61,6 @@ func newRTCLeg(w *WebRTC, pc *webrtc.PeerConnection, codec webrtc.RTPCodecCapabi
 		return nil, fmt.Errorf("new track: %w", err)
 	}
 	l.out = newRTCOutbound(track, codec, &w.opus)
-	first, err := json.Marshal(hello)
-	if err != nil {
-		return nil, fmt.Errorf("encode hello: %w", err)
-	}
-	l.data.hold(first)
 	sender, err := pc.AddTrack(track)
 	if err != nil {
 		return nil, fmt.Errorf("add track: %w", err)

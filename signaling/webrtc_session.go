@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -15,7 +16,6 @@ const (
 	carrierWebRTC = "webrtc"
 	rtcTeardown   = 2 * time.Second
 	rtcGather     = 3 * time.Second
-	rtcMaxResumes = 10000
 )
 
 // An rtcSession is one browser's call, from its offer to its end.
@@ -27,20 +27,13 @@ type rtcSession struct {
 	pc    *webrtc.PeerConnection
 	leg   *rtcLeg
 
+	secret                     string
 	secretDigest, bearerDigest digest
 	hasBearer                  bool
-	resume                     string
 
 	mu      sync.Mutex // guards what follows, and a renegotiation
 	offer   rtcOffer
 	version int
-}
-
-// resumable is what a resume token is good for.
-type resumable struct {
-	callID, agent string
-	leg           *rtcLeg   // nil when it is gone
-	until         time.Time // zero while the leg lives
 }
 
 func (w *WebRTC) reserve() error {
@@ -66,14 +59,12 @@ func (w *WebRTC) newSession(offer rtcOffer, agent, bearer string) (*rtcSession, 
 	if err != nil {
 		return nil, fmt.Errorf("new peer connection: %w", err)
 	}
-	s := &rtcSession{w: w, id: rtcSecret()[:22], agent: agent, pc: pc, offer: offer, version: 1, resume: rtcSecret()}
-	secret := rtcSecret()
-	s.secretDigest = digestOf(secret)
+	s := &rtcSession{w: w, id: rtcSecret()[:22], agent: agent, pc: pc, offer: offer, version: 1, secret: rtcSecret()}
+	s.secretDigest = digestOf(s.secret)
 	if bearer != "" {
 		s.bearerDigest, s.hasBearer = digestOf(bearer), true
 	}
-	hello := rtcHello{"session", s.id, secret, s.resume, int(w.o.ResumeFor / time.Second)}
-	s.leg, err = newRTCLeg(w, pc, offer.codec, hello)
+	s.leg, err = newRTCLeg(w, pc, offer.codec)
 	if err != nil {
 		_ = pc.Close() // never used
 		return nil, err
@@ -163,62 +154,68 @@ func (s *rtcSession) restart(ctx context.Context, f fragment) (string, error) {
 	return answerFragment(answer), nil
 }
 
+// hello puts the session's first message before all others. Until the offer is
+// answered there is no channel that could open.
+func (s *rtcSession) hello() error {
+	resume, err := s.w.o.Resume.Mint(s.agent, s.call.CallID)
+	if err != nil {
+		return err
+	}
+	first, err := json.Marshal(rtcHello{"session", s.id, s.secret, resume, int(s.w.o.ResumeFor / time.Second)})
+	if err != nil {
+		return fmt.Errorf("encode hello: %w", err)
+	}
+	s.secret = ""
+	s.leg.data.send(first)
+	return nil
+}
+
 // admit begins the session's own goroutine.
-func (w *WebRTC) admit(s *rtcSession) bool {
+func (w *WebRTC) admit(s *rtcSession) error {
+	if err := s.hello(); err != nil {
+		return err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.down {
-		return false
+		return ErrBusy
 	}
 	w.live[s.id] = s
-	w.remember(digestOf(s.resume), resumable{callID: s.call.CallID, agent: s.agent, leg: s.leg})
 	w.sessions.Add(1)
 	go func() {
 		defer w.sessions.Done()
 		s.run()
 	}()
-	return true
+	return nil
 }
 
-// remember stores a resume token, and forgets those whose time is over. The
-// caller holds w.mu.
-func (w *WebRTC) remember(d digest, r resumable) {
-	now := time.Now()
-	for k, old := range w.resumes {
-		if !old.until.IsZero() && now.After(old.until) {
-			delete(w.resumes, k)
-		}
-	}
-	if len(w.resumes) < rtcMaxResumes+w.o.MaxSessions {
-		w.resumes[d] = r
-	}
-}
-
-// redeem uses a resume token up and returns the call it goes on with. What is
-// left of the session before it is ended first.
+// redeem uses a resume token up and returns the call it goes on with. A session
+// of it here is ended first; one elsewhere ends as Desk serves the call anew.
 func (w *WebRTC) redeem(ctx context.Context, token, agent string) (string, error) {
-	d := digestOf(token)
-	w.mu.Lock()
-	r, ok := w.resumes[d]
-	if ok && r.agent == agent {
-		delete(w.resumes, d)
-	}
-	w.mu.Unlock()
+	claim, err := w.o.Resume.Redeem(ctx, token)
 	switch {
-	case !ok || !r.until.IsZero() && time.Now().After(r.until):
+	case err != nil:
 		return "", refuse(http.StatusGone, "the resume token is unknown, used or expired")
-	case r.agent != agent:
+	case !claim.For(agent):
 		return "", ErrForbidden
 	}
-	if r.leg == nil {
-		return r.callID, nil
+	w.mu.Lock()
+	var before *rtcSession
+	for _, s := range w.live {
+		if s.call.CallID == claim.CallID {
+			before = s
+		}
 	}
-	r.leg.end("network") // to the call it is a line that broke, not a hang-up
+	w.mu.Unlock()
+	if before == nil {
+		return claim.CallID, nil
+	}
+	before.leg.end("network") // to the call it is a line that broke, not a hang-up
 	ctx, cancel := context.WithTimeout(ctx, 2*rtcTeardown)
 	defer cancel()
 	select {
-	case <-r.leg.gone:
-		return r.callID, nil
+	case <-before.leg.gone:
+		return claim.CallID, nil
 	case <-ctx.Done():
 		return "", ErrBusy
 	}
@@ -261,10 +258,6 @@ func (s *rtcSession) finish() {
 	w := s.w
 	w.mu.Lock()
 	delete(w.live, s.id)
-	if r, ok := w.resumes[digestOf(s.resume)]; ok {
-		r.leg, r.until = nil, time.Now().Add(w.o.ResumeFor)
-		w.resumes[digestOf(s.resume)] = r
-	}
 	w.mu.Unlock()
 	if w.o.Metrics.Ended != nil {
 		w.o.Metrics.Ended(s.leg.reason())

@@ -275,7 +275,12 @@ func (s *site) await(limit time.Duration, what string, is func() bool) {
 // records returns what is stored of a caller's call.
 func (s *site) records(sid string) (control.Call, []string) {
 	s.t.Helper()
-	at, err := s.store.LocateCarrierCall(s.t.Context(), "twilio", sid)
+	return s.recordsOf("twilio", sid)
+}
+
+func (s *site) recordsOf(carrier, id string) (control.Call, []string) {
+	s.t.Helper()
+	at, err := s.store.LocateCarrierCall(s.t.Context(), carrier, id)
 	if err != nil {
 		s.t.Fatal(err)
 	}

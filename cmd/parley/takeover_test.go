@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"parley/agent"
 	"parley/signaling/signalingtest"
 )
 
@@ -58,6 +60,74 @@ func TestNodes(t *testing.T) {
 	t.Run("killed", testKilled)
 	t.Run("stopped", testStopped)
 	t.Run("alone", testAlone)
+	t.Run("browser", testBrowserMoves)
+}
+
+// A browser whose node was killed goes on at another, by its resume token: at
+// the question where it was.
+func testBrowserMoves(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, directly)
+	s.env = append(s.env, "PARLEY_RTC_ADDR=127.0.0.1")
+	a, b := s.start("a", "127.0.0.1:0"), s.start("b", "127.0.0.1:0")
+	o := signalingtest.PeerOptions{URL: a.url, Agent: "front-desk", Bearer: s.key, Loopback: true}
+	first, err := signalingtest.Dial(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.shown(first, "Would you like red or blue?")
+	if err := first.SendDigit('1'); err != nil {
+		t.Fatal(err)
+	}
+	s.shown(first, "For how many people?")
+	s.await(10*time.Second, "the question to be written", func() bool {
+		_, turns := s.recordsOf("webrtc", first.Session().ID)
+		return len(turns) == 3
+	})
+	a.signal(t, os.Kill)
+	began := time.Now()
+	o.URL, o.Bearer, o.Resume = b.url, "", first.Session().Resume
+	second, err := signalingtest.Dial(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	s.shown(second, "For how many people?")
+	t.Logf("a browser's node killed: it has heard the question again after %v", time.Since(began).Round(time.Millisecond))
+	if err := second.SendText("4"); err != nil {
+		t.Fatal(err)
+	}
+	s.shown(second, "Thank you, goodbye.")
+	_ = first.Close() // what it says to a dead node is no news
+	s.await(10*time.Second, "the call's records", func() bool {
+		c, _ := s.recordsOf("webrtc", first.Session().ID)
+		return c.EndReason == "goodbye"
+	})
+	want := []string{firstQuestion, "caller: 1", secondQuestion, secondQuestion, "caller: 4", "agent: Thank you, goodbye."}
+	if _, turns := s.recordsOf("webrtc", first.Session().ID); !slices.Equal(turns, want) {
+		t.Errorf("written %q, want %q", turns, want)
+	}
+	if p, err := signalingtest.Dial(t.Context(), o); err == nil {
+		t.Error("a resume token opens a second session")
+		_ = p.Close()
+	}
+}
+
+// shown waits until the page says that all of a text was heard.
+func (s *site) shown(p *signalingtest.Peer, text string) {
+	s.t.Helper()
+	late := time.After(30 * time.Second)
+	for {
+		select {
+		case b := <-p.Events():
+			var e agent.Event
+			if json.Unmarshal(b, &e) == nil && e.Type == "agent" && e.Phase == "heard" && strings.HasSuffix(e.Text, text) {
+				return
+			}
+		case <-late:
+			s.t.Fatalf("%q was not heard", text)
+		}
+	}
 }
 
 // A node is killed: its sockets close, and the carrier asks the other one.

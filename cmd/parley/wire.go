@@ -161,7 +161,7 @@ func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err erro
 	}
 	g.twilio = &signaling.Twilio{
 		Desk:      g.desk,
-		Tokens:    &signaling.MediaTokens{Key: ring.Key("media-token"), Shared: sharedUse{g.redis}},
+		Tokens:    &signaling.MediaTokens{Key: ring.Key("media-token"), Shared: sharedUse{g.redis, "media-token:"}},
 		PublicURL: s.PublicURL, AccountSID: s.TwilioAccountSID,
 		AuthTokens: func(context.Context) ([]string, error) {
 			var tokens []string
@@ -177,7 +177,8 @@ func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err erro
 	}
 	g.webrtc, err = signaling.ListenWebRTC(signaling.WebRTCOptions{
 		Desk: g.desk, Authorize: g.authorizeBrowser,
-		Port: s.RTCPort, TCPPort: s.RTCTCP, PublicAddr: s.RTCAddr, Loopback: g.dev,
+		Resume: &signaling.MediaTokens{Key: ring.Key("resume-token"), Life: signaling.ResumeLife, Shared: sharedUse{g.redis, "resume-token:"}},
+		Port:   s.RTCPort, TCPPort: s.RTCTCP, PublicAddr: s.RTCAddr, Loopback: g.dev,
 		ICEURLs: s.ICEURLs, TURNSecret: s.TURNSecret, MaxSessions: s.MaxCalls,
 		Logger: g.log, Metrics: g.noted.webrtc(),
 	})
@@ -185,10 +186,13 @@ func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err erro
 }
 
 // sharedUse lets signaling's single-use tokens be remembered by all nodes.
-type sharedUse struct{ used control.Single }
+type sharedUse struct {
+	used control.Single
+	kind string
+}
 
 func (s sharedUse) Use(ctx context.Context, id string, ttl time.Duration) (bool, error) {
-	return s.used.Use(ctx, "media-token:"+id, ttl), nil
+	return s.used.Use(ctx, s.kind+id, ttl), nil
 }
 
 // twilioCarrier is Twilio's REST API as control sees a carrier.
