@@ -4,7 +4,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"parley/media"
 )
@@ -15,6 +14,7 @@ import (
 type ledger struct {
 	rate  int // samples per second of the offsets
 	spans []span
+	tempo tempo // of the voice, where it gives no alignment
 }
 
 // A span is one clause and the audio it became.
@@ -23,6 +23,7 @@ type span struct {
 	from, to int64
 	whole    bool   // all of text is spoken by to; else the voice is at it, or broke off
 	words    []Word // the vendor's alignment, if any
+	pauses   []pause
 	node     string
 	policy   policy
 }
@@ -53,7 +54,7 @@ func (l *ledger) upTo(offset int64, cut bool) string {
 		}
 		text := s.text
 		if cut && (offset < s.to || !s.whole) {
-			text = s.cut(offset, l.rate)
+			text = s.cut(offset, l.rate, l.tempo)
 		}
 		if text == "" {
 			continue
@@ -66,20 +67,15 @@ func (l *ledger) upTo(offset int64, cut bool) string {
 	return b.String()
 }
 
-// slowSpeech is a character's time in slow speech: 12 a second. What is not
-// whole yet is taken to become at least so long, so that too little is counted
-// as heard rather than too much.
-const slowSpeech = 80 * time.Millisecond
-
 // cut returns the words of s that were complete at offset: by the vendor's
-// alignment, else by the share of the audio, taking speech as even.
-func (s *span) cut(offset int64, rate int) string {
-	at := media.Duration(min(offset, s.to)-s.from, rate)
+// alignment, else by its pace.
+func (s *span) cut(offset int64, rate int, p tempo) string {
+	at := min(offset, s.to) - s.from
 	ends := wordEnds(s.text)
 	done := 0
 	if len(s.words) > 0 {
 		for _, w := range s.words {
-			if w.End <= at {
+			if w.End <= media.Duration(at, rate) {
 				done++
 			}
 		}
@@ -91,16 +87,7 @@ func (s *span) cut(offset int64, rate int) string {
 		}
 		done = done * len(ends) / all
 	} else {
-		chars := time.Duration(utf8.RuneCountInString(s.text))
-		length := media.Duration(s.to-s.from, rate)
-		if !s.whole {
-			length = max(length, chars*slowSpeech)
-		}
-		for _, e := range ends {
-			if time.Duration(utf8.RuneCountInString(s.text[:e]))*length <= at*chars {
-				done++
-			}
-		}
+		done = s.wordsBy(at, rate, p)
 	}
 	if done == 0 {
 		return ""

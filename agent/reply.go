@@ -194,7 +194,7 @@ func (c *conductor) utter(ctx context.Context, r job, in <-chan clause, clauses 
 	for cl := range in {
 		*clauses++
 		s := span{text: strings.TrimSpace(cl.text), node: cl.node, policy: cl.policy}
-		grow := false
+		grow, quiet := false, pauseFinder{rate: c.info.Rate}
 		emit := func(a spoken) error {
 			if first && len(a.pcm) > 0 {
 				first = false
@@ -208,6 +208,7 @@ func (c *conductor) utter(ctx context.Context, r job, in <-chan clause, clauses 
 				return err
 			}
 			s.from, s.to, s.words, s.whole = from, to, a.words, a.whole
+			s.pauses = quiet.feed(nil, a.pcm, a.whole)
 			c.postAlways(replySpan{id: r.id, span: s, grow: grow})
 			grow = true
 			return nil

@@ -6,6 +6,8 @@ import (
 	"io"
 	"iter"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +21,12 @@ import (
 // it is given like a carrier, and knows what the caller heard.
 type phoneLine struct {
 	info   media.LegInfo
-	delay  time.Duration
+	delay  time.Duration // each way
+	jitter time.Duration // more than that at most, in order
+	rnd    *rand.Rand
+	down   time.Time // when the last message arrives at the far end
+	up     time.Time // … and at ours
+	marks  []*phoneMark
 	events chan media.LegEvent
 	next   time.Time
 	frame  []int16
@@ -27,7 +34,6 @@ type phoneLine struct {
 	mu      sync.Mutex
 	talk    time.Time // the caller speaks until then
 	free    time.Time // when all that was written will have been played
-	epoch   int
 	heard   []heardAudio
 	closed  bool
 	reason  string
@@ -90,11 +96,23 @@ func (l *phoneLine) say(d time.Duration) {
 	time.Sleep(d)
 }
 
+// arrival is when a message sent at a time arrives behind the last one.
+func (l *phoneLine) arrival(sent time.Time, last *time.Time) time.Time {
+	at := sent.Add(l.delay)
+	if l.jitter > 0 {
+		at = at.Add(time.Duration(l.rnd.Int64N(int64(l.jitter))))
+	}
+	if !at.After(*last) {
+		at = last.Add(1) // timers of one instant have no order
+	}
+	*last = at
+	return at
+}
+
 func (l *phoneLine) Write(audio []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	arrive := time.Now().Add(l.delay)
-	if l.free.Before(arrive) {
+	if arrive := l.arrival(time.Now(), &l.down); l.free.Before(arrive) {
 		l.free = arrive
 	}
 	l.heard = append(l.heard, heardAudio{l.free, len(audio)})
@@ -102,29 +120,49 @@ func (l *phoneLine) Write(audio []byte) error {
 	return nil
 }
 
+// A phoneMark comes back when it is reached, or flushed.
+type phoneMark struct {
+	id    uint64
+	timer *time.Timer
+}
+
 func (l *phoneLine) Mark(id uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	back := time.Now().Add(l.delay)
-	if l.free.After(back) {
-		back = l.free
+	reached := l.arrival(time.Now(), &l.down)
+	if l.free.After(reached) {
+		reached = l.free
 	}
-	epoch := l.epoch
-	time.AfterFunc(time.Until(back)+l.delay, func() {
+	m := &phoneMark{id: id}
+	m.timer = time.AfterFunc(time.Until(reached), func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if epoch == l.epoch && !l.closed {
-			l.events <- media.LegEvent{Kind: media.Marked, Mark: id, At: time.Now()}
+		l.returned(m)
+	})
+	l.marks = append(l.marks, m)
+	return nil
+}
+
+// returned sends a mark back.
+func (l *phoneLine) returned(m *phoneMark) {
+	i := slices.Index(l.marks, m)
+	if i < 0 {
+		return
+	}
+	l.marks = slices.Delete(l.marks, i, i+1)
+	time.AfterFunc(time.Until(l.arrival(time.Now(), &l.up)), func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.closed {
+			l.events <- media.LegEvent{Kind: media.Marked, Mark: m.id, At: time.Now()}
 		}
 	})
-	return nil
 }
 
 func (l *phoneLine) Flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.epoch++
-	cut := time.Now().Add(l.delay)
+	cut := l.arrival(time.Now(), &l.down)
 	l.free = cut
 	for i, h := range l.heard {
 		if h.at.After(cut) {
@@ -135,6 +173,14 @@ func (l *phoneLine) Flush() error {
 			l.heard[i].n = int(media.Samples(cut.Sub(h.at), 8000))
 		}
 	}
+	pending := slices.Clone(l.marks)
+	time.AfterFunc(time.Until(cut), func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, m := range pending {
+			l.returned(m)
+		}
+	})
 	return nil
 }
 
