@@ -63,7 +63,7 @@ type conductor struct {
 	gaps      uint64    // of the player, counted so far
 	end       *Ending
 
-	tempo    tempo     // of the voice
+	rhythm   rhythm    // of the voice
 	lastText string    // what the agent said before
 	lastEnd  time.Time // … until then
 	greet    sync.Once

@@ -31,7 +31,7 @@ func (c *conductor) answer(ctx context.Context, in input, now time.Time) {
 	if !early {
 		c.dropGuess("dropped")
 		c.replyID++
-		r = &reply{id: c.replyID, index: -1, in: in, began: now, from: c.player.Tail(), ledger: ledger{rate: c.info.Rate, tempo: c.tempo}}
+		r = &reply{id: c.replyID, index: -1, in: in, began: now, from: c.player.Tail(), ledger: ledger{rate: c.info.Rate, rhythm: c.rhythm}}
 	}
 	r.guesses = c.said.guesses
 	if in.kind == inputSaid {
@@ -110,7 +110,7 @@ func (c *conductor) replyEvent(ctx context.Context, ev event) {
 			r.ledger.add(ev.span)
 		}
 		if last := &r.ledger.spans[len(r.ledger.spans)-1]; last.whole {
-			c.tempo.learn(last, c.info.Rate)
+			c.rhythm.learn(last, c.info.Rate)
 		}
 		c.ears.agentSpeaks.Store(true)
 	case replyThought:
@@ -379,7 +379,7 @@ func (c *conductor) scripted(now time.Time) *reply {
 	done := make(chan struct{})
 	close(done)
 	c.cur = &reply{id: c.replyID, index: -1, began: now, from: c.player.Tail(), done: done,
-		cancel: func() {}, ledger: ledger{rate: c.info.Rate, tempo: c.tempo}}
+		cancel: func() {}, ledger: ledger{rate: c.info.Rate, rhythm: c.rhythm}}
 	return c.cur
 }
 

@@ -152,7 +152,7 @@ func TestWordsWithoutAlignment(t *testing.T) {
 	for _, whole := range []bool{true, false} {
 		t.Run(fmt.Sprintf("whole-%v", whole), func(t *testing.T) {
 			var off tally
-			var tempo tempo
+			var rhythm rhythm
 			for i, c := range slices.Concat(said, said) { // twice: the pace is known then
 				find := pauseFinder{rate: 8000}
 				s := span{text: c.text, to: media.Samples(c.length, 8000), whole: true}
@@ -160,9 +160,9 @@ func TestWordsWithoutAlignment(t *testing.T) {
 				learned := s
 				s.whole = whole
 				for at := time.Duration(0); i >= len(said) && at < c.length; at += 11 * time.Millisecond {
-					off = append(off, len(strings.Fields(s.cut(media.Samples(at, 8000), 8000, tempo)))-c.spokenBy(at))
+					off = append(off, len(strings.Fields(s.cut(media.Samples(at, 8000), 8000, rhythm)))-c.spokenBy(at))
 				}
-				tempo.learn(&learned, 8000)
+				rhythm.learn(&learned, 8000)
 			}
 			t.Logf("%v", off)
 			two := .99

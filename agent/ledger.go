@@ -12,9 +12,9 @@ import (
 // position can be turned into the text that was heard. It is pure; positions
 // are the offsets of a [media.Player].
 type ledger struct {
-	rate  int // samples per second of the offsets
-	spans []span
-	tempo tempo // of the voice, where it gives no alignment
+	rate   int // samples per second of the offsets
+	spans  []span
+	rhythm rhythm // of the voice, where it gives no alignment
 }
 
 // A span is one clause and the audio it became.
@@ -54,7 +54,7 @@ func (l *ledger) upTo(offset int64, cut bool) string {
 		}
 		text := s.text
 		if cut && (offset < s.to || !s.whole) {
-			text = s.cut(offset, l.rate, l.tempo)
+			text = s.cut(offset, l.rate, l.rhythm)
 		}
 		if text == "" {
 			continue
@@ -69,7 +69,7 @@ func (l *ledger) upTo(offset int64, cut bool) string {
 
 // cut returns the words of s that were complete at offset: by the vendor's
 // alignment, else by its pace.
-func (s *span) cut(offset int64, rate int, p tempo) string {
+func (s *span) cut(offset int64, rate int, p rhythm) string {
 	at := min(offset, s.to) - s.from
 	ends := wordEnds(s.text)
 	done := 0

@@ -65,9 +65,9 @@ func (f *pauseFinder) end(found []pause) []pause {
 	return found
 }
 
-// A tempo is how fast a voice speaks, as learned over the call: the latest
+// A rhythm is how fast a voice speaks, as learned over the call: the latest
 // clauses count most, since another voice may have taken over.
-type tempo struct {
+type rhythm struct {
 	voiced time.Duration
 	chars  float64
 }
@@ -80,7 +80,7 @@ const paceKeep = 0.7
 const slowSpeech = 80 * time.Millisecond
 
 // learn takes a whole clause.
-func (p *tempo) learn(s *span, rate int) {
+func (p *rhythm) learn(s *span, rate int) {
 	if chars := utf8.RuneCountInString(s.text); chars > 0 && s.to > s.from {
 		p.voiced = time.Duration(paceKeep*float64(p.voiced)) + media.Duration(s.voiced(0, s.to-s.from), rate)
 		p.chars = paceKeep*p.chars + float64(chars)
@@ -88,7 +88,7 @@ func (p *tempo) learn(s *span, rate int) {
 }
 
 // of returns how long text takes to say.
-func (p tempo) of(text string) time.Duration {
+func (p rhythm) of(text string) time.Duration {
 	chars := utf8.RuneCountInString(text)
 	if p.chars == 0 {
 		return time.Duration(chars) * slowSpeech
@@ -161,7 +161,7 @@ func splitPhrases(text string) (out []string) {
 }
 
 // wordsBy returns how many words of s are complete at a sample of its audio.
-func (s *span) wordsBy(at int64, rate int, p tempo) (done int) {
+func (s *span) wordsBy(at int64, rate int, p rhythm) (done int) {
 	if !s.whole {
 		return wordsOf(s.text, s.voiced(0, at), max(s.voiced(0, s.to-s.from), media.Samples(p.of(s.text), rate)))
 	}
