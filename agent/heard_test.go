@@ -128,7 +128,10 @@ func (k *knownTTS) Say(ctx context.Context, c Clause) iter.Seq2[Speech, error] {
 
 func (k *knownTTS) say(ctx context.Context, c saidClause) iter.Seq2[Speech, error] {
 	return func(yield func(Speech, error) bool) {
-		time.Sleep(k.delay)
+		select {
+		case <-time.After(k.delay):
+		case <-ctx.Done():
+		}
 		pcm := c.pcm(16000)
 		s := Speech{}
 		if k.aligned {
