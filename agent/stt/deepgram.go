@@ -228,18 +228,18 @@ func (d *listener) receive(ctx context.Context, in <-chan []byte) error {
 	late := time.NewTimer(time.Hour)
 	defer late.Stop()
 	late.Stop()
-	var pending int // Finalizes without an answer
-	var at time.Duration
+	var due finalizes
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case at = <-d.flush:
-			pending++
+		case at := <-d.flush:
+			due.sent(at)
 			late.Reset(deepgramFinal)
 		case <-late.C:
-			pending = 0
-			d.stream.emit(agent.Transcript{Start: at, End: at, Final: true, Flushed: true})
+			if at, ok := due.late(); ok {
+				d.stream.emit(agent.Transcript{Start: at, End: at, Final: true, Flushed: true})
+			}
 		case b, ok := <-in:
 			if !ok {
 				return nil
@@ -252,22 +252,28 @@ func (d *listener) receive(ctx context.Context, in <-chan []byte) error {
 				continue
 			}
 			if t.Flushed {
-				if pending == 0 { // answered in its stead, or not yet counted
-					select {
-					case at = <-d.flush:
-						pending++
-					default:
-						t.Flushed = false
-					}
+				if d.collect(&due) { // the request comes before its answer
+					late.Reset(deepgramFinal)
 				}
-				if pending > 0 {
-					pending = max(0, pending-1)
-				}
-				if pending == 0 {
+				t.Flushed = due.answered(t.End)
+				if !due.waiting() {
 					late.Stop()
 				}
 			}
 			d.stream.emit(t)
+		}
+	}
+}
+
+// collect takes what send has told meanwhile.
+func (d *listener) collect(due *finalizes) (some bool) {
+	for {
+		select {
+		case at := <-d.flush:
+			due.sent(at)
+			some = true
+		default:
+			return some
 		}
 	}
 }
