@@ -148,7 +148,7 @@ func (m *promptMind) think(ctx context.Context, in input, say func(line) error) 
 			}
 			m.open[0].Text = in.text // as it was spelled in the end
 		}
-		spoke = spoke || text != ""
+		spoke = spoke || Speakable(text) != ""
 		if len(calls) == 0 {
 			m.open = append(m.open, Message{Role: "assistant", Text: text})
 			done = true

@@ -1,30 +1,60 @@
 package agent
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 )
 
 func TestModelThatDoesNotKeepToItsTask(t *testing.T) {
-	forever := func(yield func(Delta, error) bool) {
-		for yield(Delta{Text: "The same sentence again. "}, nil) {
+	// repeats streams a text n times; deaf to a consumer that leaves, it would
+	// not end.
+	repeats := func(s string, n int) func(func(Delta, error) bool) {
+		return func(yield func(Delta, error) bool) {
+			for range n {
+				if !yield(Delta{Text: s}, nil) {
+					return
+				}
+			}
 		}
 	}
+	rounds := func(n int, say string) (all []func(func(Delta, error) bool)) {
+		for range n {
+			all = append(all, call(say, "x", "{}"))
+		}
+		return all
+	}
+	one := func(f func(func(Delta, error) bool)) []func(func(Delta, error) bool) {
+		return []func(func(Delta, error) bool){f}
+	}
+	thousands := strings.Repeat("word and another word and more, ", 2500)
 	tests := map[string]struct {
 		answers []func(func(Delta, error) bool)
-		said    string // the agent's last turn begins so
-		most    int    // characters of it
+		said    string // the agent's last turn
+		most    int    // characters of it, if it only begins so
+		counted string
 		ends    bool
 	}{
-		"says-nothing":      {answers: nil, said: wordless[moveListen], most: 40},
-		"says-white-space":  {answers: []func(func(Delta, error) bool){text("  \n ")}, said: wordless[moveListen], most: 40},
-		"calls-what-is-not": {answers: []func(func(Delta, error) bool){call("", "x", "{}"), call("", "x", "{}"), call("", "x", "{}"), call("", "x", "{}")}, said: wordless[moveListen], most: 40},
-		"only-ends-call":    {answers: []func(func(Delta, error) bool){call("", "end_call", "{}")}, said: wordless[moveEnd], most: 40, ends: true},
-		"never-stops":       {answers: []func(func(Delta, error) bool){forever}, said: "The same sentence again.", most: 700},
+		"says-nothing":          {answers: nil, said: wordless[moveListen], counted: "silence"},
+		"says-white-space":      {answers: one(text("  \n ")), said: wordless[moveListen], counted: "silence"},
+		"says-symbols":          {answers: one(text("*** --- ")), said: wordless[moveListen], counted: "silence"},
+		"calls-what-is-not":     {answers: rounds(9, ""), said: wordless[moveListen], counted: "tool_rounds"},
+		"calls-in-circles":      {answers: rounds(9, "Let me see. "), said: "Let me see. Let me see. Let me see. Let me see.", counted: "tool_rounds"},
+		"only-ends-call":        {answers: one(call("", "end_call", "{}")), said: wordless[moveEnd], counted: "silence", ends: true},
+		"ten-thousand-words":    {answers: one(text(thousands)), said: "word and another word and more,", most: 600, counted: "length"},
+		"one-endless-word":      {answers: one(repeats("wordword", 1e6)), said: "", most: 600, counted: "length"},
+		"same-sentence-forever": {answers: one(repeats("The same sentence once again. ", 1e6)), said: "The same sentence once again. The same sentence once again.", counted: "repetition"},
+		"two-sentences-forever": {answers: one(repeats("I will look that up. Please wait for a moment. ", 1e6)),
+			said: "I will look that up. Please wait for a moment. I will look that up.", counted: "repetition"},
+		"repeats-a-little": {answers: one(text("No. No. No. Never.")), said: "No. No. No. Never."},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			before := map[string]float64{}
+			for _, what := range []string{"silence", "length", "repetition", "tool_rounds"} {
+				before[what] = counted(t, misbehaved, what)
+			}
 			play(t, func(s *scene) {
 				s.spec.Prompt.MaxTokens = 100
 				s.results = []string{"Hello there, agent."}
@@ -37,16 +67,63 @@ func TestModelThatDoesNotKeepToItsTask(t *testing.T) {
 						t.Errorf("ended by %+v", e)
 					}
 				} else {
-					s.wait(6 * time.Second)
+					s.wait(7 * time.Second)
 					s.hangUp()
 				}
 				turns := s.turns("agent")
 				last := turns[len(turns)-1]
-				if !strings.HasPrefix(last.Generated, tt.said) || len(last.Generated) > tt.most {
-					t.Errorf("the agent made %d characters: %.60q", len(last.Generated), last.Generated)
+				if !strings.HasPrefix(last.Generated, tt.said) || len(last.Generated) > max(tt.most, len(tt.said)) {
+					t.Errorf("the agent made %d characters: %.100q", len(last.Generated), last.Generated)
 				}
 			})
+			if tt.counted != "" && counted(t, misbehaved, tt.counted) == before[tt.counted] {
+				t.Errorf("%s is not counted", tt.counted)
+			}
+			for what, n := range before {
+				if got := counted(t, misbehaved, what); got > n && tt.counted == "" {
+					t.Errorf("counted as %s", what)
+				}
+			}
 		})
+	}
+}
+
+// What a call may cost is bounded: then it ends politely, once what was begun
+// is said.
+func TestCallOverItsBudgetEndsPolitely(t *testing.T) {
+	play(t, func(s *scene) {
+		s.spec.Prompt.CallTokens = 1000
+		s.results = []string{"Hello.", "And again.", "And more.", "And more still."}
+		costly := func(yield func(Delta, error) bool) {
+			_ = yield(Delta{Text: "Here you are."}, nil) && yield(Delta{Finish: "stop", Usage: &Usage{PromptTokens: 500, CompletionTokens: 20}}, nil)
+		}
+		s.llm.answers = append(s.llm.answers, costly, costly, costly, costly)
+	}, func(s *scene) {
+		s.wait(2 * time.Second)
+		for range 3 {
+			s.line.say(800 * time.Millisecond)
+			s.wait(3 * time.Second)
+		}
+		if e := s.ended(10 * time.Second); e.Reason != "limit" {
+			t.Errorf("ended by %+v", e)
+		}
+		if n := len(s.llm.prompts); n != 2 {
+			t.Errorf("%d requests", n)
+		}
+		if got := s.journal.said(); !strings.HasSuffix(strings.TrimSpace(got), "agent: "+limitNotice) {
+			t.Errorf("said:\n%s", got)
+		}
+	})
+}
+
+// A vendor that tells no usage is estimated, a request that was dropped too.
+func TestTokensAreEstimatedWithoutUsage(t *testing.T) {
+	m := newPromptMind(PromptSpec{System: strings.Repeat("x", 4000), Models: []Model{{Vendor: "v", LLM: &promptLLM{}}}}, slog.New(slog.DiscardHandler))
+	if _, err := m.reply(t.Context(), input{kind: inputSaid, mode: "speech", text: "hello"}, func(line) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.spent(); got < 1000 || got > 1300 {
+		t.Errorf("spent %d tokens", got)
 	}
 }
 

@@ -265,7 +265,7 @@ func (d *listener) receive(ctx context.Context, in <-chan []byte) error {
 	}
 }
 
-// collect takes what send has told meanwhile.
+// collect takes the requests that send has told of meanwhile, if there are some.
 func (d *listener) collect(due *finalizes) (some bool) {
 	for {
 		select {
