@@ -93,7 +93,7 @@ type vadBand struct {
 
 // NewVAD returns a VAD for frames at 8000 or 16000 Hz, or [ErrRate].
 func NewVAD(rate int) (*VAD, error) {
-	v := &VAD{rate: rate, fft: newRealFFT(), n: vadBands}
+	v := &VAD{rate: rate, fft: newRealFFT(vadWindow()), n: vadBands}
 	switch rate {
 	case 8000:
 	case 16000:
@@ -127,7 +127,7 @@ func (v *VAD) Reset() {
 // Detect judges the next frame of the stream. A frame of another rate or length
 // is no speech and leaves no trace.
 func (v *VAD) Detect(f Frame) Activity {
-	if f.Rate != v.rate || len(f.PCM) != v.rate/50 {
+	if !v.takes(f) {
 		return Activity{LevelDB: decibels(0), NoiseDB: decibels(0)}
 	}
 	var power [vadBands + 1]float64
@@ -152,6 +152,9 @@ func (v *VAD) Detect(f Frame) Activity {
 	}
 	return Activity{Speech: p > 0.5, Probability: p, LevelDB: decibels(level), NoiseDB: decibels(noise)}
 }
+
+// takes reports whether the frame is one of the stream's.
+func (v *VAD) takes(f Frame) bool { return f.Rate == v.rate && len(f.PCM) == v.rate/50 }
 
 // decide turns the frame's mean log-likelihood ratio into the odds of speech,
 // given those of the frame before: a Markov chain, as Sohn, Kim and Sung hang
@@ -194,6 +197,27 @@ func (v *VAD) analyse(pcm []int16, power *[vadBands + 1]float64) float64 {
 		power[i] = float64(s) / float64(vadEdges[i+1]-vadEdges[i])
 	}
 	return float64(sum) / float64(len(pcm))
+}
+
+// vadTaper is how much of the window fades at either end: as much as overlaps
+// the frame before, so that a new frame counts nearly whole.
+const vadTaper = 64
+
+// vadWindow returns the window of the analysis. White noise of power p has p in
+// each bin.
+func vadWindow() func(i int) float64 {
+	fade := func(i int) float64 {
+		edge := min(i, vadFFT-1-i)
+		if edge >= vadTaper {
+			return 1
+		}
+		return 0.5 - 0.5*math.Cos(math.Pi*(float64(edge)+0.5)/vadTaper)
+	}
+	sum := 0.0
+	for i := range vadFFT {
+		sum += fade(i) * fade(i)
+	}
+	return func(i int) float64 { return fade(i) / math.Sqrt(sum) }
 }
 
 // test returns the band's log-likelihood ratio of speech over noise.

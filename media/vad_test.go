@@ -72,7 +72,7 @@ func score(t *testing.T, clean, noisy []int16, rate int) (s vadScore) {
 func TestVAD(t *testing.T) {
 	for _, rate := range []int{8000, 16000} {
 		// A second conversation, so that the first 2 s hold no speech to judge.
-		clean := append(make([]int16, rate), conversation(t, rate)...)
+		clean := append(make([]int16, rate), conversation(t, "slt", rate)...)
 		for _, tt := range []struct {
 			kind       string
 			snr        float64
@@ -106,7 +106,7 @@ func TestVAD(t *testing.T) {
 // end, in every sentence.
 func TestVADReactsFast(t *testing.T) {
 	for _, rate := range []int{8000, 16000} {
-		clean := conversation(t, rate)
+		clean := conversation(t, "slt", rate)
 		labels := speechLabels(clean, rate)
 		for _, tt := range []struct {
 			name       string
@@ -171,7 +171,7 @@ func share(values []bool) float64 {
 // speech.
 func TestVADHearsTheFirstWord(t *testing.T) {
 	for _, rate := range []int{8000, 16000} {
-		word := conversation(t, rate)[rate+rate/4:] // inside the first sentence
+		word := conversation(t, "slt", rate)[rate+rate/4:] // inside the first sentence
 		if got := next(detect(t, word[:rate], rate), true); got > 2 {
 			t.Errorf("%s: speech from the first frame is found after %d frames", rateName(rate), got)
 		}
@@ -258,7 +258,7 @@ func TestVADLevels(t *testing.T) {
 }
 
 func TestVADReset(t *testing.T) {
-	pcm := conversation(t, 16000)[:5*16000]
+	pcm := conversation(t, "slt", 16000)[:5*16000]
 	v := mustVAD(t, 16000)
 	var first, second []Activity
 	eachFrame(pcm, 16000, func(_ int, f Frame) { first = append(first, v.Detect(f)) })
@@ -313,7 +313,7 @@ func TestRealFFT(t *testing.T) {
 	for i := range x {
 		x[i] = float32(math.Sin(float64(i*i%97)) + 0.3)
 	}
-	f := newRealFFT()
+	f := newRealFFT(vadWindow())
 	got := f.power(&x)
 	for k := range got {
 		var re, im float64

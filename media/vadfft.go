@@ -11,33 +11,18 @@ const vadFFT = 256
 // A realFFT gives the power spectrum of a windowed frame, by a complex
 // transform of half its length.
 type realFFT struct {
-	window  [vadFFT]float32 // with the normalization: white noise of power p has p in each bin
+	window  [vadFFT]float32
 	order   [vadFFT / 2]uint8
 	cos     [vadFFT / 2]float32 // of 2πk/vadFFT
 	sin     [vadFFT / 2]float32
 	re, im  [vadFFT / 2]float32
-	squares [vadFFT / 2]float32
+	squares [vadFFT/2 + 1]float32
 }
 
-// vadTaper is how much of the window fades at either end: as much as overlaps
-// the frame before, so that a new frame counts nearly whole.
-const vadTaper = 64
-
-func newRealFFT() *realFFT {
+func newRealFFT(window func(i int) float64) *realFFT {
 	f := &realFFT{}
-	sum := 0.0
-	w := func(i int) float64 {
-		edge := min(i, vadFFT-1-i)
-		if edge >= vadTaper {
-			return 1
-		}
-		return 0.5 - 0.5*math.Cos(math.Pi*(float64(edge)+0.5)/vadTaper)
-	}
-	for i := range vadFFT {
-		sum += w(i) * w(i)
-	}
-	for i := range vadFFT {
-		f.window[i] = float32(w(i) / math.Sqrt(sum))
+	for i := range f.window {
+		f.window[i] = float32(window(i))
 	}
 	for i := range f.order {
 		f.order[i] = bits.Reverse8(uint8(i)) >> 1
@@ -47,8 +32,8 @@ func newRealFFT() *realFFT {
 	return f
 }
 
-// power returns |X|² of bins 0 to vadFFT/2-1. It is valid until the next call.
-func (f *realFFT) power(x *[vadFFT]float32) *[vadFFT / 2]float32 {
+// power returns |X|² of bins 0 to vadFFT/2. It is valid until the next call.
+func (f *realFFT) power(x *[vadFFT]float32) *[vadFFT/2 + 1]float32 {
 	const n = vadFFT / 2
 	for i, k := range f.order {
 		j := 2 * int(k)
@@ -84,8 +69,8 @@ func (f *realFFT) power(x *[vadFFT]float32) *[vadFFT / 2]float32 {
 // unpack parts the even samples, which were the real ones, from the odd.
 func (f *realFFT) unpack() {
 	const n = vadFFT / 2
-	dc := f.re[0] + f.im[0]
-	f.squares[0] = dc * dc
+	low, high := f.re[0]+f.im[0], f.re[0]-f.im[0]
+	f.squares[0], f.squares[n] = low*low, high*high
 	for k := 1; k < n; k++ {
 		ar, ai := f.re[k], f.im[k]
 		br, bi := f.re[n-k], -f.im[n-k]
