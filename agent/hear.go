@@ -85,11 +85,24 @@ func ones(b uint8) (n int) {
 	return n
 }
 
+// A detector tells which frames are speech: [media.VAD] or [media.NeuralVAD].
+type detector interface {
+	Detect(f media.Frame) media.Activity
+}
+
+// newDetector returns the one that asks the network w, if there is one.
+func newDetector(w *media.VADWeights, rate int) (detector, error) {
+	if w == nil {
+		return media.NewVAD(rate)
+	}
+	return media.NewNeuralVAD(w, rate)
+}
+
 // ears carry the caller's audio from the leg to the recorder, the voice
 // activity detector and the recognizer: goroutine one of a session.
 type ears struct {
 	leg    media.Leg
-	vad    *media.VAD
+	vad    detector
 	rec    *recognizer
 	record *tap
 	tones  *media.ToneDetector // nil unless asked for

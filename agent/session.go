@@ -33,6 +33,8 @@ type Spec struct {
 	MaxDuration time.Duration // default 30 min
 	InBandDTMF  bool          // listen for keys as tones
 
+	VADWeights *media.VADWeights // nil: speech is told from noise without a network
+
 	Journal   Journal     // nil: nothing is kept
 	Recording Recording   // nil: not recorded
 	Observe   func(Event) // nil: nobody looks on; called by the conductor, must not block
@@ -126,7 +128,7 @@ func Run(ctx context.Context, leg media.Leg, spec Spec) Ending {
 func run(ctx context.Context, leg media.Leg, spec Spec) (end Ending, err error) {
 	defer func() { _ = leg.Close(end.Reason) }()
 	info := leg.Info()
-	vad, err := media.NewVAD(info.Rate)
+	vad, err := newDetector(spec.VADWeights, info.Rate)
 	if err != nil {
 		return Ending{Reason: "protocol"}, fmt.Errorf("leg at %d Hz: %w", info.Rate, err)
 	}

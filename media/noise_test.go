@@ -178,3 +178,38 @@ func mix(pcm []int16, noise []float64, level float64) []int16 {
 	}
 	return out
 }
+
+// phoneBand takes away what a telephone does not carry, below 300 Hz (a
+// Butterworth high-pass of fourth order).
+func phoneBand(pcm []int16, rate int) []int16 {
+	x := make([]float64, len(pcm))
+	for i, s := range pcm {
+		x[i] = float64(s)
+	}
+	for _, q := range []float64{0.5412, 1.3066} {
+		s, c := math.Sincos(2 * math.Pi * 300 / float64(rate))
+		alpha := s / (2 * q)
+		b, a0, a1, a2 := (1+c)/2, 1+alpha, -2*c, 1-alpha
+		var x1, x2, y1, y2 float64
+		for i, v := range x {
+			y := (b*(v-2*x1+x2) - a1*y1 - a2*y2) / a0
+			x1, x2, y1, y2 = v, x1, y, y1
+			x[i] = y
+		}
+	}
+	out := make([]int16, len(x))
+	for i, v := range x {
+		out[i] = int16(math.Round(max(-32768, min(32767, v))))
+	}
+	return out
+}
+
+// phoneNoise is what a telephone carries of noise, of power 1.
+func phoneNoise(x []float64, rate int) []float64 {
+	out := make([]float64, len(x))
+	for i, s := range phoneBand(mix(make([]int16, len(x)), x, -20), rate) {
+		out[i] = float64(s)
+	}
+	normalize(out)
+	return out
+}

@@ -79,8 +79,13 @@ func conversation(t testing.TB, voice string, rate int) []int16 {
 		pcm = mustResampler(t, 16000, rate).Process(nil, pcm)
 	}
 	pcm = pcm[:len(pcm)/(rate/50)*(rate/50)]
+	return atLevel(pcm, rate, -25)
+}
+
+// atLevel brings speech to an active level in dBFS.
+func atLevel(pcm []int16, rate int, level float64) []int16 {
 	scaled := make([]int16, len(pcm))
-	k := math.Pow(10, (-25-activeLevel(pcm, rate))/20)
+	k := math.Pow(10, (level-activeLevel(pcm, rate))/20)
 	for i, s := range pcm {
 		scaled[i] = int16(math.Round(max(-32768, min(32767, k*float64(s)))))
 	}

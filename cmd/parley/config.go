@@ -37,6 +37,8 @@ type Settings struct {
 	ElevenLabsKey     string `name:"elevenlabs-api-key" env:"ELEVENLABS_API_KEY" group:"Vendors" help:"Key for ElevenLabs."`
 	ElevenLabsBaseURL string `name:"elevenlabs-base-url" env:"ELEVENLABS_BASE_URL" group:"Vendors" help:"Instead of https://api.elevenlabs.io; the websocket address follows from it."`
 
+	VADWeights string `name:"vad-weights" env:"PARLEY_VAD_WEIGHTS" type:"path" group:"Speech" help:"File of the weights of a network that tells speech from noise and music, as scripts/vad-weights.py makes it. Empty: none; speech is told by statistics alone."`
+
 	EgressAllow []string `name:"egress-allow" env:"PARLEY_EGRESS_ALLOW" group:"Egress" help:"Private host:port that flows may call, besides public addresses."`
 
 	RTCPort    int      `name:"rtc-port" env:"PARLEY_RTC_PORT" default:"0" group:"WebRTC" help:"The one UDP port of all WebRTC media; 0 takes a free one."`

@@ -26,7 +26,8 @@ type desk struct {
 	blobs   control.Blobs
 	vendors *vendors
 	cache   *agent.SpeechCache
-	outside *outside // how flows reach the world
+	outside *outside          // how flows reach the world
+	weights *media.VADWeights // nil: the operator named none
 	log     *slog.Logger
 	max     int
 	noted   deskMetrics
@@ -123,7 +124,7 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 	set := v.Agent.Settings
 	s := agent.Spec{CallID: v.Call.ID.String(), Language: set.Language, MaxDuration: set.MaxDuration(),
 		Journal: v.Journal, Cache: d.cache, Log: log, Returned: returned(v.Call.TransferOutcome),
-		InBandDTMF: set.InBandDTMF, Turns: v.FirstTurn, Elapsed: v.Elapsed,
+		InBandDTMF: set.InBandDTMF, VADWeights: d.weights, Turns: v.FirstTurn, Elapsed: v.Elapsed,
 		Idle:         time.Duration(set.Turns.IdleSeconds) * time.Second,
 		Endpointing:  set.Turns.Endpointing(),
 		Interruption: set.Turns.Interruption(),

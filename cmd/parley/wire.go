@@ -69,10 +69,15 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 	if err := g.listen(ctx); err != nil {
 		return nil, err
 	}
+	weights, err := readVADWeights(s.VADWeights)
+	if err != nil {
+		return nil, err
+	}
 	if err := g.openStores(ctx); err != nil {
 		return nil, err
 	}
 	g.buildControl(ring)
+	g.desk.weights = weights
 	if err := g.buildOutside(ring); err != nil {
 		return nil, err
 	}
