@@ -158,3 +158,26 @@ func mustFlow(t *testing.T, doc string) *flow.Flow {
 	}
 	return f
 }
+
+// A call whose line was lost in the middle of a message hears it again, and
+// goes on after it.
+func TestFlowComesBackToItsMessage(t *testing.T) {
+	var stored Commit
+	play(t, func(s *scene) { atDesk(s); s.results = []string{"hours"} }, func(s *scene) {
+		s.wait(5 * time.Second)
+		s.line.say(600 * time.Millisecond)
+		s.wait(2500 * time.Millisecond)
+		s.line.events <- lineLost()
+		s.ended(time.Second)
+		stored = s.journal.commits[len(s.journal.commits)-1]
+	})
+	play(t, func(s *scene) {
+		atDesk(s)
+		s.spec.Flow.State, s.spec.Flow.Hash = stored.State, stored.Hash
+	}, func(s *scene) {
+		if e := s.ended(30 * time.Second); e.Reason != "goodbye" {
+			t.Errorf("ended by %+v", e)
+		}
+		s.want("agent: We are open every day from nine in the morning until ten in the evening, all year round. Goodbye then.")
+	})
+}

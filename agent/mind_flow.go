@@ -54,7 +54,7 @@ func (m *flowMind) reply(ctx context.Context, in input, say func(line) error) (m
 	if in.kind != inputPlayed { // which goes on with the same turn
 		m.effects, m.earlier = false, nil
 	}
-	if in.kind == inputStart && len(m.state.System.Frames) > 0 {
+	if in.kind == inputStart && len(m.state.System.Frames) > 0 && m.unfinished() == nil {
 		return m.again(say) // the call came back: the question stands
 	}
 	if e := m.unfinished(); e != nil && in.kind != inputHangup {
@@ -344,15 +344,27 @@ func expectation(e flow.Ask) (exp Expectation, key bool) {
 	return exp, key
 }
 
-// again says the standing question once more, of a call that came back.
+// again says once more what a call that came back was hearing: the standing
+// question, else the messages that were not heard to their end.
 func (m *flowMind) again(say func(line) error) (move, error) {
-	mv := move{kind: moveListen}
+	mv, said := move{kind: moveListen}, []flow.Say(nil)
 	for _, e := range m.state.Pending() {
-		if a, ok := e.(flow.Ask); ok {
-			mv = m.ask(a)
+		switch e := e.(type) {
+		case flow.Ask:
+			return m.ask(e), m.say(m.state.Session.CurrentNode, m.state.System.Last, flow.Voice{}, say)
+		case flow.Say:
+			mv, said = move{kind: movePlayed}, append(said, e)
 		}
 	}
-	return mv, m.say(m.state.Session.CurrentNode, m.state.System.Last, flow.Voice{}, say)
+	if m.state.Session.Status != flow.Active {
+		mv = move{kind: moveEnd, reason: "goodbye"}
+	}
+	for _, e := range said {
+		if err := m.say(e.Node, e.Messages, e.Voice, say); err != nil {
+			return mv, err
+		}
+	}
+	return mv, nil
 }
 
 // store hands a step to the journal.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -92,10 +93,13 @@ func (m *promptMind) reply(ctx context.Context, in input, say func(line) error) 
 	listen := move{kind: moveListen, digits: keypad{finish: '#', interKey: 2 * time.Second}}
 	switch in.kind {
 	case inputStart:
-		if m.spec.Greeting == "" {
-			return listen, nil
+		last, unanswered := m.standing()
+		if !unanswered {
+			if last == "" {
+				return listen, nil
+			}
+			return listen, say(line{text: last, fixed: last == m.spec.Greeting})
 		}
-		return listen, say(line{text: m.spec.Greeting, fixed: true})
 	case inputSilence:
 		if m.reprompt >= m.spec.IdlePrompts {
 			return move{kind: moveEnd, reason: "idle"}, say(line{text: m.spec.Goodbye, fixed: true})
@@ -124,6 +128,21 @@ func (m *promptMind) reply(ctx context.Context, in input, say func(line) error) 
 		mv.digits = listen.digits
 	}
 	return mv, err
+}
+
+// standing is what the agent begins with: its greeting, or in a call that came
+// back what it had said last, once more. unanswered: the caller had said something
+// that comes first.
+func (m *promptMind) standing() (last string, unanswered bool) {
+	for _, t := range slices.Backward(m.spec.History) {
+		if t.Speaker == "agent" {
+			return cmp.Or(t.Generated, t.Heard, m.spec.Greeting), false
+		}
+		if t.Heard != "" {
+			return "", true
+		}
+	}
+	return m.spec.Greeting, false
 }
 
 // toolRounds bounds how often a model may call tools before it speaks.

@@ -141,3 +141,22 @@ func TestSilentModelIsReplacedByTheNext(t *testing.T) {
 		s.want("agent: Hello there.\ncaller: Hello there, agent.\nagent: Here I am.")
 	})
 }
+
+// A call whose line was lost goes on where it was: with what the agent said
+// last, or with the answer that the caller still waits for.
+func TestPromptAgentGoesOn(t *testing.T) {
+	before := []Turn{{Speaker: "agent", Heard: "Hello there.", Generated: "Hello there."},
+		{Index: 1, Speaker: "caller", Heard: "A table, please."},
+		{Index: 2, Speaker: "agent", Heard: "For which", Generated: "For which day?", Interrupted: true},
+		{Index: 3, Speaker: "caller", Heard: "Friday."}}
+	for n, want := range map[int]string{3: "agent: For which day?", 4: "agent: Friday it is."} {
+		play(t, func(s *scene) {
+			s.spec.Prompt.History, s.spec.Turns = before[:n], n
+			s.llm.answers = append(s.llm.answers, text("Friday it is."))
+		}, func(s *scene) {
+			s.wait(4 * time.Second)
+			s.hangUp()
+			s.want(want)
+		})
+	}
+}

@@ -125,6 +125,7 @@ func (t *turn) input(ev Input) {
 	if w.For == ForInput && !t.countTurn() {
 		return
 	}
+	t.s.System.Pending = unspoken(t.s.System.Pending)
 	ev.Text = cleanText(ev.Text)
 	if w.For == ForPlayed { // the caller speaks over a message: go on, and answer what comes next
 		t.held = &ev
@@ -181,6 +182,7 @@ func (t *turn) played(ev Played) {
 		return
 	}
 	t.s.System.Playing = ""
+	t.s.System.Pending = unspoken(t.s.System.Pending)
 	if t.s.System.Waiting.For == ForPlayed {
 		t.unwait()
 		t.run(t.resume())

@@ -214,6 +214,18 @@ func speechOnly(list []Pending) []Pending {
 	return out
 }
 
+// unspoken leaves out what the caller has heard, or spoken over: speech before
+// an answer, or before the last that was played.
+func unspoken(list []Pending) []Pending {
+	var out []Pending
+	for _, p := range list {
+		if p.Kind != "say" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // fail ends a conversation that the document leaves no way for.
 func (t *turn) fail(code, message string) {
 	t.emit("error", map[string]any{"code": code, "message": message})
