@@ -37,6 +37,9 @@ const (
 	// retryLimit is the longest pause that a vendor may ask for and still be
 	// asked again within a request: a caller waits.
 	retryLimit = time.Second
+	// retryWithin is how long after the request began a vendor may be asked again:
+	// a second wait as long as the first would be silence.
+	retryWithin = 1500 * time.Millisecond
 )
 
 // An attempt is one request's way through a roster: each vendor once, then each
@@ -44,6 +47,7 @@ const (
 type attempt struct {
 	roster *roster
 	rounds int
+	until  time.Time // nobody is asked again after that: a caller waits
 	tries  []int
 	pause  []time.Duration // before the vendor's next try
 	errs   []error
@@ -51,7 +55,7 @@ type attempt struct {
 
 // attempt begins one that asks nobody more than rounds times.
 func (r *roster) attempt(rounds int) *attempt {
-	return &attempt{roster: r, rounds: rounds, tries: make([]int, len(r.list)), pause: make([]time.Duration, len(r.list))}
+	return &attempt{roster: r, rounds: rounds, until: time.Now().Add(retryWithin), tries: make([]int, len(r.list)), pause: make([]time.Duration, len(r.list))}
 }
 
 // next returns who is asked now and after what pause. ok is false when nobody is
@@ -61,7 +65,7 @@ func (a *attempt) next(now time.Time) (i int, pause time.Duration, ok bool) {
 	r := a.roster
 	for round := range a.rounds {
 		willing := func(i int) bool {
-			return a.tries[i] == round && !r.list[i].barred && a.pause[i] <= retryLimit
+			return a.tries[i] == round && !r.list[i].barred && a.pause[i] <= retryLimit && (round == 0 || now.Before(a.until))
 		}
 		last := -1
 		for k := range r.list {

@@ -84,7 +84,7 @@ func newRecognizer(vendors []Recognizer, rate int, post func(event), log *slog.L
 // run keeps a stream open until ctx ends. It returns an error when no vendor is
 // left.
 func (r *recognizer) run(ctx context.Context) error {
-	try := r.roster.attempt(sttRounds)
+	try := r.attempt()
 	for {
 		if !r.lost.IsZero() && time.Since(r.lost) > sttPatience && slices.Min(try.tries) > 0 {
 			return try.err()
@@ -104,7 +104,7 @@ func (r *recognizer) run(ctx context.Context) error {
 		now := time.Now()
 		switch deaf := errors.Is(err, errDeaf); {
 		case service > sttService && !deaf:
-			try, r.lost = r.roster.attempt(sttRounds), now
+			try, r.lost = r.attempt(), now
 			try.tries[i]++ // others first
 		case r.lost.IsZero() && deaf:
 			r.lost = now.Add(-deafPaused)
@@ -113,6 +113,13 @@ func (r *recognizer) run(ctx context.Context) error {
 		}
 		try.failed(i, err, now)
 	}
+}
+
+// attempt begins one whose end sttPatience tells.
+func (r *recognizer) attempt() *attempt {
+	a := r.roster.attempt(sttRounds)
+	a.until = time.Now().Add(1 << 62)
+	return a
 }
 
 // serve dials a vendor and passes on what it recognizes until it fails. service

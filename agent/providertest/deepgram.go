@@ -3,9 +3,8 @@ package providertest
 import (
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
+	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -22,32 +21,18 @@ type DeepgramScript struct {
 
 // Deepgram stands in for api.deepgram.com's live listening, under URL.
 type Deepgram struct {
-	manners
-	URL string // http
+	standIn
 
 	script DeepgramScript
-	server *httptest.Server
-	open   sync.WaitGroup
 	next   int   // utterance; under manners.mu
 	audio  int64 // bytes; under manners.mu
 }
 
 // NewDeepgram starts a stand-in. The caller must Close it.
 func NewDeepgram(s DeepgramScript) *Deepgram {
-	d := &Deepgram{script: s, manners: manners{manner: s.Manner, gone: make(chan struct{})}}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/listen", d.listen)
-	d.server = httptest.NewServer(mux)
-	d.URL = d.server.URL
+	d := &Deepgram{script: s}
+	d.start(s.Manner, map[string]http.HandlerFunc{"GET /v1/listen": d.listen})
 	return d
-}
-
-// Close stops the stand-in and cuts what is open.
-func (d *Deepgram) Close() {
-	close(d.gone)
-	d.server.CloseClientConnections()
-	d.server.Close()
-	d.open.Wait()
 }
 
 // AudioBytes returns how much audio came.
@@ -58,46 +43,19 @@ func (d *Deepgram) AudioBytes() int64 {
 }
 
 func (d *Deepgram) listen(w http.ResponseWriter, r *http.Request) {
-	d.open.Add(1)
-	defer d.open.Done()
-	m, _ := d.note(Request{Path: r.URL.RequestURI()})
-	if d.script.Key != "" && r.Header.Get("Authorization") != "Token "+d.script.Key {
-		m = Refuses
-	}
-	if refuse(w, r, m) {
-		return
-	}
-	q := r.URL.Query()
-	if q.Get("encoding") == "" || q.Get("sample_rate") == "" || q.Get("model") == "" {
-		http.Error(w, "Bad Request", http.StatusBadRequest)
-		return
-	}
-	if m == Silent {
-		d.stall(r)
-		return
-	}
-	up := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
-	conn, err := up.Upgrade(w, r, nil)
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	stop := make(chan struct{})
-	defer close(stop)
-	d.open.Go(func() { // a hijacked socket is not the server's to close
-		select {
-		case <-d.gone:
-			conn.Close()
-		case <-stop:
-		}
+	p := d.accept(w, r, "Authorization", "Token ", d.script.Key, func(q url.Values) bool {
+		return q.Get("encoding") != "" && q.Get("sample_rate") != "" && q.Get("model") != ""
 	})
-	(&deepgramCall{d: d, conn: conn, manner: m, rate: atoi(q.Get("sample_rate"))}).run()
+	if p == nil {
+		return
+	}
+	defer p.hangUp()
+	(&deepgramCall{d: d, peer: p, rate: atoi(p.query.Get("sample_rate"))}).run()
 }
 
 type deepgramCall struct {
+	*peer
 	d      *Deepgram
-	conn   *websocket.Conn
-	manner Manner
 	rate   int
 	heard  int // samples so far
 	from   int // sample where the utterance began
@@ -107,11 +65,11 @@ type deepgramCall struct {
 
 func (c *deepgramCall) run() {
 	for {
-		kind, b, err := c.conn.ReadMessage()
+		binary, b, err := c.read()
 		if err != nil {
 			return
 		}
-		if kind == websocket.BinaryMessage {
+		if binary {
 			if len(b) == 0 { // as the vendor does
 				return
 			}
@@ -127,17 +85,19 @@ func (c *deepgramCall) run() {
 			}
 			continue
 		}
-		c.d.note(Request{Path: "message", Body: b})
 		var in struct{ Type string }
 		if json.Unmarshal(b, &in) != nil {
 			return
 		}
 		switch in.Type {
 		case "Finalize":
-			c.finalize()
+			if !c.finalize() {
+				return
+			}
 		case "CloseStream":
-			c.send(object{"type": "Metadata", "request_id": "r", "channels": 1, "duration": float64(c.heard) / float64(c.rate)})
-			_ = c.conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""))
+			c.send(object{"type": "Metadata", "transaction_key": "deprecated", "request_id": requestID, "sha256": strings.Repeat("0", 64),
+				"created": "2026-01-01T00:00:00.000Z", "channels": 1, "duration": float64(c.heard) / float64(c.rate)})
+			c.end(websocket.CloseNormalClosure, "")
 			return
 		}
 	}
@@ -163,12 +123,12 @@ func (c *deepgramCall) listen() bool {
 	switch c.manner {
 	case Rude:
 		c.send(c.results(c.words(1), false))
-		_ = c.conn.NetConn().Close()
+		c.cut()
 		return false
 	case Garbage:
-		_ = c.conn.WriteMessage(websocket.TextMessage, []byte("<html>what?</html>"))
+		c.text("<html>what?</html>")
 	case Wrong:
-		_ = c.conn.WriteMessage(websocket.TextMessage, []byte(`{"type":"Results","start":"now","channel":7}`))
+		c.text(`{"type":"Results","start":"now","channel":7}`)
 	default:
 		c.send(object{"type": "SpeechStarted", "channel": []int{0}, "timestamp": float64(c.from) / float64(c.rate)})
 		c.send(c.results(c.words(1), false))
@@ -187,15 +147,10 @@ func (c *deepgramCall) words(n int) string {
 	return strings.Join(f, " ")
 }
 
-func (c *deepgramCall) finalize() {
-	if c.manner == Slow {
-		t := time.NewTimer(c.d.script.Delay)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-c.d.gone:
-			return
-		}
+// finalize answers; it is false when the stand-in is gone.
+func (c *deepgramCall) finalize() bool {
+	if c.manner == Slow && !c.pause(c.d.script.Delay) {
+		return false
 	}
 	text := ""
 	if c.shown {
@@ -208,6 +163,7 @@ func (c *deepgramCall) finalize() {
 	m["from_finalize"], m["speech_final"] = true, text != ""
 	c.send(m)
 	c.from, c.voiced, c.shown = c.heard, 0, false
+	return true
 }
 
 func (c *deepgramCall) results(text string, final bool) object {
@@ -216,11 +172,12 @@ func (c *deepgramCall) results(text string, final bool) object {
 		"start": float64(c.from) / float64(c.rate), "duration": float64(c.heard-c.from) / float64(c.rate),
 		"is_final": final, "speech_final": false, "from_finalize": false,
 		"channel":  object{"alternatives": []object{{"transcript": text, "confidence": 0.98, "words": []object{}}}},
-		"metadata": object{"request_id": "r", "model_uuid": "u", "model_info": object{"name": "n", "version": "v", "arch": "a"}},
+		"metadata": object{"request_id": requestID, "model_uuid": requestID, "model_info": object{"name": "n", "version": "v", "arch": "a"}},
 	}
 }
 
-func (c *deepgramCall) send(m object) { _ = c.conn.WriteJSON(m) }
+// requestID is a name as vendors give to a request.
+const requestID = "0f5a8c1e-64f1-4d3c-9c0e-1b7a54f0a001"
 
 func atoi(s string) int {
 	n := 0

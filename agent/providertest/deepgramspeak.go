@@ -3,9 +3,8 @@ package providertest
 import (
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
+	"net/url"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -28,13 +27,9 @@ type DeepgramSpeakScript struct {
 // DeepgramSpeak stands in for api.deepgram.com's streaming speech, /v1/speak,
 // under URL.
 type DeepgramSpeak struct {
-	manners
-	URL string // http
+	standIn
 
 	script DeepgramSpeakScript
-	server *httptest.Server
-	open   sync.WaitGroup
-	conns  map[*websocket.Conn]bool // under manners.mu
 }
 
 // NewDeepgramSpeak starts a stand-in. The caller must Close it.
@@ -42,76 +37,31 @@ func NewDeepgramSpeak(s DeepgramSpeakScript) *DeepgramSpeak {
 	if s.Speech == nil {
 		s.Speech = Tone
 	}
-	d := &DeepgramSpeak{script: s, manners: manners{manner: s.Manner, gone: make(chan struct{})}, conns: map[*websocket.Conn]bool{}}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/speak", d.speak)
-	d.server = httptest.NewServer(mux)
-	d.URL = d.server.URL
+	d := &DeepgramSpeak{script: s}
+	d.start(s.Manner, map[string]http.HandlerFunc{"GET /v1/speak": d.speak})
 	return d
 }
 
-// Close stops the stand-in and cuts what is open.
-func (d *DeepgramSpeak) Close() {
-	close(d.gone)
-	d.server.CloseClientConnections()
-	d.server.Close()
-	d.open.Wait()
-}
-
-// Cut breaks every open socket without a word.
-func (d *DeepgramSpeak) Cut() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for c := range d.conns {
-		_ = c.NetConn().Close()
-	}
-}
-
 func (d *DeepgramSpeak) speak(w http.ResponseWriter, r *http.Request) {
-	d.open.Add(1)
-	defer d.open.Done()
-	m, _ := d.note(Request{Path: r.URL.RequestURI()})
-	if d.script.Key != "" && r.Header.Get("Authorization") != "Token "+d.script.Key {
-		m = Refuses
-	}
-	if refuse(w, r, m) {
+	p := d.accept(w, r, "Authorization", "Token ", d.script.Key, func(q url.Values) bool {
+		e := q.Get("encoding")
+		return strings.HasPrefix(q.Get("model"), "aura-") && (e == "linear16" || e == "mulaw" && q.Get("sample_rate") == "8000")
+	})
+	if p == nil {
 		return
 	}
-	q := r.URL.Query()
-	e, rate := q.Get("encoding"), atoi(q.Get("sample_rate"))
-	if !strings.HasPrefix(q.Get("model"), "aura-") || e != "linear16" && !(e == "mulaw" && rate == 8000) {
-		http.Error(w, "Bad Request", http.StatusBadRequest)
-		return
-	}
-	if m == Silent {
-		d.stall(r)
-		return
-	}
-	conn, done := serveSocket(w, r, &d.open, d.gone)
-	if conn == nil {
-		return
-	}
-	defer done()
-	d.mu.Lock()
-	d.conns[conn] = true
-	d.mu.Unlock()
-	defer func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		delete(d.conns, conn)
-	}()
-	c := &deepgramSpeaker{d: d, conn: conn, manner: m, rate: rate, mulaw: e == "mulaw", in: make(chan []byte, 64)}
-	d.open.Go(c.read)
+	defer p.hangUp()
+	c := &deepgramSpeaker{peer: p, d: d, rate: atoi(p.query.Get("sample_rate")), mulaw: p.query.Get("encoding") == "mulaw", in: make(chan []byte, 64)}
+	d.open.Go(c.listen)
 	c.run()
-	conn.Close()
-	for range c.in { // until read has ended
+	p.conn.Close()
+	for range c.in { // until listen has ended
 	}
 }
 
 type deepgramSpeaker struct {
+	*peer
 	d       *DeepgramSpeak
-	conn    *websocket.Conn
-	manner  Manner
 	rate    int
 	mulaw   bool
 	in      chan []byte
@@ -120,21 +70,19 @@ type deepgramSpeaker struct {
 	flushed int
 }
 
-func (c *deepgramSpeaker) read() {
+func (c *deepgramSpeaker) listen() {
 	defer close(c.in)
 	for {
-		_, b, err := c.conn.ReadMessage()
+		_, b, err := c.read()
 		if err != nil {
 			return
 		}
-		c.d.note(Request{Path: "message", Body: b})
 		c.in <- b
 	}
 }
 
 func (c *deepgramSpeaker) run() {
-	const id = "0f5a8c1e-64f1-4d3c-9c0e-1b7a54f0a003"
-	c.send(object{"type": "Metadata", "request_id": id, "model_name": "aura-2-thalia-en", "model_version": "2025-01-01.0", "model_uuid": id})
+	c.send(object{"type": "Metadata", "request_id": requestID, "model_name": "aura-2-thalia-en", "model_version": "2025-01-01.0", "model_uuid": requestID})
 	for b := range c.in {
 		if !c.handle(b) {
 			return
@@ -184,10 +132,10 @@ func (c *deepgramSpeaker) flush() bool {
 	c.text = ""
 	switch c.manner {
 	case Garbage:
-		_ = c.conn.WriteMessage(websocket.TextMessage, []byte("<html>what?</html>"))
+		c.peer.text("<html>what?</html>")
 		return true
 	case Wrong:
-		_ = c.conn.WriteMessage(websocket.TextMessage, []byte(`{"type":7,"sequence_id":"one"}`))
+		c.peer.text(`{"type":7,"sequence_id":"one"}`)
 		return true
 	}
 	pcm := c.d.script.Speech(text, c.rate)
@@ -197,13 +145,13 @@ func (c *deepgramSpeaker) flush() bool {
 	}
 	for len(pcm) > 0 {
 		n := min(len(pcm), c.rate/10+1)
-		c.audio(pcm[:n])
+		c.split(pcm[:n])
 		pcm = pcm[n:]
 		if c.manner == Rude {
-			_ = c.conn.NetConn().Close()
+			c.cut()
 			return false
 		}
-		if c.manner == Slow && !c.pause() {
+		if c.manner == Slow && !c.pause(c.d.script.Delay) {
 			return false
 		}
 		if hold -= n; !held || hold > 0 {
@@ -212,7 +160,7 @@ func (c *deepgramSpeaker) flush() bool {
 		// What is under way when Clear comes still reaches the client.
 		for b := range c.in {
 			if strings.Contains(string(b), `"Clear"`) {
-				c.audio(pcm)
+				c.split(pcm)
 				c.clear()
 				if c.d.script.Late {
 					c.send(object{"type": "Flushed", "sequence_id": c.flushed})
@@ -228,19 +176,8 @@ func (c *deepgramSpeaker) flush() bool {
 	return true
 }
 
-func (c *deepgramSpeaker) pause() bool {
-	t := time.NewTimer(c.d.script.Delay)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-c.d.gone:
-		return false
-	}
-}
-
-// audio sends samples in messages that split one of them.
-func (c *deepgramSpeaker) audio(pcm []int16) {
+// split sends samples in messages that split one of them.
+func (c *deepgramSpeaker) split(pcm []int16) {
 	var wire []byte
 	if c.mulaw {
 		wire = media.EncodePCMU(nil, pcm)
@@ -252,14 +189,13 @@ func (c *deepgramSpeaker) audio(pcm []int16) {
 	half := len(wire)/2 | 1
 	for _, b := range [][]byte{wire[:min(half, len(wire))], wire[min(half, len(wire)):]} {
 		if len(b) > 0 {
-			_ = c.conn.WriteMessage(websocket.BinaryMessage, b)
+			c.audio(b)
 		}
 	}
 }
 
-func (c *deepgramSpeaker) send(m object) { _ = c.conn.WriteJSON(m) }
-
+// end closes the socket, and is false.
 func (c *deepgramSpeaker) end(code int, text string) bool {
-	_ = c.conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(code, text))
+	c.peer.end(code, text)
 	return false
 }

@@ -4,9 +4,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
+	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -27,12 +26,9 @@ type ElevenLabsScript struct {
 
 // ElevenLabs stands in for api.elevenlabs.io's multi-context speech under URL.
 type ElevenLabs struct {
-	manners
-	URL string // http
+	standIn
 
 	script ElevenLabsScript
-	server *httptest.Server
-	open   sync.WaitGroup
 }
 
 // NewElevenLabs starts a stand-in. The caller must Close it.
@@ -40,69 +36,35 @@ func NewElevenLabs(s ElevenLabsScript) *ElevenLabs {
 	if s.Speech == nil {
 		s.Speech = Tone
 	}
-	e := &ElevenLabs{script: s, manners: manners{manner: s.Manner, gone: make(chan struct{})}}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/text-to-speech/{voice}/multi-stream-input", e.speak)
-	e.server = httptest.NewServer(mux)
-	e.URL = e.server.URL
+	e := &ElevenLabs{script: s}
+	e.start(s.Manner, map[string]http.HandlerFunc{"GET /v1/text-to-speech/{voice}/multi-stream-input": e.speak})
 	return e
 }
 
-// Close stops the stand-in and cuts what is open.
-func (e *ElevenLabs) Close() {
-	close(e.gone)
-	e.server.CloseClientConnections()
-	e.server.Close()
-	e.open.Wait()
-}
-
 func (e *ElevenLabs) speak(w http.ResponseWriter, r *http.Request) {
-	e.open.Add(1)
-	defer e.open.Done()
-	m, _ := e.note(Request{Path: r.URL.RequestURI()})
-	key := r.Header.Get("xi-api-key")
-	if e.script.Key != "" && key != e.script.Key {
-		m = Refuses
-	}
-	r.Header.Set("Authorization", key) // which refuse echoes
-	if refuse(w, r, m) {
+	p := e.accept(w, r, "xi-api-key", "", e.script.Key, func(q url.Values) bool {
+		format := q.Get("output_format")
+		return q.Get("model_id") != "" && (format == "pcm_16000" || format == "ulaw_8000")
+	})
+	if p == nil {
 		return
 	}
-	q := r.URL.Query()
-	format := q.Get("output_format")
-	if q.Get("model_id") == "" || format != "pcm_16000" && format != "ulaw_8000" {
-		http.Error(w, `{"detail":{"status":"invalid_request","message":""}}`, http.StatusBadRequest)
-		return
-	}
-	if m == Silent {
-		e.stall(r)
-		return
-	}
-	conn, done := serveSocket(w, r, &e.open, e.gone)
-	if conn == nil {
-		return
-	}
-	defer done()
-	s := &elevenSpeaker{e: e, conn: conn, manner: m, rate: 16000, contexts: map[string]*elevenContext{}}
-	if s.mulaw = format == "ulaw_8000"; s.mulaw {
+	defer p.hangUp()
+	s := &elevenSpeaker{peer: p, e: e, rate: 16000, contexts: map[string]*elevenContext{}}
+	if s.mulaw = p.query.Get("output_format") == "ulaw_8000"; s.mulaw {
 		s.rate = 8000
 	}
 	for {
-		_, b, err := conn.ReadMessage()
-		if err != nil {
-			return
-		}
-		e.note(Request{Path: "message", Body: b})
-		if !s.handle(b) {
+		_, b, err := p.read()
+		if err != nil || !s.handle(b) {
 			return
 		}
 	}
 }
 
 type elevenSpeaker struct {
+	*peer
 	e        *ElevenLabs
-	conn     *websocket.Conn
-	manner   Manner
 	rate     int
 	mulaw    bool
 	contexts map[string]*elevenContext
@@ -124,7 +86,7 @@ func (s *elevenSpeaker) handle(b []byte) bool {
 		return s.fail("invalid_message", "not JSON")
 	}
 	if in.CloseSocket {
-		_ = s.conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""))
+		s.end(websocket.CloseNormalClosure, "")
 		return false
 	}
 	c := s.contexts[in.Context]
@@ -169,10 +131,10 @@ func (s *elevenSpeaker) handle(b []byte) bool {
 func (s *elevenSpeaker) say(context, text string) bool {
 	switch s.manner {
 	case Garbage:
-		_ = s.conn.WriteMessage(websocket.TextMessage, []byte("<html>what?</html>"))
+		s.text("<html>what?</html>")
 		return true
 	case Wrong:
-		_ = s.conn.WriteMessage(websocket.TextMessage, []byte(`{"audio":7,"contextId":["c"]}`))
+		s.text(`{"audio":7,"contextId":["c"]}`)
 		return true
 	}
 	chars, pcm := strings.Split(text+" ", ""), s.e.script.Speech(text, s.rate)
@@ -195,17 +157,11 @@ func (s *elevenSpeaker) say(context, text string) bool {
 			s.held = nil
 		}
 		if s.manner == Rude && total > n {
-			_ = s.conn.NetConn().Close()
+			s.cut()
 			return false
 		}
-		if s.manner == Slow {
-			t := time.NewTimer(s.e.script.Delay)
-			select {
-			case <-t.C:
-			case <-s.e.gone:
-				t.Stop()
-				return false
-			}
+		if s.manner == Slow && !s.pause(s.e.script.Delay) {
+			return false
 		}
 	}
 	return true
@@ -237,8 +193,6 @@ func (s *elevenSpeaker) piece(context string, chars []string, pcm []int16) {
 
 func (s *elevenSpeaker) fail(code, text string) bool {
 	s.send(object{"message": text, "error": code, "code": websocket.ClosePolicyViolation})
-	_ = s.conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.ClosePolicyViolation, text))
+	s.end(websocket.ClosePolicyViolation, text)
 	return false
 }
-
-func (s *elevenSpeaker) send(m object) { _ = s.conn.WriteJSON(m) }

@@ -3,9 +3,8 @@ package providertest
 import (
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
+	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -25,88 +24,38 @@ type FluxScript struct {
 // under URL. Like the vendor it knows no time but that of the audio: a turn
 // goes on until it has heard half a second of silence or is told to end it.
 type Flux struct {
-	manners
-	URL string // http
+	standIn
 
 	script FluxScript
-	server *httptest.Server
-	open   sync.WaitGroup
 	next   int // utterance; under manners.mu
 }
 
 // NewFlux starts a stand-in. The caller must Close it.
 func NewFlux(s FluxScript) *Flux {
-	f := &Flux{script: s, manners: manners{manner: s.Manner, gone: make(chan struct{})}}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v2/listen", f.listen)
-	f.server = httptest.NewServer(mux)
-	f.URL = f.server.URL
+	f := &Flux{script: s}
+	f.start(s.Manner, map[string]http.HandlerFunc{"GET /v2/listen": f.listen})
 	return f
 }
 
-// Close stops the stand-in and cuts what is open.
-func (f *Flux) Close() {
-	close(f.gone)
-	f.server.CloseClientConnections()
-	f.server.Close()
-	f.open.Wait()
-}
-
 func (f *Flux) listen(w http.ResponseWriter, r *http.Request) {
-	f.open.Add(1)
-	defer f.open.Done()
-	m, _ := f.note(Request{Path: r.URL.RequestURI()})
-	if f.script.Key != "" && r.Header.Get("Authorization") != "Token "+f.script.Key {
-		m = Refuses
-	}
-	if refuse(w, r, m) {
+	p := f.accept(w, r, "Authorization", "Token ", f.script.Key, func(q url.Values) bool {
+		return q.Get("encoding") == "linear16" && q.Get("sample_rate") != "" && strings.HasPrefix(q.Get("model"), "flux-") &&
+			(!q.Has("language_hint") || q.Get("model") == "flux-general-multi") && !q.Has("interim_results")
+	})
+	if p == nil {
 		return
 	}
-	q := r.URL.Query()
-	if q.Get("encoding") != "linear16" || q.Get("sample_rate") == "" || !strings.HasPrefix(q.Get("model"), "flux-") ||
-		q.Has("language_hint") && q.Get("model") != "flux-general-multi" || q.Has("interim_results") {
-		http.Error(w, "Bad Request", http.StatusBadRequest)
-		return
-	}
-	if m == Silent {
-		f.stall(r)
-		return
-	}
-	conn, done := serveSocket(w, r, &f.open, f.gone)
-	if conn == nil {
-		return
-	}
-	defer done()
-	c := &fluxCall{f: f, conn: conn, manner: m, rate: atoi(q.Get("sample_rate")), eager: q.Has("eager_eot_threshold")}
-	c.send(object{"type": "Connected"})
+	defer p.hangUp()
+	c := &fluxCall{peer: p, f: f, rate: atoi(p.query.Get("sample_rate")), eager: p.query.Has("eager_eot_threshold")}
+	c.number(object{"type": "Connected"})
 	c.run()
 }
 
-// serveSocket upgrades r and cuts the socket when gone closes. done must be
-// called; conn is nil if there was no upgrade.
-func serveSocket(w http.ResponseWriter, r *http.Request, open *sync.WaitGroup, gone <-chan struct{}) (conn *websocket.Conn, done func()) {
-	up := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
-	conn, err := up.Upgrade(w, r, nil)
-	if err != nil {
-		return nil, nil
-	}
-	stop := make(chan struct{})
-	open.Go(func() { // a hijacked socket is not the server's to close
-		select {
-		case <-gone:
-			conn.Close()
-		case <-stop:
-		}
-	})
-	return conn, func() { close(stop); conn.Close() }
-}
-
 type fluxCall struct {
-	f      *Flux
-	conn   *websocket.Conn
-	manner Manner
-	rate   int
-	eager  bool
+	*peer
+	f     *Flux
+	rate  int
+	eager bool
 
 	sequence, turn int
 	heard, from    int // samples so far, and where the turn began
@@ -117,17 +66,16 @@ type fluxCall struct {
 
 func (c *fluxCall) run() {
 	for {
-		kind, b, err := c.conn.ReadMessage()
+		binary, b, err := c.read()
 		if err != nil {
 			return
 		}
-		if kind == websocket.BinaryMessage {
+		if binary {
 			if len(b) == 0 || !c.listen(b) {
 				return
 			}
 			continue
 		}
-		c.f.note(Request{Path: "message", Body: b})
 		var in struct {
 			Type     string
 			Keyterms []string
@@ -137,7 +85,7 @@ func (c *fluxCall) run() {
 		}
 		switch in.Type {
 		case "Configure":
-			c.send(object{"type": "ConfigureSuccess", "keyterms": in.Keyterms, "thresholds": object{}})
+			c.number(object{"type": "ConfigureSuccess", "keyterms": in.Keyterms, "thresholds": object{}})
 		case "ForceEndTurn": // ignored while there is no turn
 			if c.loud > 0 && !c.f.script.Deaf {
 				c.end("manual")
@@ -146,10 +94,10 @@ func (c *fluxCall) run() {
 			if c.loud > 0 {
 				c.tell("Update", c.words(0))
 			}
-			_ = c.conn.WriteMessage(websocket.CloseMessage, nil)
+			c.peer.end(websocket.CloseNoStatusReceived, "")
 			return
 		default:
-			c.send(object{"type": "Error", "code": "UNPARSABLE_CLIENT_MESSAGE", "description": "what is " + in.Type + "?"})
+			c.number(object{"type": "Error", "code": "UNPARSABLE_CLIENT_MESSAGE", "description": "what is " + in.Type + "?"})
 			return
 		}
 	}
@@ -201,12 +149,12 @@ func (c *fluxCall) begin() bool {
 	switch c.manner {
 	case Rude:
 		c.tell("StartOfTurn", c.words(1))
-		_ = c.conn.NetConn().Close()
+		c.cut()
 		return false
 	case Garbage:
-		_ = c.conn.WriteMessage(websocket.TextMessage, []byte("<html>what?</html>"))
+		c.text("<html>what?</html>")
 	case Wrong:
-		_ = c.conn.WriteMessage(websocket.TextMessage, []byte(`{"type":"TurnInfo","event":"Update","turn_index":"first","transcript":7}`))
+		c.text(`{"type":"TurnInfo","event":"Update","turn_index":"first","transcript":7}`)
 	default:
 		c.tell("StartOfTurn", c.words(1))
 	}
@@ -214,18 +162,12 @@ func (c *fluxCall) begin() bool {
 }
 
 func (c *fluxCall) end(trigger string) {
-	if c.manner == Slow {
-		t := time.NewTimer(c.f.script.Delay)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-c.f.gone:
-			return
-		}
+	if c.manner == Slow && !c.pause(c.f.script.Delay) {
+		return
 	}
 	m := c.info("EndOfTurn", c.words(0))
 	m["trigger"] = trigger
-	c.send(m)
+	c.number(m)
 	c.f.mu.Lock()
 	c.f.next++
 	c.f.mu.Unlock()
@@ -244,7 +186,7 @@ func (c *fluxCall) words(n int) []string {
 	return w
 }
 
-func (c *fluxCall) tell(event string, words []string) { c.send(c.info(event, words)) }
+func (c *fluxCall) tell(event string, words []string) { c.number(c.info(event, words)) }
 
 func (c *fluxCall) info(event string, words []string) object {
 	list := []object{}
@@ -258,8 +200,9 @@ func (c *fluxCall) info(event string, words []string) object {
 	}
 }
 
-func (c *fluxCall) send(m object) {
-	m["request_id"], m["sequence_id"] = "0f5a8c1e-64f1-4d3c-9c0e-1b7a54f0a002", c.sequence
+// number sends a message in its place.
+func (c *fluxCall) number(m object) {
+	m["request_id"], m["sequence_id"] = requestID, c.sequence
 	c.sequence++
-	_ = c.conn.WriteJSON(m)
+	c.send(m)
 }

@@ -1,11 +1,13 @@
 package providertest
 
 import (
+	"cmp"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,8 +22,16 @@ type OpenAIScript struct {
 	Replies     []Reply                            // of /chat/completions
 	Choose      func(request []byte) (Reply, bool) // goes before Replies; request is JSON
 	Speech      func(text string) []int16          // of /audio/speech at 24 kHz; default [Tone]
+	Sound       Sound                              // how that speech is sent
 	Manner      Manner
 	Delay       time.Duration // of [Slow]: before the answer and before each piece
+}
+
+// A Sound is how speech is sent by servers that are not quite the vendor's.
+type Sound struct {
+	Rate  int  // of default speech, said by a parameter of the media type; default 24000
+	WAV   bool // said by a WAV header instead
+	Piece int  // bytes of a piece; default 4801, which splits samples
 }
 
 // A Reply is one answer of the language model.
@@ -33,33 +43,25 @@ type Reply struct {
 // OpenAI stands in for api.openai.com: chat completions (streamed),
 // transcriptions and speech, under URL.
 type OpenAI struct {
-	manners
-	URL string // with /v1
+	standIn // URL is with /v1
 
 	script OpenAIScript
-	server *httptest.Server
 }
 
 // NewOpenAI starts a stand-in. The caller must Close it.
 func NewOpenAI(s OpenAIScript) *OpenAI {
+	s.Sound.Piece = cmp.Or(s.Sound.Piece, 4801)
 	if s.Speech == nil {
-		s.Speech = func(text string) []int16 { return Tone(text, 24000) }
+		s.Speech = func(text string) []int16 { return Tone(text, cmp.Or(s.Sound.Rate, 24000)) }
 	}
-	o := &OpenAI{script: s, manners: manners{manner: s.Manner, gone: make(chan struct{})}}
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/chat/completions", o.chat)
-	mux.HandleFunc("POST /v1/audio/transcriptions", o.transcribe)
-	mux.HandleFunc("POST /v1/audio/speech", o.speak)
-	o.server = httptest.NewServer(mux)
-	o.URL = o.server.URL + "/v1"
+	o := &OpenAI{script: s}
+	o.start(s.Manner, map[string]http.HandlerFunc{
+		"POST /v1/chat/completions":     o.chat,
+		"POST /v1/audio/transcriptions": o.transcribe,
+		"POST /v1/audio/speech":         o.speak,
+	})
+	o.URL += "/v1"
 	return o
-}
-
-// Close stops the stand-in and cuts what is open.
-func (o *OpenAI) Close() {
-	close(o.gone)
-	o.server.CloseClientConnections()
-	o.server.Close()
 }
 
 // begin records the request and answers what is the same everywhere. Its
@@ -153,13 +155,12 @@ func (o *OpenAI) speak(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, map[string]any{"audio": 7})
 		return
 	}
-	w.Header().Set("Content-Type", "audio/pcm")
-	var wire []byte
+	wire := o.script.Sound.begin(w.Header())
 	for _, v := range o.script.Speech(in.Input) {
 		wire = append(wire, byte(v), byte(v>>8))
 	}
 	for i := 0; len(wire) > 0; i++ {
-		n := min(len(wire), 4801) // odd, so that pieces split samples
+		n := min(len(wire), o.script.Sound.Piece)
 		if _, err := w.Write(wire[:n]); err != nil {
 			return
 		}
@@ -172,6 +173,23 @@ func (o *OpenAI) speak(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// begin sets the header and returns what goes before the samples.
+func (s Sound) begin(h http.Header) []byte {
+	switch {
+	case s.WAV:
+		h.Set("Content-Type", "audio/wav")
+		b := []byte("RIFF\xff\xff\xff\xffWAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00") // a stream knows no length
+		b = binary.LittleEndian.AppendUint32(b, uint32(s.Rate))
+		b = binary.LittleEndian.AppendUint32(b, uint32(2*s.Rate))
+		return append(b, "\x02\x00\x10\x00data\xff\xff\xff\xff"...)
+	case s.Rate > 0:
+		h.Set("Content-Type", "audio/pcm;rate="+strconv.Itoa(s.Rate))
+	default:
+		h.Set("Content-Type", "audio/pcm")
+	}
+	return nil
 }
 
 func (o *OpenAI) chat(w http.ResponseWriter, r *http.Request) {

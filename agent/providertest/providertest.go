@@ -87,6 +87,7 @@ type manners struct {
 	mu       sync.Mutex
 	manner   Manner
 	requests []Request
+	answers  [][]byte      // JSON, as sent
 	gone     chan struct{} // closed when the server closes
 }
 
@@ -102,6 +103,14 @@ func (m *manners) Requests() []Request {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return append([]Request(nil), m.requests...)
+}
+
+// Answers returns the JSON messages that the stand-in has sent, in order, save
+// those that are ill on purpose.
+func (m *manners) Answers() [][]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([][]byte(nil), m.answers...)
 }
 
 func (m *manners) note(r Request) (Manner, int) {

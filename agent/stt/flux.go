@@ -3,20 +3,14 @@ package stt
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/gorilla/websocket"
-	"golang.org/x/sync/errgroup"
-
 	"parley/agent"
+	"parley/agent/socket"
 	"parley/media"
 )
 
@@ -34,14 +28,9 @@ var flux = Vendor{
 }.dialedBy(dialFlux)
 
 const (
-	fluxDial  = 3 * time.Second
-	fluxWrite = 5 * time.Second
+	fluxDial = 3 * time.Second
 	// fluxChunk is the size of message that the vendor strongly recommends.
 	fluxChunk = 80 * time.Millisecond
-	// It has no message to keep a stream alive; a ping of RFC 6455 §5.5.2 must
-	// be answered, and tells a dead peer from a silent line.
-	fluxPing = 5 * time.Second
-	fluxIdle = 3 * fluxPing
 	// fluxRest keeps a stream without audio from looking dead. That the vendor
 	// hangs up on one, as its older protocol does after 10 s, is unverified.
 	fluxRest = 4 * time.Second
@@ -54,45 +43,25 @@ const (
 	fluxForce    = 350 * time.Millisecond
 	fluxFinal    = 650 * time.Millisecond
 	fluxSlack    = 200 * time.Millisecond // by which a turn may end before the pause is noticed
-	fluxLimit    = 1 << 20                // bytes a message
 	fluxKeyterms = 100                    // of at most 500 tokens together
 )
 
 func dialFlux(ctx context.Context, o Options) (agent.STT, error) {
-	address, err := fluxURL(o)
-	if err != nil {
-		return nil, fmt.Errorf("deepgram-flux: %w: %w", agent.ErrProtocol, err)
-	}
-	limited, cancel := context.WithTimeout(ctx, cmp.Or(o.Limit, fluxDial))
-	defer cancel()
-	header := http.Header{}
-	if err := authorize(limited, header, "Token ", o.Key); err != nil {
-		return nil, fmt.Errorf("deepgram-flux: %w", err)
-	}
-	dialer := websocket.Dialer{Proxy: http.ProxyFromEnvironment, HandshakeTimeout: fluxDial}
-	conn, res, err := dialer.DialContext(limited, address, header)
-	if err != nil {
-		return nil, deepgramRefused(ctx, res, err)
-	}
-	conn.SetReadLimit(fluxLimit)
 	s := newStream(ctx, o.Rate)
+	conn, err := socket.Dial(ctx, s.ctx, socket.Line{
+		Vendor: "deepgram-flux", Base: o.URL, Path: "/v2/listen", Limit: cmp.Or(o.Limit, fluxDial), Query: fluxQuery(o),
+		Header: "Authorization", Scheme: "Token ", Key: o.Key, Refused: socket.DeepgramRefused,
+	})
+	if err != nil {
+		s.stop()
+		return nil, err
+	}
 	f := &fluxListener{stream: s, conn: conn, turn: fluxTurn{rate: o.Rate}}
 	s.start(f.run)
 	return s, nil
 }
 
-func fluxURL(o Options) (string, error) {
-	u, err := url.Parse(strings.TrimRight(o.URL, "/"))
-	if err != nil {
-		return "", errors.New("address is not a URL")
-	}
-	u.Scheme = map[string]string{"https": "wss", "http": "ws", "wss": "wss", "ws": "ws"}[u.Scheme]
-	if u.Scheme == "" || u.Host == "" {
-		return "", errors.New("address is not an http(s) or ws(s) URL")
-	}
-	if !strings.HasSuffix(u.Path, "/listen") {
-		u.Path += "/v2/listen"
-	}
+func fluxQuery(o Options) url.Values {
 	q := url.Values{"encoding": {"linear16"}, "sample_rate": {strconv.Itoa(o.Rate)}}
 	// Only the multilingual model takes a hint, and the other one only English.
 	language, _, _ := strings.Cut(strings.ToLower(o.Language), "-")
@@ -109,8 +78,7 @@ func fluxURL(o Options) (string, error) {
 	if o.EagerThreshold > 0 {
 		q.Set("eager_eot_threshold", fluxNumber(min(max(o.EagerThreshold, 0.3), 0.9)))
 	}
-	u.RawQuery = q.Encode()
-	return u.String(), nil
+	return q
 }
 
 func fluxNumber(f float64) string { return strconv.FormatFloat(f, 'g', 4, 64) }
@@ -118,77 +86,42 @@ func fluxNumber(f float64) string { return strconv.FormatFloat(f, 'g', 4, 64) }
 // A fluxListener is one open socket. All but read runs in one goroutine.
 type fluxListener struct {
 	stream *stream
-	conn   *websocket.Conn
+	conn   *socket.Conn
 	turn   fluxTurn
 
 	heard    time.Time // when audio was last sent
-	pinged   time.Time
-	keyterms []string // in force, or on their way
-	waiting  []string // to follow them; nil if none
-	unacked  bool     // a Configure: only one may be on its way
+	keyterms []string  // in force, or on their way
+	waiting  []string  // to follow them; nil if none
+	unacked  bool      // a Configure: only one may be on its way
 	wire     []byte
 }
 
 func (f *fluxListener) run(ctx context.Context) error {
 	defer f.conn.Close()
-	g, ctx := errgroup.WithContext(ctx)
-	// A read has no context: closing the socket ends it.
-	defer context.AfterFunc(ctx, func() { f.conn.Close() })()
-	read := make(chan []byte)
-	g.Go(func() error {
-		defer close(read)
-		return f.read(ctx, read)
-	})
-	g.Go(func() error { return f.converse(ctx, read) })
-	return g.Wait()
+	return f.converse(ctx)
 }
 
-// read hands on what comes. After CloseStream the vendor hangs up without a
-// status: any end is then the end asked for.
-func (f *fluxListener) read(ctx context.Context, out chan<- []byte) error {
-	alive := func(string) error { return f.conn.SetReadDeadline(time.Now().Add(fluxIdle)) }
-	f.conn.SetPongHandler(alive)
-	for {
-		_ = alive("")
-		_, b, err := f.conn.ReadMessage()
-		switch {
-		case err == nil:
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case f.stream.ring.isClosed():
-			return nil
-		default:
-			return fluxClosed(err)
-		}
-		select {
-		case out <- b:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+// closed is how the stream ends when its socket has. The vendor promises no close
+// status: after CloseStream any end is the end asked for.
+func (f *fluxListener) closed(ctx context.Context) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case f.stream.ring.isClosed():
+		f.end()
+		return nil
 	}
-}
-
-func fluxClosed(err error) error {
-	var end *websocket.CloseError
-	if !errors.As(err, &end) {
-		return fmt.Errorf("deepgram-flux: read: %w: %w", agent.ErrUnavailable, err)
-	}
-	kind := agent.ErrUnavailable
-	switch end.Code {
-	case websocket.ClosePolicyViolation, websocket.CloseUnsupportedData, websocket.CloseMessageTooBig:
-		kind = agent.ErrProtocol
-	}
-	return fmt.Errorf("deepgram-flux: %w: close %d %q", kind, end.Code, plain(end.Text))
+	return f.conn.Err()
 }
 
 // converse sends what the ring holds and takes what the vendor answers, until
 // the ring is closed and drained.
-func (f *fluxListener) converse(ctx context.Context, in <-chan []byte) error {
+func (f *fluxListener) converse(ctx context.Context) error {
 	ring := f.stream.ring
 	pcm := make([]int16, media.Samples(fluxChunk, ring.rate))
-	timer := time.NewTimer(fluxPing)
+	timer := time.NewTimer(fluxRest)
 	defer timer.Stop()
-	f.heard, f.pinged = time.Now(), time.Now()
+	f.heard = time.Now()
 	fill, from := 0, int64(0)
 	for {
 		n, e, at, closed := ring.take(pcm[fill:])
@@ -216,7 +149,7 @@ func (f *fluxListener) converse(ctx context.Context, in <-chan []byte) error {
 			}
 		}
 		if closed {
-			return f.drain(ctx, in)
+			return f.drain(ctx)
 		}
 		var wake <-chan struct{}
 		var now chan struct{} // ready if the ring may hold more
@@ -230,12 +163,11 @@ func (f *fluxListener) converse(ctx context.Context, in <-chan []byte) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case b, ok := <-in:
-			if !ok { // read's own error counts
-				f.end()
-				return nil
+		case m, ok := <-f.conn.In:
+			if !ok {
+				return f.closed(ctx)
 			}
-			if err := f.take(b); err != nil {
+			if err := f.take(m.Data); err != nil {
 				return err
 			}
 		case <-timer.C:
@@ -250,11 +182,9 @@ func (f *fluxListener) converse(ctx context.Context, in <-chan []byte) error {
 
 // due is when tick is to be called at the latest.
 func (f *fluxListener) due() time.Time {
-	next := f.pinged.Add(fluxPing)
-	for _, t := range []time.Time{f.heard.Add(f.patience()), f.turn.due} {
-		if !t.IsZero() && t.Before(next) {
-			next = t
-		}
+	next := f.heard.Add(f.patience())
+	if t := f.turn.due; !t.IsZero() && t.Before(next) {
+		next = t
 	}
 	return next
 }
@@ -276,18 +206,12 @@ func (f *fluxListener) tick(now time.Time) error {
 			return err
 		}
 	}
-	if now.Sub(f.pinged) >= fluxPing {
-		f.pinged = now
-		if err := f.conn.WriteControl(websocket.PingMessage, nil, now.Add(fluxWrite)); err != nil {
-			return fmt.Errorf("deepgram-flux: ping: %w: %w", agent.ErrUnavailable, err)
-		}
-	}
 	t, force, ok := f.turn.late(now)
 	if ok {
 		f.stream.emit(t)
 	}
 	if force {
-		return f.control(struct {
+		return f.conn.SendJSON(struct {
 			Type string `json:"type"`
 		}{"ForceEndTurn"})
 	}
@@ -320,7 +244,7 @@ func (f *fluxListener) configure() error {
 		return nil
 	}
 	f.keyterms, f.unacked = want, true
-	return f.control(struct {
+	return f.conn.SendJSON(struct {
 		Type     string   `json:"type"`
 		Keyterms []string `json:"keyterms"`
 	}{"Configure", want})
@@ -335,19 +259,26 @@ func (f *fluxListener) take(b []byte) error {
 	switch m.Type {
 	case "ConfigureSuccess", "ConfigureFailure": // on failure those before hold
 		f.unacked = false
-		return f.configure()
+		if err := f.configure(); err != nil {
+			return err
+		}
 	case "TurnInfo":
-		for _, t := range f.turn.info(m) {
+		told := f.turn.info(m)
+		for _, t := range told {
 			f.stream.emit(t)
 		}
+		if len(told) > 0 {
+			return nil
+		}
 	}
+	f.stream.emit(agent.Transcript{}) // a sign of life
 	return nil
 }
 
 // drain asks for the last words. The vendor does not end the turn then: the
 // last update is what was said.
-func (f *fluxListener) drain(ctx context.Context, in <-chan []byte) error {
-	if err := f.control(struct {
+func (f *fluxListener) drain(ctx context.Context) error {
+	if err := f.conn.SendJSON(struct {
 		Type string `json:"type"`
 	}{"CloseStream"}); err != nil {
 		return err
@@ -356,12 +287,11 @@ func (f *fluxListener) drain(ctx context.Context, in <-chan []byte) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case b, ok := <-in:
+		case m, ok := <-f.conn.In:
 			if !ok {
-				f.end()
-				return nil
+				return f.closed(ctx)
 			}
-			if err := f.take(b); err != nil {
+			if err := f.take(m.Data); err != nil {
 				return err
 			}
 		}
@@ -377,32 +307,11 @@ func (f *fluxListener) end() {
 
 func (f *fluxListener) audio(pcm []int16, at int64) error {
 	f.turn.clock.audio(at, int64(len(pcm)))
-	f.wire = f.wire[:0]
-	for _, v := range pcm {
-		f.wire = append(f.wire, byte(v), byte(v>>8))
-	}
+	f.wire = appendPCM(f.wire[:0], pcm)
 	return f.send(f.wire)
 }
 
 func (f *fluxListener) send(pcm []byte) error {
 	f.heard = time.Now()
-	return f.write(websocket.BinaryMessage, pcm)
-}
-
-func (f *fluxListener) control(m any) error {
-	b, err := json.Marshal(m)
-	if err != nil {
-		return fmt.Errorf("deepgram-flux: %w: %w", agent.ErrProtocol, err)
-	}
-	return f.write(websocket.TextMessage, b)
-}
-
-func (f *fluxListener) write(kind int, b []byte) error {
-	if err := f.conn.SetWriteDeadline(time.Now().Add(fluxWrite)); err != nil {
-		return fmt.Errorf("deepgram-flux: write: %w: %w", agent.ErrUnavailable, err)
-	}
-	if err := f.conn.WriteMessage(kind, b); err != nil {
-		return fmt.Errorf("deepgram-flux: write: %w: %w", agent.ErrUnavailable, err)
-	}
-	return nil
+	return f.conn.Send(true, pcm)
 }

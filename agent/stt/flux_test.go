@@ -16,6 +16,7 @@ import (
 
 	"parley/agent"
 	"parley/agent/providertest"
+	"parley/agent/socket"
 	"parley/media"
 )
 
@@ -162,19 +163,19 @@ func TestFluxClock(t *testing.T) {
 	}
 }
 
-func TestFluxURL(t *testing.T) {
+func TestFluxQuery(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		o    Options
 		want string
 	}{
-		{"english", Options{URL: "https://x", Model: "flux-general-en", Language: "en-US", Rate: 8000}, "wss://x/v2/listen?encoding=linear16&model=flux-general-en&sample_rate=8000"},
-		{"german", Options{URL: "http://x/", Model: "flux-general-en", Language: "de-DE", Rate: 16000}, "ws://x/v2/listen?encoding=linear16&language_hint=de&model=flux-general-multi&sample_rate=16000"},
-		{"thresholds", Options{URL: "wss://x/v2/listen", Model: "flux-general-en", Language: "en", Rate: 8000, TurnThreshold: 0.8, EagerThreshold: 0.1}, "wss://x/v2/listen?eager_eot_threshold=0.3&encoding=linear16&eot_threshold=0.8&model=flux-general-en&sample_rate=8000"},
+		{"english", Options{Model: "flux-general-en", Language: "en-US", Rate: 8000}, "encoding=linear16&model=flux-general-en&sample_rate=8000"},
+		{"german", Options{Model: "flux-general-en", Language: "de-DE", Rate: 16000}, "encoding=linear16&language_hint=de&model=flux-general-multi&sample_rate=16000"},
+		{"thresholds", Options{Model: "flux-general-en", Language: "en", Rate: 8000, TurnThreshold: 0.8, EagerThreshold: 0.1}, "eager_eot_threshold=0.3&encoding=linear16&eot_threshold=0.8&model=flux-general-en&sample_rate=8000"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got, err := fluxURL(tt.o); err != nil || got != tt.want {
-				t.Errorf("got %q, %v; want %q", got, err, tt.want)
+			if got := fluxQuery(tt.o).Encode(); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}
@@ -265,7 +266,7 @@ func TestFluxConfigure(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(server.URL, "http"), nil)
+	conn, err := socket.Dial(t.Context(), t.Context(), socket.Line{Vendor: "deepgram-flux", Base: server.URL, Limit: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +375,7 @@ func TestFluxStandInKeepsToTheDocument(t *testing.T) {
 // What the stream does by itself comes when it must.
 func TestFluxRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fluxListener{stream: newStream(context.Background(), 8000), heard: time.Now(), pinged: time.Now()}
+		f := &fluxListener{stream: newStream(context.Background(), 8000), heard: time.Now()}
 		if d := time.Until(f.due()); d != fluxRest {
 			t.Errorf("due in %v, want %v", d, fluxRest)
 		}

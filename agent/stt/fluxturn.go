@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"parley/agent"
+	"parley/agent/socket"
 	"parley/media"
 )
 
@@ -34,7 +35,7 @@ func parseFlux(b []byte) (fluxMessage, error) {
 		return m, fmt.Errorf("deepgram-flux: %w: message is not the JSON promised", agent.ErrProtocol)
 	}
 	if m.Type == "Error" {
-		return m, fmt.Errorf("deepgram-flux: %w: error %q", fluxKind(m.Code), plain(m.Code))
+		return m, fmt.Errorf("deepgram-flux: %w: error %q", fluxKind(m.Code), socket.Plain(m.Code))
 	}
 	if m.Type == "TurnInfo" && m.Event == "" {
 		return m, fmt.Errorf("deepgram-flux: %w: %w", agent.ErrProtocol, errors.New("turn without an event"))
@@ -149,7 +150,9 @@ func (u *fluxTurn) late(now time.Time) (t agent.Transcript, force, ok bool) {
 		u.isForced, u.due = true, u.since.Add(fluxFinal)
 		return t, true, false
 	}
-	return u.answer(), false, true
+	t = u.answer()
+	t.Late = t.Text == "" // it was not heard of
+	return t, false, true
 }
 
 // answer ends a pause by what is known.

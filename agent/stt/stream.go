@@ -137,3 +137,11 @@ func (s *stream) wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+// appendPCM appends samples as little-endian 16-bit PCM.
+func appendPCM(dst []byte, pcm []int16) []byte {
+	for _, v := range pcm {
+		dst = append(dst, byte(v), byte(v>>8))
+	}
+	return dst
+}

@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"parley/agent"
-	"parley/media"
+	"parley/agent/socket"
 )
 
 // deepgram speaks by the streaming protocol of
@@ -41,8 +40,9 @@ const (
 func dialDeepgram(ctx context.Context, o Options) (agent.TTS, error) {
 	v := &deepgramVoice{o: o, ctx: ctx, rate: deepgramRate, encoding: "linear16"}
 	if o.Telephone {
-		v.rate, v.encoding = deepgramPhone, "mulaw"
+		v.rate, v.encoding, v.wire.mulaw = deepgramPhone, "mulaw", true
 	}
+	v.keeper = socket.Keep(ctx, v.dial)
 	return v, nil
 }
 
@@ -53,12 +53,12 @@ type deepgramVoice struct {
 	rate     int
 	encoding string
 
-	socket   *socket     // nil if none is open
-	flushes  []time.Time // on this socket, of the last minute
-	clearing bool        // Clear is unanswered: what comes is of a given-up clause
-	owed     bool        // and its Flushed may come even later
-	pcm      []int16
-	half     []byte // of a sample that a message split
+	keeper   *socket.Keeper
+	socket   *socket.Conn // in use; nil if none is
+	flushes  []time.Time  // on this socket, of the last minute
+	clearing bool         // Clear is unanswered: what comes is of a given-up clause
+	owed     bool         // and its Flushed may come even later
+	wire     wire
 }
 
 // Rate implements [agent.TTS].
@@ -67,9 +67,9 @@ func (v *deepgramVoice) Rate() int { return v.rate }
 // Close implements [agent.TTS].
 func (v *deepgramVoice) Close() error {
 	if v.socket != nil {
-		_ = v.socket.sendJSON(deepgramControl{"Close"})
-		v.hangUp()
+		_ = v.socket.SendJSON(deepgramControl{"Close"})
 	}
+	v.keeper.Close()
 	return nil
 }
 
@@ -95,19 +95,34 @@ func (v *deepgramVoice) say(parent context.Context, text string, each func([]int
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	defer context.AfterFunc(v.ctx, func() { cancel(v.ctx.Err()) })()
-	if v.socket != nil && (time.Since(v.socket.born) > deepgramLife || v.spent()) {
-		v.hangUp()
-	}
-	if v.socket != nil {
-		err := v.speak(ctx, text, each, true)
+	for {
+		if v.socket != nil && (time.Since(v.socket.Born) > deepgramLife || v.spent()) {
+			v.hangUp()
+		}
+		kept, err := v.take(ctx)
+		if err != nil {
+			return err
+		}
+		err = v.speak(ctx, text, each, kept)
 		if !errors.Is(err, errStale) {
 			return err
 		}
 	}
-	if err := v.dial(ctx); err != nil {
-		return err
+}
+
+// take makes the socket that is kept open the one in use. kept tells that it may
+// have died unnoticed.
+func (v *deepgramVoice) take(ctx context.Context) (kept bool, err error) {
+	c, err := v.keeper.Take(ctx)
+	if err != nil {
+		return false, err
 	}
-	return v.speak(ctx, text, each, false)
+	kept = c == v.socket || time.Since(c.Born) > staleAfter
+	if c != v.socket {
+		v.forget()
+		v.socket = c
+	}
+	return kept, nil
 }
 
 // spent reports whether the socket may flush no more in this minute. A clause
@@ -123,30 +138,16 @@ func (v *deepgramVoice) spent() bool {
 	return len(v.flushes) >= deepgramFlushes
 }
 
-func (v *deepgramVoice) dial(ctx context.Context) error {
+// dial is the keeper's, and runs in its goroutine.
+func (v *deepgramVoice) dial(life context.Context) (*socket.Conn, error) {
 	q := url.Values{"model": {v.model()}, "encoding": {v.encoding}, "sample_rate": {strconv.Itoa(v.rate)}}
 	if v.o.Speed != 1 {
 		q.Set("speed", strconv.FormatFloat(v.o.Speed, 'g', 3, 64))
 	}
-	address, err := socketURL(v.o.URL, "/v1/speak", q)
-	if err != nil {
-		return fmt.Errorf("deepgram: %w: %w", agent.ErrProtocol, err)
-	}
-	header := http.Header{}
-	if err := authorize(ctx, header, "Authorization", "Token ", v.o.Key); err != nil {
-		return fmt.Errorf("deepgram: %w", err)
-	}
-	v.socket, err = dialSocket(ctx, v.ctx, line{
-		vendor: "deepgram", address: address, header: header, limit: v.o.FirstByte,
-		refused: func(res *http.Response) error {
-			return fmt.Errorf("%w (dg-error %q, dg-request-id %q)", agent.Refused(res.StatusCode, res.Header, ""),
-				plain(res.Header.Get("dg-error")), plain(res.Header.Get("dg-request-id")))
-		},
+	return socket.Dial(life, life, socket.Line{
+		Vendor: "deepgram", Base: v.o.URL, Path: "/v1/speak", Query: q, Limit: v.o.FirstByte,
+		Header: "Authorization", Scheme: "Token ", Key: v.o.Key, Refused: socket.DeepgramRefused,
 	})
-	if err != nil {
-		v.socket = nil
-	}
-	return err
 }
 
 // model is the vendor's name for model, voice and language in one. A model that
@@ -182,12 +183,12 @@ func (v *deepgramVoice) speak(ctx context.Context, text string, each func([]int1
 		return err
 	}
 	for piece := range pieces(text, deepgramText-1) { // and a space, or words grow together
-		if err := v.socket.sendJSON(deepgramSpeak{"Speak", piece + " "}); err != nil {
+		if err := v.socket.SendJSON(deepgramSpeak{"Speak", piece + " "}); err != nil {
 			return fail(err)
 		}
 	}
 	v.flushes = append(v.flushes, time.Now())
-	if err := v.socket.sendJSON(deepgramControl{"Flush"}); err != nil {
+	if err := v.socket.SendJSON(deepgramControl{"Flush"}); err != nil {
 		return fail(err)
 	}
 	slow := time.NewTimer(v.o.FirstByte)
@@ -210,28 +211,28 @@ func (v *deepgramVoice) speak(ctx context.Context, text string, each func([]int1
 				began = true // it had its time: another socket would take as long
 			}
 			return fail(late)
-		case m, ok := <-v.socket.in:
+		case m, ok := <-v.socket.In:
 			if !ok {
 				if ctx.Err() != nil {
 					v.hangUp()
 					return context.Cause(ctx)
 				}
-				return fail(v.socket.err)
+				return fail(v.socket.Err())
 			}
-			if m.binary {
-				if v.clearing || len(m.data) == 0 {
+			if m.Binary {
+				if v.clearing || len(m.Data) == 0 {
 					continue
 				}
 				began, v.owed = true, false
 				slow.Stop() // the listener's own time does not count
-				if !each(v.samples(m.data)) {
+				if !each(v.wire.samples(m.Data)) {
 					v.abandon()
 					return nil
 				}
 				slow.Reset(v.o.Idle)
 				continue
 			}
-			kind, code, err := parseDeepgram(m.data)
+			kind, code, err := parseDeepgram(m.Data)
 			switch {
 			case err != nil:
 				return fail(err)
@@ -255,36 +256,25 @@ func (v *deepgramVoice) speak(ctx context.Context, text string, each func([]int1
 // dropped here until Cleared answers; that no audio follows Cleared is the
 // document's promise as we read it, unverified.
 func (v *deepgramVoice) abandon() {
-	v.half = v.half[:0]
-	if v.socket.sendJSON(deepgramControl{"Clear"}) != nil {
+	v.wire.reset()
+	if v.socket.SendJSON(deepgramControl{"Clear"}) != nil {
 		v.hangUp()
 		return
 	}
 	v.clearing, v.owed = true, true
 }
 
+// hangUp ends the socket in use. The keeper opens another.
 func (v *deepgramVoice) hangUp() {
 	if v.socket != nil {
-		v.socket.close()
+		v.socket.Close()
 	}
-	v.socket, v.flushes, v.clearing, v.owed, v.half = nil, nil, false, false, nil
+	v.forget()
 }
 
-// samples decodes audio; they are valid until the next call.
-func (v *deepgramVoice) samples(wire []byte) []int16 {
-	if v.encoding == "mulaw" {
-		v.pcm = media.DecodePCMU(v.pcm[:0], wire)
-		return v.pcm
-	}
-	if len(v.half) > 0 {
-		wire = append(v.half, wire...)
-	}
-	if n := len(wire) / 2; n > len(v.pcm) {
-		v.pcm = make([]int16, n)
-	}
-	pcm := decode(v.pcm, wire)
-	v.half = append([]byte(nil), wire[2*len(pcm):]...)
-	return pcm
+func (v *deepgramVoice) forget() {
+	v.socket, v.flushes, v.clearing, v.owed = nil, nil, false, false
+	v.wire.reset()
 }
 
 // parseDeepgram reads a text message: its kind in lower case, and the code of a
@@ -304,13 +294,13 @@ func parseDeepgram(b []byte) (kind, code string, err error) {
 	}
 	switch kind = strings.ToLower(m.Type); kind {
 	case "error":
-		return "", "", fmt.Errorf("deepgram: speak: %w: error %q", agent.ErrUnavailable, plain(m.Code))
+		return "", "", fmt.Errorf("deepgram: speak: %w: error %q", agent.ErrUnavailable, socket.Plain(m.Code))
 	case "flush":
 		kind = "flushed"
 	case "clear":
 		kind = "cleared"
 	case "warning":
-		code = plain(m.Code)
+		code = socket.Plain(m.Code)
 		if code == "" {
 			code = "unnamed"
 		}

@@ -100,8 +100,8 @@ func TestDeepgramRedialsDeadSocket(t *testing.T) {
 		}
 		server.Cut()
 	}
-	if n := dials(server.Requests()); n != 3 {
-		t.Errorf("%d sockets, want 3", n)
+	if n := dials(server.Requests()); n < 3 || n > 4 { // the last is kept for later
+		t.Errorf("%d sockets, want 3 or 4", n)
 	}
 }
 
@@ -109,7 +109,7 @@ func TestDeepgramRedialsDeadSocket(t *testing.T) {
 func TestDeepgramLeavesOldSocket(t *testing.T) {
 	server, v := dialTestDeepgram(t, providertest.DeepgramSpeakScript{Speech: level}, Options{})
 	saying(t, v, agent.Clause{Text: "abc"})
-	v.socket.born = v.socket.born.Add(-deepgramLife)
+	v.socket.Born = v.socket.Born.Add(-deepgramLife)
 	saying(t, v, agent.Clause{Text: "abc"})
 	if n := dials(server.Requests()); n != 2 {
 		t.Errorf("%d sockets, want a new one before the hour is over", n)

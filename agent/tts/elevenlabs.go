@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"parley/agent"
+	"parley/agent/socket"
 	"parley/media"
 )
 
@@ -49,8 +50,9 @@ func dialEleven(ctx context.Context, o Options) (agent.TTS, error) {
 	}
 	v := &elevenVoice{o: o, ctx: ctx, rate: elevenRate, format: "pcm_16000", open: map[string]bool{}}
 	if o.Telephone {
-		v.rate, v.format = elevenPhone, "ulaw_8000"
+		v.rate, v.format, v.wire.mulaw = elevenPhone, "ulaw_8000", true
 	}
+	v.keeper = socket.Keep(ctx, v.dial)
 	return v, nil
 }
 
@@ -62,13 +64,14 @@ type elevenVoice struct {
 	rate   int
 	format string
 
-	socket  *socket
+	keeper  *socket.Keeper
+	socket  *socket.Conn // in use; nil if none is
 	serial  int
 	turn    uint64          // of the context
 	open    map[string]bool // contexts that the vendor has not ended
 	sent    int             // letters given to the context
 	aligned int             // and placed in its speech
-	pcm     []int16
+	wire    wire
 
 	mu      sync.Mutex
 	context string    // "" if none takes text
@@ -81,9 +84,9 @@ func (v *elevenVoice) Rate() int { return v.rate }
 // Close implements [agent.TTS].
 func (v *elevenVoice) Close() error {
 	if v.socket != nil {
-		_ = v.socket.sendJSON(elevenSend{CloseSocket: true})
-		v.hangUp()
+		_ = v.socket.SendJSON(elevenSend{CloseSocket: true})
 	}
+	v.keeper.Close()
 	return nil
 }
 
@@ -109,33 +112,48 @@ func (v *elevenVoice) say(parent context.Context, c agent.Clause, each func(agen
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	defer context.AfterFunc(v.ctx, func() { cancel(v.ctx.Err()) })()
-	v.tidy()
-	// Contexts that were given up and never ended: one more would end them all.
-	if v.socket != nil && len(v.open) >= elevenContexts && (v.context == "" || v.turn != c.Turn) {
-		v.hangUp()
-	}
-	if v.socket != nil {
-		err := v.speak(ctx, c, each, true)
+	for {
+		v.tidy()
+		// Contexts that were given up and never ended: one more would end them all.
+		if v.socket != nil && len(v.open) >= elevenContexts && (v.context == "" || v.turn != c.Turn) {
+			v.hangUp()
+		}
+		kept, err := v.take(ctx)
+		if err != nil {
+			return err
+		}
+		err = v.speak(ctx, c, each, kept)
 		if !errors.Is(err, errStale) {
 			return err
 		}
 	}
-	if err := v.dial(ctx); err != nil {
-		return err
+}
+
+// take makes the socket that is kept open the one in use. kept tells that it may
+// have died unnoticed.
+func (v *elevenVoice) take(ctx context.Context) (kept bool, err error) {
+	conn, err := v.keeper.Take(ctx)
+	if err != nil {
+		return false, err
 	}
-	return v.speak(ctx, c, each, false)
+	kept = conn == v.socket || time.Since(conn.Born) > staleAfter
+	if conn != v.socket {
+		v.forget()
+		v.socket = conn
+	}
+	return kept, nil
 }
 
 // tidy takes what came since the last clause: the ends of given-up contexts.
 func (v *elevenVoice) tidy() {
 	for v.socket != nil {
 		select {
-		case m, ok := <-v.socket.in:
+		case m, ok := <-v.socket.In:
 			if !ok {
 				v.hangUp()
 				return
 			}
-			if got, err := parseEleven(m.data); err == nil && got.final {
+			if got, err := parseEleven(m.Data); err == nil && got.final {
 				delete(v.open, got.context)
 			}
 		default:
@@ -144,26 +162,16 @@ func (v *elevenVoice) tidy() {
 	}
 }
 
-func (v *elevenVoice) dial(ctx context.Context) error {
-	address, err := socketURL(v.o.URL, "/v1/text-to-speech/"+v.o.Voice+"/multi-stream-input", url.Values{
-		"model_id": {v.o.Model}, "output_format": {v.format}, "sync_alignment": {"true"}, "auto_mode": {"true"},
-		"inactivity_timeout": {strconv.Itoa(elevenInactivity)},
+// dial is the keeper's, and runs in its goroutine.
+func (v *elevenVoice) dial(life context.Context) (*socket.Conn, error) {
+	return socket.Dial(life, life, socket.Line{
+		Vendor: "elevenlabs", Base: v.o.URL, Path: "/v1/text-to-speech/" + v.o.Voice + "/multi-stream-input", Query: url.Values{
+			"model_id": {v.o.Model}, "output_format": {v.format}, "sync_alignment": {"true"}, "auto_mode": {"true"},
+			"inactivity_timeout": {strconv.Itoa(elevenInactivity)},
+		},
+		Limit: v.o.FirstByte, Header: "xi-api-key", Key: v.o.Key,
+		Refused: elevenRefused, Keep: v.keep, Kind: func(_ int, text string) error { return elevenKind(text) },
 	})
-	if err != nil {
-		return fmt.Errorf("elevenlabs: %w: %w", agent.ErrProtocol, err)
-	}
-	header := http.Header{}
-	if err := authorize(ctx, header, "xi-api-key", "", v.o.Key); err != nil {
-		return fmt.Errorf("elevenlabs: %w", err)
-	}
-	v.socket, err = dialSocket(ctx, v.ctx, line{
-		vendor: "elevenlabs", address: address, header: header, limit: v.o.FirstByte,
-		refused: elevenRefused, keep: v.keep, kind: func(_ int, text string) error { return elevenKind(text) },
-	})
-	if err != nil {
-		v.socket = nil
-	}
-	return err
 }
 
 // elevenRefused reads the vendor's word for a refused handshake.
@@ -194,14 +202,14 @@ type elevenSettings struct {
 
 // keep tells the vendor that the context is still wanted. It holds the lock
 // while it sends: a word after its close would open the context anew.
-func (v *elevenVoice) keep(s *socket) error {
+func (v *elevenVoice) keep(s *socket.Conn) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.context == "" || time.Since(v.touched) < elevenKeep {
 		return nil
 	}
 	v.touched = time.Now()
-	return s.sendJSON(elevenSend{Text: new(string), Context: v.context})
+	return s.SendJSON(elevenSend{Text: new(string), Context: v.context})
 }
 
 // enter opens the turn's context, and closes the one of the turn before.
@@ -220,7 +228,7 @@ func (v *elevenVoice) enter(turn uint64) error {
 	if v.o.Speed != 1 {
 		first.Settings = &elevenSettings{Speed: min(max(v.o.Speed, 0.7), 1.2)} // its own bounds
 	}
-	if err := v.socket.sendJSON(first); err != nil {
+	if err := v.socket.SendJSON(first); err != nil {
 		return err
 	}
 	v.mu.Lock()
@@ -238,16 +246,22 @@ func (v *elevenVoice) leave() error {
 	if id == "" {
 		return nil
 	}
-	return v.socket.sendJSON(elevenSend{Context: id, CloseContext: true})
+	return v.socket.SendJSON(elevenSend{Context: id, CloseContext: true})
 }
 
+// hangUp ends the socket in use. The keeper opens another.
 func (v *elevenVoice) hangUp() {
 	if v.socket != nil {
-		v.socket.close()
+		v.socket.Close()
 	}
+	v.forget()
+}
+
+func (v *elevenVoice) forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.socket, v.context = nil, ""
+	v.wire.reset()
 	clear(v.open)
 }
 
@@ -258,10 +272,10 @@ func (v *elevenVoice) give(c agent.Clause) (id string, err error) {
 	}
 	id = v.context
 	v.sent += letters(c.Text)
-	if err := v.socket.sendJSON(elevenSend{Text: new(c.Text + " "), Context: id}); err != nil {
+	if err := v.socket.SendJSON(elevenSend{Text: new(c.Text + " "), Context: id}); err != nil {
 		return id, err
 	}
-	if err := v.socket.sendJSON(elevenSend{Context: id, Flush: true}); err != nil {
+	if err := v.socket.SendJSON(elevenSend{Context: id, Flush: true}); err != nil {
 		return id, err
 	}
 	if c.Last {
@@ -308,15 +322,15 @@ func (v *elevenVoice) speak(ctx context.Context, c agent.Clause, each func(agent
 				return fail(err)
 			}
 			quiet.Reset(elevenQuiet)
-		case m, ok := <-v.socket.in:
+		case m, ok := <-v.socket.In:
 			if !ok && ctx.Err() != nil {
 				v.hangUp()
 				return context.Cause(ctx)
 			}
 			if !ok {
-				return fail(v.socket.err)
+				return fail(v.socket.Err())
 			}
-			got, err := parseEleven(m.data)
+			got, err := parseEleven(m.Data)
 			if err != nil {
 				return fail(err)
 			}
@@ -367,15 +381,7 @@ func (v *elevenVoice) abandon(id string) {
 // speech decodes a message's audio, at sample spoken of the clause, and the
 // words that are complete. Times of a message count from its own audio.
 func (v *elevenVoice) speech(m elevenMessage, words *aligner, spoken int64) agent.Speech {
-	v.pcm = v.pcm[:0]
-	if v.format == "ulaw_8000" {
-		v.pcm = media.DecodePCMU(v.pcm, m.audio)
-	} else {
-		if n := len(m.audio) / 2; n > cap(v.pcm) {
-			v.pcm = make([]int16, n)
-		}
-		v.pcm = decode(v.pcm[:cap(v.pcm)], m.audio)
-	}
-	v.aligned += words.add(m.alignment, media.Duration(spoken, v.rate), media.Duration(spoken+int64(len(v.pcm)), v.rate))
-	return agent.Speech{PCM: v.pcm, Words: words.take()}
+	pcm := v.wire.samples(m.audio)
+	v.aligned += words.add(m.alignment, media.Duration(spoken, v.rate), media.Duration(spoken+int64(len(pcm)), v.rate))
+	return agent.Speech{PCM: pcm, Words: words.take()}
 }

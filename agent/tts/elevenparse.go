@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"parley/agent"
+	"parley/agent/socket"
 )
 
 // An elevenMessage is what the vendor sends, in the fields used.
@@ -45,7 +46,7 @@ func parseEleven(b []byte) (elevenMessage, error) {
 		return elevenMessage{}, fmt.Errorf("elevenlabs: %w: message is not the JSON promised", agent.ErrProtocol)
 	}
 	if m.Error != "" || len(m.Code) > 0 && string(m.Code) != "null" {
-		return elevenMessage{}, fmt.Errorf("elevenlabs: speak: %w: error %q", elevenKind(m.Error+" "+m.Message), plain(m.Error))
+		return elevenMessage{}, fmt.Errorf("elevenlabs: speak: %w: error %q", elevenKind(m.Error+" "+m.Message), socket.Plain(m.Error))
 	}
 	audio, err := base64.StdEncoding.DecodeString(m.Audio)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"parley/agent"
+	"parley/media"
 )
 
 // openai speaks by any server with OpenAI's
@@ -88,23 +89,32 @@ func (v *openaiVoice) speak(parent context.Context, text string, each func([]int
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("openai: speak: %w", refused(res))
 	}
-	if t := res.Header.Get("Content-Type"); strings.HasPrefix(t, "application/json") || strings.HasPrefix(t, "text/") {
-		return fmt.Errorf("openai: speak: %w: answer is not audio", agent.ErrProtocol)
+	body, rate, err := sound(res.Header.Get("Content-Type"), res.Body, openaiRate)
+	if err != nil {
+		return openaiFailed(ctx, err)
 	}
-	wire, pcm := make([]byte, 4800), make([]int16, 2400) // 100 ms
-	kept := 0                                            // 1 if the last read split a sample
+	var toRate *media.Resampler
+	if rate != openaiRate {
+		if toRate, err = media.NewResampler(rate, openaiRate); err != nil {
+			return fmt.Errorf("openai: speak: %w: %w", agent.ErrProtocol, err)
+		}
+	}
+	var w wire
+	var out []int16
+	chunk := make([]byte, 4800) // 100 ms
 	for {
-		n, err := res.Body.Read(wire[kept:])
-		n += kept
-		if n >= 2 {
+		n, err := body.Read(chunk)
+		pcm := w.samples(chunk[:n])
+		if toRate != nil {
+			out = toRate.Process(out[:0], pcm)
+			pcm = out
+		}
+		if len(pcm) > 0 {
 			slow.Stop() // the listener's own time does not count
-			if !each(decode(pcm, wire[:n])) {
+			if !each(pcm) {
 				return nil
 			}
 			slow.Reset(v.o.Idle)
-		}
-		if kept = n & 1; kept == 1 {
-			wire[0] = wire[n-1]
 		}
 		if err == io.EOF {
 			return nil
@@ -173,15 +183,6 @@ func openaiFailed(ctx context.Context, err error) error {
 		return cause
 	}
 	return fmt.Errorf("openai: speak: %w: %w", agent.ErrUnavailable, err)
-}
-
-// decode reads whole little-endian samples of wire into pcm.
-func decode(pcm []int16, wire []byte) []int16 {
-	n := len(wire) / 2
-	for i := range n {
-		pcm[i] = int16(uint16(wire[2*i]) | uint16(wire[2*i+1])<<8)
-	}
-	return pcm[:n]
 }
 
 // pieces cuts text at spaces so that none is over limit characters.

@@ -28,9 +28,10 @@ var mayImport = map[string][]string{
 	"agent":               {"media", "agent/flow", "agent/effect"},
 	"agent/flow":          {},
 	"agent/effect":        {"agent/flow"},
-	"agent/stt":           {"agent"},
+	"agent/socket":        {"agent"},
+	"agent/stt":           {"agent", "agent/socket"},
 	"agent/llm":           {"agent"},
-	"agent/tts":           {"agent"},
+	"agent/tts":           {"agent", "agent/socket"},
 	"agent/flow/flowtest": {"agent/flow", "agent/effect"},
 	"agent/providertest":  {"agent"},
 
