@@ -16,7 +16,7 @@ IMAGE     ?= parley
 test_flags := -race -p 2 -timeout 30m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint fuzz bench soak microbench verify vuln image clean install-run install-test
+.PHONY: help run test rehearse build lint fuzz bench soak microbench verify vuln image clean install-run install-test
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: install-test lint ## install what is missing, then run every check and eve
 	$(GO) test -timeout 30m $(TESTFLAGS) ./media ./cmd/parley/calltest
 	$(GO) test $(test_flags) -run 'Player|Jitter' ./media
 	$(GO) test $(test_flags) $(TESTFLAGS) ./cmd/parley
+
+rehearse: ## whole calls in virtual time, every one of them, with what was measured
+	$(GO) test -v -timeout 30m $(TESTFLAGS) ./cmd/parley/calltest -full
 
 build: ## build bin/parley, with nothing but Go
 	@scripts/install.sh build

@@ -42,6 +42,10 @@ type WebRTCOptions struct {
 	PublicAddr string // our public IPv4 address; then we are ICE-lite. Empty: full ICE on the machine's own
 	Loopback   bool   // offer 127.0.0.1 too: development and tests
 
+	// Packets is the socket of all media in place of Port, and is closed by
+	// Shutdown: a network in memory, for tests. Nil: UDP.
+	Packets net.PacketConn
+
 	ICEURLs    []string // stun: and turn: addresses given to browsers
 	TURNSecret string   // shared with the TURN server; its credentials expire after an hour
 
@@ -139,12 +143,13 @@ func ListenWebRTC(o WebRTCOptions) (*WebRTC, error) {
 }
 
 func (w *WebRTC) listen() error {
-	udp, err := net.ListenUDP("udp4", &net.UDPAddr{Port: w.o.Port})
+	udp, err := w.packets()
 	if err != nil {
-		return fmt.Errorf("open media port: %w", err)
+		return err
 	}
-	_ = udp.SetReadBuffer(4 << 20) // as much as the kernel grants; bursts of all calls meet here
-	w.port = udp.LocalAddr().(*net.UDPAddr).Port
+	if at, ok := udp.LocalAddr().(*net.UDPAddr); ok {
+		w.port = at.Port
+	}
 	se := webrtc.SettingEngine{}
 	mux := webrtc.NewICEUDPMux(nil, udp)
 	se.SetICEUDPMux(mux)
@@ -174,6 +179,19 @@ func (w *WebRTC) listen() error {
 		return errors.Join(err, w.close())
 	}
 	return nil
+}
+
+// packets opens the socket of all media.
+func (w *WebRTC) packets() (net.PacketConn, error) {
+	if w.o.Packets != nil {
+		return w.o.Packets, nil
+	}
+	udp, err := net.ListenUDP("udp4", &net.UDPAddr{Port: w.o.Port})
+	if err != nil {
+		return nil, fmt.Errorf("open media port: %w", err)
+	}
+	_ = udp.SetReadBuffer(4 << 20) // as much as the kernel grants; bursts of all calls meet here
+	return udp, nil
 }
 
 // settings builds the API: see the fields of [WebRTCOptions] for the choices.

@@ -121,9 +121,10 @@ type CarrierCall struct {
 
 	mu        sync.Mutex
 	events    []CarrierEvent
-	stream    *stream // the one that is up
-	status    string  // CallStatus
-	moved     *step   // where REST sent the call
+	stream    *stream   // the one that is up
+	stats     PlayStats // of streams that have ended
+	status    string    // CallStatus
+	moved     *step     // where REST sent the call
 	interrupt context.CancelFunc
 	err       error
 }

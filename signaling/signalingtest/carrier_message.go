@@ -93,7 +93,7 @@ func (s *stream) take(b []byte) {
 			return
 		}
 		s.mu.Lock()
-		s.play.push(m.Media.Payload)
+		s.push(m.Media.Payload)
 		s.mu.Unlock()
 	case "mark":
 		s.mu.Lock()
@@ -105,6 +105,7 @@ func (s *stream) take(b []byte) {
 	case "clear":
 		s.call.note("clear", "")
 		s.mu.Lock()
+		s.meter.cleared()
 		pending := s.play.clear()
 		s.mu.Unlock()
 		for _, p := range pending {
@@ -121,8 +122,14 @@ func (s *stream) audio(payload []byte) {
 	defer s.mu.Unlock()
 	var err error
 	if s.in, err = base64.StdEncoding.AppendDecode(s.in[:0], payload); err == nil {
-		s.play.push(s.in)
+		s.push(s.in)
 	}
+}
+
+// push puts audio behind what waits to be heard; s.mu is held.
+func (s *stream) push(audio []byte) {
+	s.meter.took(len(audio), s.play.ahead(), time.Now())
+	s.play.push(audio)
 }
 
 // plainMedia finds the payload of a media message in its usual form, without
@@ -208,6 +215,7 @@ func (s *stream) say(said, heard []byte, around *room) {
 func (s *stream) hear(frame []byte) {
 	s.mu.Lock()
 	n, back := s.play.next(frame)
+	s.meter.sounded(n)
 	s.mu.Unlock()
 	if s.down.lost() {
 		for i := range frame {

@@ -41,6 +41,7 @@ type stream struct {
 
 	mu       sync.Mutex // below
 	play     playout
+	meter    playMeter
 	sequence int
 	out      []byte // a message being made
 	in       []byte // a payload being taken
@@ -61,7 +62,7 @@ func (c *CarrierCall) connect(ctx context.Context, v *verb) (streamEnd, error) {
 	s := &stream{
 		call: c, sid: "MZ" + randomHex(),
 		over: make(chan struct{}), deaf: make(chan struct{}),
-		up: newDelayed(c.o.Up), down: newDelayed(c.o.Down),
+		up: newDelayed(c.o.Up), down: newDelayed(c.o.Down), meter: playMeter{dry: -1},
 	}
 	callback := v.attr("statusCallback")
 	if err := s.open(ctx, v); err != nil {
@@ -77,10 +78,14 @@ func (c *CarrierCall) connect(ctx context.Context, v *verb) (streamEnd, error) {
 		s.ws.Close()
 		return endLost, err
 	}
-	c.setStream(s)
+	c.mu.Lock()
+	c.stream = s
+	c.mu.Unlock()
 	c.isUp()
 	s.run(ctx)
-	c.setStream(nil)
+	c.mu.Lock()
+	c.stream, c.stats = nil, c.stats.add(s.meter.PlayStats)
+	c.mu.Unlock()
 	c.callback(context.WithoutCancel(ctx), callback, s.sid, "stream-stopped")
 	switch {
 	case s.left.Load():
@@ -94,20 +99,14 @@ func (c *CarrierCall) connect(ctx context.Context, v *verb) (streamEnd, error) {
 	return endClosed, nil
 }
 
-func (c *CarrierCall) setStream(s *stream) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stream = s
-}
-
 // run returns when the socket has ended and nothing of the stream is left.
 func (s *stream) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer s.ws.Close()
 	wg.Go(s.read)
-	wg.Go(func() { s.up.run(s.over, s.write) })
-	wg.Go(func() { s.down.run(s.over, s.take) })
+	wg.Go(func() { s.up.run(s.over, func(m dueMessage) { s.write(m.msg) }) })
+	wg.Go(func() { s.down.run(s.over, func(m dueMessage) { s.take(m.msg) }) })
 	wg.Go(s.tick)
 	select {
 	case <-s.over:

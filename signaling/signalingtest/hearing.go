@@ -134,14 +134,18 @@ func newFinder(t *Tape, ref []int16) *finder {
 	return f
 }
 
-// hole is where the first sound is that was not heard; pauses are no holes.
+// hole is where the first 60 ms of sound are that were not heard; pauses are no
+// holes, nor is a packet that was lost or came too late.
 func (f *finder) hole() int {
+	missing := 0
 	for at := range f.ref {
-		if f.missing(at) {
-			return at
+		if !f.missing(at) {
+			missing = 0
+		} else if missing++; missing == 12*f.step {
+			return at + 1 - missing
 		}
 	}
-	return len(f.ref)
+	return len(f.ref) - missing
 }
 
 // missing reports that a sample was not heard, and is no pause.
@@ -162,7 +166,7 @@ func energies(pcm []int16) []float64 {
 	return sum
 }
 
-// spans reports that nearly all of [from, to] was heard.
+// spans reports that most of [from, to] was heard, and its end.
 func (f *finder) spans(from, to int) bool {
 	missing := 0
 	for i := from; i <= to; i++ {
@@ -170,7 +174,7 @@ func (f *finder) spans(from, to int) bool {
 			missing++
 		}
 	}
-	return missing*20 <= to-from+1
+	return missing*10 <= 3*(to-from+1) && !f.missing(to)
 }
 
 const (

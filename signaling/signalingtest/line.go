@@ -2,13 +2,13 @@ package signalingtest
 
 import (
 	"math/rand/v2"
+	"net"
 	"sync"
 	"time"
 )
 
 // A Line is one direction of a network: each message takes Delay, and up to
-// Jitter more. On a carrier's socket their order stands, as over TCP; a peer's
-// datagrams may overtake each other.
+// Jitter more. Their order stands, as over TCP.
 type Line struct {
 	Delay, Jitter time.Duration
 
@@ -42,8 +42,9 @@ type delayed struct {
 }
 
 type dueMessage struct {
-	msg []byte // nil: the end
-	due time.Time
+	msg  []byte // nil: the end
+	addr net.Addr
+	due  time.Time
 }
 
 func newDelayed(l Line) *delayed {
@@ -51,7 +52,9 @@ func newDelayed(l Line) *delayed {
 }
 
 // push takes a copy of msg; nil is the end.
-func (d *delayed) push(msg []byte) {
+func (d *delayed) push(msg []byte) { d.pushTo(msg, nil) }
+
+func (d *delayed) pushTo(msg []byte, addr net.Addr) {
 	d.mu.Lock()
 	due := time.Now().Add(d.line.Delay)
 	if d.line.Jitter > 0 {
@@ -72,7 +75,7 @@ func (d *delayed) push(msg []byte) {
 		d.queue = d.queue[:copy(d.queue, d.queue[d.first:])]
 		d.first = 0
 	}
-	d.queue = append(d.queue, dueMessage{msg, due})
+	d.queue = append(d.queue, dueMessage{msg, addr, due})
 	d.mu.Unlock()
 	select {
 	case d.wake <- struct{}{}:
@@ -134,14 +137,14 @@ func (d *delayed) recycle(msg []byte) {
 	d.free = append(d.free, msg)
 }
 
-// run delivers until over is closed. deliver may keep msg until it returns.
-func (d *delayed) run(over <-chan struct{}, deliver func(msg []byte)) {
+// run delivers until over is closed. deliver may use the message until it returns.
+func (d *delayed) run(over <-chan struct{}, deliver func(dueMessage)) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
 		m, wait := d.next()
 		if wait == 0 {
-			deliver(m.msg)
+			deliver(m)
 			d.recycle(m.msg)
 			continue
 		}

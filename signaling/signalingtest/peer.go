@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -37,6 +38,19 @@ type PeerOptions struct {
 	Loopback bool   // use 127.0.0.1 too
 	NoPlayed bool   // never report what is played
 
+	// Up and Down are the network from the caller to the gateway, and back: all
+	// of it, with the data channel. Faulty allows Stall, Deafen and Silence
+	// though they are perfect.
+	Up, Down Line
+	Faulty   bool
+
+	// Packets is the socket of all media, which the peer closes. Nil: UDP.
+	Packets net.PacketConn
+
+	// Echo and Noise are added to Audio.
+	Echo  Echo
+	Noise Noise
+
 	Client *http.Client // default http.DefaultClient
 
 	// Audio gives the caller's next frame, 20 ms at 16 kHz, each tick of the
@@ -62,8 +76,12 @@ type Peer struct {
 	stop    context.CancelFunc
 	stopped context.Context // ends with the peer: a stream's own
 	tasks   sync.WaitGroup
+	faults  *datagrams     // nil: none can be made
+	mux     io.Closer      // nil: the library's own sockets
+	packets net.PacketConn // under mux
 
 	mu       sync.Mutex // guards what follows
+	ear      []int16    // the frame that is heard now
 	closed   bool
 	location string
 	etag     string
@@ -101,6 +119,7 @@ func Dial(ctx context.Context, o PeerOptions) (*Peer, error) {
 	p := &Peer{
 		o: o, events: make(chan json.RawMessage, 1024),
 		up: make(chan struct{}), hello: make(chan struct{}), done: make(chan struct{}),
+		ear: make([]int16, media.OpusRate/50),
 	}
 	p.stopped, p.stop = context.WithCancel(context.Background())
 	if err := p.dial(ctx); err != nil {
@@ -181,6 +200,9 @@ func (p *Peer) api() (*webrtc.API, error) {
 	se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	se.SetIncludeLoopbackCandidate(p.o.Loopback)
+	if err := p.socket(&se); err != nil {
+		return nil, err
+	}
 	log := logging.NewDefaultLoggerFactory()
 	log.DefaultLogLevel = logging.LogLevelDisabled
 	se.LoggerFactory = log
@@ -204,6 +226,30 @@ func (p *Peer) api() (*webrtc.API, error) {
 	}
 	reg.Add(rr)
 	return webrtc.NewAPI(webrtc.WithSettingEngine(se), webrtc.WithMediaEngine(me), webrtc.WithInterceptorRegistry(reg)), nil
+}
+
+// socket makes a socket of the peer's own where the options ask for one.
+func (p *Peer) socket(se *webrtc.SettingEngine) error {
+	p.packets = p.o.Packets
+	p.o.Faulty = p.o.Faulty || p.o.Up != Line{} || p.o.Down != Line{}
+	if p.packets == nil && !p.o.Faulty {
+		return nil
+	}
+	if p.packets == nil {
+		udp, err := net.ListenUDP("udp4", nil)
+		if err != nil {
+			return fmt.Errorf("open media port: %w", err)
+		}
+		p.packets = udp
+	}
+	if p.o.Faulty {
+		p.faults = newDatagrams(p.packets, p.o.Up, p.o.Down)
+		p.packets = p.faults
+	}
+	mux := webrtc.NewICEUDPMux(nil, p.packets)
+	se.SetICEUDPMux(mux)
+	p.mux = mux
+	return nil
 }
 
 func (p *Peer) prepare() error {

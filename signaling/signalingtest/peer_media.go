@@ -17,7 +17,7 @@ import (
 
 // speak sends what Audio gives, on the peer's clock.
 func (p *Peer) speak() {
-	if p.o.Audio == nil {
+	if p.o.Audio == nil && p.o.Echo == (Echo{}) && p.o.Noise == (Noise{}) {
 		return
 	}
 	send, release, err := p.encoder()
@@ -25,12 +25,23 @@ func (p *Peer) speak() {
 		return
 	}
 	defer release()
-	pcm := make([]int16, media.OpusRate/50)
+	pcm, silent := make([]int16, media.OpusRate/50), make([]int16, media.OpusRate/50)
+	around := newRoom(p.o.Echo, p.o.Noise, media.OpusRate)
 	packet := rtp.Packet{Header: rtp.Header{Version: 2, Marker: true}}
 	step := p.codec().ClockRate / 50
 	p.every(media.Ptime, func(time.Time) {
 		packet.Timestamp += step
-		if !p.o.Audio(pcm) {
+		speaks := p.o.Audio != nil && p.o.Audio(pcm)
+		if around != nil {
+			if !speaks {
+				copy(pcm, silent)
+			}
+			p.mu.Lock()
+			around.add(pcm, p.ear)
+			p.mu.Unlock()
+			speaks = true
+		}
+		if !speaks {
 			packet.Marker = true
 			return
 		}
@@ -99,6 +110,7 @@ func (p *Peer) listen() {
 	p.every(media.Ptime, func(now time.Time) {
 		p.mu.Lock()
 		p.in.Next(pcm, now)
+		copy(p.ear, pcm)
 		p.mu.Unlock()
 		if p.o.Heard != nil {
 			p.o.Heard(pcm)
@@ -197,6 +209,19 @@ func (p *Peer) Vanish() error {
 	return nil
 }
 
+// Stall holds back everything, both ways, for d; it then comes at once. The
+// peer must be Faulty, as for Deafen and Silence.
+func (p *Peer) Stall(d time.Duration) {
+	p.faults.up.hold(d)
+	p.faults.down.hold(d)
+}
+
+// Deafen drops all that comes from now on: half of the line is dead.
+func (p *Peer) Deafen() { p.faults.deaf.Store(true) }
+
+// Silence drops all that is sent from now on: half of the line is dead.
+func (p *Peer) Silence() { p.faults.mute.Store(true) }
+
 func (p *Peer) finish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -214,6 +239,9 @@ func (p *Peer) Close() error {
 	var err error
 	if p.pc != nil {
 		err = p.pc.GracefulClose()
+	}
+	if p.mux != nil {
+		err = errors.Join(err, p.mux.Close(), p.packets.Close())
 	}
 	p.tasks.Wait()
 	if d, ok := p.decoder.(*media.OpusDecoder); ok {

@@ -5,7 +5,9 @@
 package calltest
 
 import (
+	"bytes"
 	"context"
+	"flag"
 	"io"
 	"iter"
 	"log/slog"
@@ -22,10 +24,14 @@ import (
 	"parley/signaling/signalingtest"
 )
 
+var full = flag.Bool("full", false, "hold every call there is, for minutes")
+
 // A plan is how a call is set up. Its zero value is a good line and a model
 // that says little.
 type plan struct {
 	up, down signalingtest.Line
+	browser  bool // by WebRTC instead of by telephone
+	mute     bool // the browser does not report what it plays
 	echo     signalingtest.Echo
 	noise    signalingtest.Noise
 
@@ -41,7 +47,8 @@ type call struct {
 	t       testing.TB
 	p       plan
 	began   time.Time
-	carrier *signalingtest.CarrierCall
+	carrier *signalingtest.CarrierCall // nil: a browser's
+	peer    *signalingtest.Peer
 	ending  chan agent.Ending
 
 	mu      sync.Mutex
@@ -65,7 +72,7 @@ func run(t *testing.T, p plan, act func(*call)) *call {
 		c.tape.Rate = 8000
 		stop := c.place()
 		act(c)
-		_ = c.carrier.HangUp()
+		c.leave()
 		synctest.Wait()
 		stop()
 	})
@@ -74,20 +81,29 @@ func run(t *testing.T, p plan, act func(*call)) *call {
 
 // place builds a gateway, and calls it.
 func (c *call) place() (stop func()) {
+	mux := http.NewServeMux()
+	pipes := signalingtest.NewPipes()
+	srv := &http.Server{Handler: mux}
+	served := make(chan struct{})
+	go func() { defer close(served); _ = srv.Serve(pipes) }()
+	dial := c.dialCarrier
+	if c.p.browser {
+		dial = c.dialPeer
+	}
+	down := dial(mux, pipes)
+	return func() { down(); srv.Close(); <-served }
+}
+
+func (c *call) dialCarrier(mux *http.ServeMux, pipes *signalingtest.Pipes) (down func()) {
 	tw := &signaling.Twilio{
 		Desk: desk{c}, PublicURL: "https://gw.example",
 		Tokens:                 &signaling.MediaTokens{Key: []byte(strings.Repeat("k", 32))},
 		TunnelWithoutSignature: true,
 		Logger:                 slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
-	mux := http.NewServeMux()
 	for _, r := range tw.Routes() {
 		mux.HandleFunc(r.Pattern, r.Handler)
 	}
-	pipes := signalingtest.NewPipes()
-	srv := &http.Server{Handler: mux}
-	served := make(chan struct{})
-	go func() { defer close(served); _ = srv.Serve(pipes) }()
 	carrier, err := signalingtest.Call(context.Background(), signalingtest.CarrierOptions{
 		URL: "http://gw.test", PublicURL: "https://gw.example", From: "+15550100", To: "+15550101",
 		Dial: pipes.Dial, Up: c.p.up, Down: c.p.down, Echo: c.p.echo, Noise: c.p.noise,
@@ -97,7 +113,66 @@ func (c *call) place() (stop func()) {
 		c.t.Fatal(err)
 	}
 	c.carrier = carrier
-	return func() { srv.Close(); <-served }
+	return func() {}
+}
+
+// dialPeer calls as a browser, with the library's own protocols over datagrams
+// in memory.
+func (c *call) dialPeer(mux *http.ServeMux, pipes *signalingtest.Pipes) (down func()) {
+	network := &signalingtest.Datagrams{}
+	w, err := signaling.ListenWebRTC(signaling.WebRTCOptions{Desk: desk{c}, Packets: network.Listen(),
+		Authorize: func(*http.Request, string) error { return nil }})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, r := range w.Routes() {
+		mux.HandleFunc(r.Pattern, r.Handler)
+	}
+	narrow, err := media.NewResampler(16000, 8000)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	wide, err := media.NewResampler(8000, 16000)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var heard, said, law []int16
+	var frame []byte
+	c.peer, err = signalingtest.Dial(context.Background(), signalingtest.PeerOptions{
+		URL: "http://gw.test", Agent: "demo", Codec: "PCMU", Packets: network.Listen(), NoPlayed: c.p.mute,
+		Up: c.p.up, Down: c.p.down, Echo: c.p.echo, Noise: c.p.noise, Faulty: true,
+		Client: &http.Client{Transport: &http.Transport{DialContext: pipes.Dial, DisableKeepAlives: true}},
+		Audio: func(pcm []int16) bool {
+			frame = append(frame[:0], silentFrame...)
+			c.source(frame)
+			law = media.DecodePCMU(law[:0], frame)
+			said = wide.Process(said[:0], law)
+			copy(pcm, said)
+			return true
+		},
+		Heard: func(pcm []int16) {
+			heard = narrow.Process(heard[:0], pcm)
+			c.hear(time.Now(), heard)
+		},
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return func() { _ = w.Shutdown(context.Background()) }
+}
+
+var silentFrame = bytes.Repeat([]byte{0xff}, 160)
+
+// leave ends the call from the caller's side.
+func (c *call) leave() {
+	if c.peer == nil {
+		_ = c.carrier.HangUp()
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_ = c.peer.Hangup(ctx)
+	_ = c.peer.Close()
 }
 
 // source fills the caller's next 20 ms.
@@ -112,7 +187,10 @@ func (c *call) source(frame []byte) {
 
 // heard takes what the caller hears.
 func (c *call) heard(at time.Time, frame []byte, n int) {
-	pcm := media.DecodePCMU(nil, frame[:n])
+	c.hear(at, media.DecodePCMU(nil, frame[:n]))
+}
+
+func (c *call) hear(at time.Time, pcm []int16) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tape.Add(at, pcm)
@@ -178,7 +256,7 @@ func (c *call) until(within time.Duration, done func(now, sounded, since time.Ti
 
 // hangUp ends the call from the caller's side, and returns how the session saw it.
 func (c *call) hangUp() agent.Ending {
-	_ = c.carrier.HangUp()
+	c.leave()
 	return <-c.ending
 }
 

@@ -59,28 +59,37 @@ func compare(heard string, h signalingtest.Hearing) offBy {
 }
 
 // The caller interrupts a reply at 20 points, on lines of all kinds: what the
-// session takes for heard is what was heard.
+// session takes for heard is what was heard. In full, each point on each line.
 func TestHeardTextIsTheTruth(t *testing.T) {
-	for _, align := range []bool{true, false} {
-		t.Run(fmt.Sprintf("aligned=%t", align), func(t *testing.T) {
-			var mu sync.Mutex
-			var off []offBy
-			t.Run("lines", func(t *testing.T) {
-				for _, delay := range []time.Duration{20, 50, 100, 150} {
-					t.Run(fmt.Sprintf("%dms", delay), func(t *testing.T) {
-						t.Parallel()
-						for point := range 20 {
-							line := signalingtest.Line{Delay: delay * time.Millisecond, Jitter: 30 * time.Millisecond, Seed: uint64(point + 1)}
-							o := interruptAt(t, plan{replies: []string{story}, align: align, up: line, down: line}, point)
-							mu.Lock()
-							off = append(off, o)
-							mu.Unlock()
-						}
-					})
-				}
+	phone := func(p *plan) {}
+	browser := func(p *plan) { p.browser = true }
+	for name, by := range map[string]func(*plan){"phone": phone, "browser": browser} {
+		for _, align := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s aligned=%t", name, align), func(t *testing.T) {
+				var mu sync.Mutex
+				var off []offBy
+				t.Run("lines", func(t *testing.T) {
+					for i, delay := range []time.Duration{20, 50, 100, 150} {
+						t.Run(fmt.Sprintf("%dms", delay), func(t *testing.T) {
+							t.Parallel()
+							for point := range 20 {
+								if point%4 != i && !*full {
+									continue
+								}
+								line := signalingtest.Line{Delay: delay * time.Millisecond, Jitter: 30 * time.Millisecond, Seed: uint64(point + 1)}
+								p := plan{replies: []string{story}, align: align, up: line, down: line}
+								by(&p)
+								o := interruptAt(t, p, point)
+								mu.Lock()
+								off = append(off, o)
+								mu.Unlock()
+							}
+						})
+					}
+				})
+				judge(t, off, align)
 			})
-			judge(t, off, align)
-		})
+		}
 	}
 }
 
