@@ -438,3 +438,102 @@ func TestHangUpDuringASpeculation(t *testing.T) {
 		})
 	}
 }
+
+// turningSTT tells eagerly of an end of turn in the middle of speech, which then
+// goes on.
+type turningSTT struct{ scriptedSTT }
+
+func (s *turningSTT) Speech(on bool) error {
+	if !on {
+		time.AfterFunc(50*time.Millisecond, func() {
+			s.out <- Transcript{Text: "I want a table. For four.", Final: true, EOU: true, Flushed: true}
+		})
+		return nil
+	}
+	for after, t := range map[time.Duration]Transcript{
+		600 * time.Millisecond:  {Text: "I want a table.", Eager: true},
+		1000 * time.Millisecond: {Text: "I want a table. For"},
+	} {
+		time.AfterFunc(after, func() { s.out <- t })
+	}
+	return nil
+}
+
+func TestSpeculationOnAnEagerEndOfTurnEndsWhenItIsResumed(t *testing.T) {
+	var m *promptLLM
+	play(t, func(s *scene) {
+		m = byPrompt(s)
+		m.delay = time.Second
+		s.spec.Recognizers = []Recognizer{{Vendor: "turns", Rates: []int{8000}, Interims: true, EndsTurns: true,
+			Dial: func(ctx context.Context, _ int) (STT, error) {
+				return &turningSTT{scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), fail: s.sttFail}}, nil
+			}}}
+	}, func(s *scene) {
+		s.wait(2 * time.Second)
+		go s.line.say(2 * time.Second)
+		s.wait(900 * time.Millisecond)
+		if m.running() != 1 {
+			t.Errorf("%d requests run behind the eager end of turn", m.running())
+		}
+		s.wait(400 * time.Millisecond)
+		if m.running() != 0 {
+			t.Errorf("%d requests run behind the turn resumed", m.running())
+		}
+		s.wait(6 * time.Second)
+		s.hangUp()
+		s.want("agent: Hello there.\ncaller: I want a table. For four.\nagent: You said: I want a table. For four.")
+	})
+}
+
+func TestSpeculationWaitsOnANodeThatIsNotEager(t *testing.T) {
+	play(t, func(s *scene) {
+		atDesk(s)
+		s.spec.Flow.Flow = mustFlow(t, strings.Replace(deskFlow, `"voice":{"no_input"`, `"voice":{"speech":{"eager":false},"no_input"`, 1))
+		recognizes(s, "booking", 500*time.Millisecond, "booking")
+	}, func(s *scene) {
+		s.wait(5 * time.Second)
+		s.line.say(time.Second)
+		s.wait(3 * time.Second)
+		s.hangUp()
+		turns := s.turns("agent")
+		if l := turns[len(turns)-1].Latency; l.FirstToken < 0 {
+			t.Errorf("begun early: %+v", l)
+		}
+	})
+}
+
+// A caller who goes on again and again costs three early answers a turn, however
+// often an answer is taken back.
+func TestSpeculationAndTakingBackDoNotAddUp(t *testing.T) {
+	var m *promptLLM
+	thought := 0
+	play(t, func(s *scene) {
+		m = byPrompt(s)
+		m.delay = 2 * time.Second
+		s.spec.Endpointing = Endpointing{Undecided: 400 * time.Millisecond, Steady: true}
+		for i := range 12 {
+			s.results = append(s.results, fmt.Sprint("thing ", i))
+		}
+		s.spec.Observe = func(e Event) {
+			if e.Type == "state" && e.State == "thinking" {
+				thought++
+			}
+		}
+	}, func(s *scene) {
+		s.wait(2 * time.Second)
+		for range 8 {
+			s.line.say(500 * time.Millisecond)
+			s.wait(800 * time.Millisecond)
+		}
+		s.wait(8 * time.Second)
+		s.hangUp()
+		answered := thought - 1 // the greeting
+		// An adopted one is no second request.
+		if n := len(m.prompts); n > answered+3 {
+			t.Errorf("%d requests for %d ends of turn", n, answered)
+		}
+		if n := len(s.turns("caller")); n != 1 {
+			t.Errorf("%d turns of the caller", n)
+		}
+	})
+}

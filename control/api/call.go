@@ -64,9 +64,9 @@ type turnJSON struct {
 type latencyJSON struct {
 	EndOfTurnMS       float64 `json:"end_of_turn_ms,omitempty"`
 	FinalTranscriptMS float64 `json:"final_transcript_ms,omitempty"`
-	FirstTokenMS      float64 `json:"first_token_ms,omitempty"`
-	FirstClauseMS     float64 `json:"first_clause_ms,omitempty"`
-	FirstSpeechMS     float64 `json:"first_speech_ms,omitempty"`
+	FirstTokenMS      float64 `json:"first_token_ms,omitempty" doc:"From the end of turn; negative if the reply was begun before it."`
+	FirstClauseMS     float64 `json:"first_clause_ms,omitempty" doc:"As first_token_ms."`
+	FirstSpeechMS     float64 `json:"first_speech_ms,omitempty" doc:"As first_token_ms."`
 	FirstAudioMS      float64 `json:"first_audio_ms,omitempty"`
 	MarkRoundTripMS   float64 `json:"mark_round_trip_ms,omitempty"`
 }
