@@ -98,6 +98,7 @@ func (p *Player) Append(ctx context.Context, pcm []int16) (from, to int64, err e
 		return 0, 0, err // dropped while it waited for the lock
 	}
 	p.trim()
+	p.reserve(len(pcm) * int(p.bps))
 	p.buf = appendEncoded(p.buf, pcm, p.info.Encoding)
 	from = p.tail
 	p.tail += int64(len(pcm))

@@ -47,6 +47,18 @@ func (p *Player) trim() {
 	}
 }
 
+// reserve makes room for n bytes more, and for little beyond: append would
+// double what is tens of kilobytes in every call.
+func (p *Player) reserve(n int) {
+	if cap(p.buf)-len(p.buf) >= n {
+		return
+	}
+	const slack = 500 * time.Millisecond
+	buf := make([]byte, len(p.buf), len(p.buf)+n+int(Samples(slack, p.info.Rate)*p.bps))
+	copy(buf, p.buf)
+	p.buf = buf
+}
+
 // quietBefore returns the start of the quietest 10 ms within back of offset.
 func (p *Player) quietBefore(offset int64, back time.Duration) int64 {
 	const window = 10 * time.Millisecond

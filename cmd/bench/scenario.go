@@ -83,6 +83,7 @@ func (s *suite) atLoad(ctx context.Context) (held, error) {
 	h, err := s.once(ctx, s.o.calls, talk, s.o.measure)
 	if err == nil {
 		s.loaded = &h
+		s.report.keep("gateway at load", h)
 	}
 	return h, err
 }
