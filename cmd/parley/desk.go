@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ type desk struct {
 	outside *outside          // how flows reach the world
 	weights *media.VADWeights // nil: the operator named none
 	log     *slog.Logger
-	max     int
+	slots   *control.Admission
 	noted   deskMetrics
 
 	draining atomic.Bool
@@ -42,15 +43,20 @@ func (d *desk) Arrive(ctx context.Context, a signaling.Arrival) (signaling.Admit
 	if d.draining.Load() {
 		return signaling.Admitted{}, signaling.ErrDraining
 	}
-	if a.Resume == "" && d.full() {
-		d.noted.refused.Inc()
-		return signaling.Admitted{}, signaling.ErrBusy
+	key := cmp.Or(a.CarrierCallID, uuid.NewString())
+	if a.Resume == "" {
+		if why := d.slots.Reserve(key); why != "" {
+			d.noted.refused.WithLabelValues(why).Inc()
+			return signaling.Admitted{}, signaling.ErrBusy
+		}
 	}
 	c, err := d.calls.Arrive(ctx, control.Arrival{Carrier: a.Carrier, CarrierCallID: a.CarrierCallID,
 		From: a.From, To: a.To, Agent: a.Agent, Direction: a.Direction, Resume: a.Resume})
 	if err != nil {
+		d.slots.Release(key)
 		return signaling.Admitted{}, arrivalError(err)
 	}
+	d.slots.Name(key, c.ID.String())
 	d.log.Info("call arrived", "call", c.ID, "carrier", a.Carrier, "carrier_call", a.CarrierCallID, "agent", c.Agent)
 	return signaling.Admitted{CallID: c.ID.String(), Agent: c.Agent.String()}, nil
 }
@@ -67,15 +73,10 @@ func arrivalError(err error) error {
 	return err
 }
 
-// full reports that this process takes no more calls.
-func (d *desk) full() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.live) >= d.max
-}
-
 // Serve implements [signaling.Desk].
 func (d *desk) Serve(ctx context.Context, callID string, leg media.Leg) error {
+	d.slots.Begin(callID)
+	defer d.slots.End(callID)
 	commands := make(chan agent.Command, 4)
 	ctx, v, err := d.calls.Begin(ctx, callID, func(reason string) {
 		if reason == "taken" {
@@ -215,6 +216,10 @@ func (d *desk) Status(ctx context.Context, s signaling.CarrierStatus) error {
 	if s.Kind != "call" {
 		d.log.Debug("carrier status", "kind", s.Kind, "status", s.Status)
 		return nil
+	}
+	switch s.Status {
+	case "completed", "busy", "failed", "no-answer", "canceled":
+		d.slots.Gone(s.CarrierCallID)
 	}
 	err := d.calls.Status(ctx, s.Carrier, s.CarrierCallID, s.Status)
 	if errors.Is(err, control.ErrNotFound) {

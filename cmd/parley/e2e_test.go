@@ -73,7 +73,8 @@ func startGateway(t *testing.T, args ...string) *gatewayRun {
 	ready := &readyWriter{want: "Parley is ready", ready: make(chan struct{})}
 	exited := make(chan int, 1)
 	go func() {
-		exited <- run(ctx, append([]string{"dev", "--data", g.data, "--listen", "127.0.0.1:0", "--admin-listen", ""}, args...),
+		exited <- run(ctx, append([]string{"dev", "--data", g.data, "--listen", "127.0.0.1:0", "--admin-listen", "",
+			"--max-late", "0"}, args...),
 			stdio{strings.NewReader(""), ready, g.log})
 	}()
 	t.Cleanup(func() {

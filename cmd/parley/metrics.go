@@ -12,13 +12,13 @@ import (
 // deskMetrics count calls.
 type deskMetrics struct {
 	live    prometheus.Gauge
-	refused prometheus.Counter
+	refused *prometheus.CounterVec
 }
 
 func newDeskMetrics(reg prometheus.Registerer) deskMetrics {
 	m := deskMetrics{
 		live:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "parley_calls_live", Help: "Calls that this process serves."}),
-		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "parley_calls_refused_total", Help: "Calls refused as busy: no capacity, or the process is stopping."}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "parley_calls_refused_total", Help: "Calls refused as busy: all rated calls are there, the clock is late, or memory is short."}, []string{"reason"}),
 	}
 	reg.MustRegister(m.live, m.refused)
 	return m

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,8 @@ type gateway struct {
 	chats   *control.Chats
 	tokens  *control.CallTokens
 	desk    *desk
+	slots   *control.Admission
+	load    *loadWatch
 	twilio  *signaling.Twilio
 	webrtc  *signaling.WebRTC
 	api     *api.Server
@@ -60,7 +63,7 @@ type gateway struct {
 // newGateway builds a gateway that listens already but answers nothing yet.
 // The caller calls run, or close.
 func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool, unsigned bool, log *slog.Logger) (_ *gateway, err error) {
-	g := &gateway{settings: s, dev: dev, log: log, metrics: prometheus.NewRegistry()}
+	g := &gateway{settings: s, dev: dev, log: log, metrics: prometheus.NewRegistry(), load: newLoadWatch()}
 	defer func() {
 		if err != nil {
 			g.close()
@@ -138,8 +141,9 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Graphs: graphs, Numbers: g.db,
 		Live: g.redis, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Log: g.log, Node: uuid.New()}
 	g.chats = &control.Chats{Store: g.db, Turns: g.db, Flows: g.flows, Graphs: graphs, Ring: ring, Log: g.log}
+	g.slots = &control.Admission{Rated: cmp.Or(g.settings.MaxCalls, rated()), Late: g.settings.MaxLate, Hold: signaling.TokenLife, Load: g.load.load}
 	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.blobs, vendors: v, cache: &agent.SpeechCache{},
-		log: g.log, max: g.settings.MaxCalls, noted: newDeskMetrics(g.metrics), live: map[string]chan agent.Command{}}
+		log: g.log, slots: g.slots, noted: newDeskMetrics(g.metrics), live: map[string]chan agent.Command{}}
 }
 
 // buildOutside lets flows reach the world.
@@ -184,7 +188,7 @@ func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err erro
 		Desk: g.desk, Authorize: g.authorizeBrowser,
 		Resume: &signaling.MediaTokens{Key: ring.Key("resume-token"), Life: signaling.ResumeLife, Shared: sharedUse{g.redis, "resume-token:"}},
 		Port:   s.RTCPort, TCPPort: s.RTCTCP, PublicAddr: s.RTCAddr, Loopback: g.dev,
-		ICEURLs: s.ICEURLs, TURNSecret: s.TURNSecret, MaxSessions: s.MaxCalls,
+		ICEURLs: s.ICEURLs, TURNSecret: s.TURNSecret, MaxSessions: g.slots.Rated,
 		Logger: g.log, Metrics: g.noted.webrtc(),
 	})
 	return err
@@ -232,7 +236,7 @@ func (c *twilioCarrier) Reconnect(ctx context.Context, carrier, id string) error
 func (g *gateway) buildHTTP() (err error) {
 	g.api, err = api.New(api.Options{
 		Users: g.users, Keys: g.keys, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
-		Calls: g.calls, Chats: g.chats, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping,
+		Calls: g.calls, Chats: g.chats, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
 	if err != nil {
@@ -430,6 +434,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 		}
 	}
 	group.Go(func() error { return g.calls.Run(work) })
+	group.Go(func() error { g.load.run(work); return nil })
 	group.Go(func() error { return g.chats.Run(work) })
 	serve(g.public, g.listener)
 	serve(g.internal, g.admin)

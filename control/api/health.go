@@ -29,6 +29,13 @@ func (s *Server) health() error {
 			say(w, 503, "unavailable")
 			return
 		}
+		// A node without room is ready all the same: its calls still need it.
+		if s.o.Busy != nil {
+			if why := s.o.Busy(); why != "" {
+				say(w, 200, "busy: "+why)
+				return
+			}
+		}
 		say(w, 200, "ok")
 	}))
 }

@@ -39,6 +39,8 @@ type Options struct {
 	Log     *slog.Logger
 	// Ready reports whether what the server depends on answers; it gets 1 s.
 	Ready func(context.Context) error
+	// Busy says in a word why no new calls are taken, or "". Nil: they are.
+	Busy func() string
 	// PublicURL of the server, "https://…"; cookies are Secure if it is https.
 	PublicURL string
 	Version   string // of the program, for the documentation; may be empty
