@@ -44,9 +44,10 @@ const (
 	vadDead  = 4e-7  // a band is not heeded until it had this: a telephone has nothing below 300 Hz
 	vadFade  = 0.999 // of that, a frame
 
-	vadBias  = 1.2   // from the minima of the noise to its mean; found
-	vadLearn = 0.015 // of a frame that is surely noise, by the noise; found
-	vadTop   = 3.75  // of the noise, which a frame may teach at most; found
+	vadBias      = 1.2   // from the minima of the noise to its mean; found
+	vadOverFloor = 300   // times that mean, or vadPrior, the noise may be at most: once it has gone, speech shows at once
+	vadLearn     = 0.015 // of a frame that is surely noise, by the noise; found
+	vadTop       = 3.75  // of the noise, which a frame may teach at most; found
 
 	vadUsual      = 2.0  // dB, the deviation of a band's noise that leaves its excess as it is
 	vadSwingMost  = 10   // dB that a frame may teach of it
@@ -148,7 +149,7 @@ func (v *VAD) Detect(f Frame) Activity {
 	sum, weight := 0.0, 0.0
 	for i := range v.n {
 		b := &v.bands[i]
-		over[i] = decibels(power[i]) - decibels(b.noise)
+		over[i] = 10 / math.Ln10 * math.Log((power[i]+1e-10)/b.noise) // dB
 		if b.peak = max(power[i], vadFade*b.peak); b.peak > vadDead {
 			sum += vadWeights[i] * b.excess(over[i])
 			weight += vadWeights[i]
@@ -193,7 +194,8 @@ func (b *vadBand) excess(over float64) float64 {
 }
 
 // learn moves the band's noise and its swing toward what a frame shows, the more
-// the less it is speech, and the noise never below what the minima say.
+// the less it is speech, and the noise never below
+// what the minima say, nor far above.
 func (b *vadBand) learn(power, over, speech float64) {
 	if speech < 0.5 {
 		over = max(-vadSwingMost, min(over, vadSwingMost))
@@ -201,7 +203,7 @@ func (b *vadBand) learn(power, over, speech float64) {
 	}
 	floor := vadBias * b.floor.next(power)
 	b.noise += vadLearn * (1 - speech) * (min(power, vadTop*b.noise) - b.noise)
-	b.noise = max(b.noise, floor, vadLeast)
+	b.noise = max(min(b.noise, vadOverFloor*max(floor, vadPrior)), floor, vadLeast)
 }
 
 // analyse returns the frame's mean power and, in power, that of its bands.

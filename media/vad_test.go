@@ -292,6 +292,19 @@ func TestVADStepOfNoise(t *testing.T) {
 	}
 }
 
+// A minute of loud noise that ends does not deafen to who speaks a second later.
+func TestVADHearsAfterNoise(t *testing.T) {
+	for _, rate := range []int{8000, 16000} {
+		pcm := mix(make([]int16, 60*rate), noise(t, "pink", rate, 60*rate), -20)
+		speech := conversation(t, "rms", rate)[:3*rate] // a second of silence first
+		begin := 60*50 + slices.Index(speechLabels(speech, rate), 1)
+		n := sixOfSeven(detect(mustVAD(t, rate), append(pcm, speech...), rate)[begin:])
+		if n < 0 || n > 10 {
+			t.Errorf("%s: speech after noise is found after %d frames", rateName(rate), n)
+		}
+	}
+}
+
 // A click of 40 ms, however loud, never makes six frames of seven.
 func TestVADClick(t *testing.T) {
 	for _, rate := range []int{8000, 16000} {
