@@ -17,7 +17,7 @@ var standIns = map[string]func(*testing.T, providertest.Manner) string{
 			Key: providertest.Canary, Manner: m,
 			Replies: []providertest.Reply{{Text: providertest.LLMText, Calls: providertest.LLMCalls()}},
 		})
-		t.Cleanup(s.Close)
+		t.Cleanup(func() { s.Close(); s.Check(t) })
 		return s.URL
 	},
 }

@@ -73,7 +73,7 @@ func (o *OpenAI) begin(w http.ResponseWriter, r *http.Request, req Request) (m M
 		m = Refuses
 	}
 	switch {
-	case refuse(w, r, m):
+	case o.refuse(w, r, m):
 		return m, number, false
 	case m == Silent:
 		o.stall(r)
@@ -136,7 +136,9 @@ func (o *OpenAI) transcribe(w http.ResponseWriter, r *http.Request) {
 	case m == Wrong:
 		fmt.Fprint(w, `{"text":{"is":[1]}}`)
 	default:
-		writeJSON(w, map[string]any{"text": pick(o.script.Transcripts, n), "usage": map[string]any{"type": "duration", "seconds": 1}})
+		answer := object{"text": pick(o.script.Transcripts, n), "usage": object{"type": "duration", "seconds": 1}}
+		o.answered(answer)
+		writeJSON(w, answer)
 	}
 }
 
@@ -223,7 +225,7 @@ func (o *OpenAI) chat(w http.ResponseWriter, r *http.Request) {
 		if !o.pause(r, m) {
 			return
 		}
-		b, _ := json.Marshal(c)
+		b := o.answered(c)
 		if _, err := fmt.Fprintf(w, "data: %s\n\n", b); err != nil {
 			return
 		}

@@ -8,6 +8,7 @@ package providertest
 
 import (
 	"context"
+	"encoding/json"
 	"math"
 	"net/http"
 	"sync"
@@ -113,6 +114,18 @@ func (m *manners) Answers() [][]byte {
 	return append([][]byte(nil), m.answers...)
 }
 
+// answered notes a message that is sent as the vendor would.
+func (m *manners) answered(message object) []byte {
+	b, err := json.Marshal(message)
+	if err != nil { // of strings, numbers and lists: there is none
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.answers = append(m.answers, b)
+	return b
+}
+
 func (m *manners) note(r Request) (Manner, int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -127,21 +140,26 @@ func (m *manners) note(r Request) (Manner, int) {
 }
 
 // refuse answers the manners that are an HTTP status.
-func refuse(w http.ResponseWriter, r *http.Request, m Manner) bool {
+func (s *manners) refuse(w http.ResponseWriter, r *http.Request, m Manner) bool {
 	key := r.Header.Get("Authorization")
 	w.Header().Set("dg-request-id", "0f5a8c1e-64f1-4d3c-9c0e-1b7a54f0a001")
+	var status int
+	var code any
+	var kind string
 	switch m {
 	case Refuses:
 		w.Header().Set("dg-error", "Invalid credentials: "+key)
-		http.Error(w, `{"error":{"message":"Incorrect API key provided: `+key+`","type":"invalid_request_error","code":"invalid_api_key"}}`, http.StatusUnauthorized)
+		status, kind, code = http.StatusUnauthorized, "invalid_request_error", "invalid_api_key"
 	case Busy:
 		w.Header().Set("Retry-After", "7")
-		http.Error(w, `{"error":{"message":"Rate limit reached for `+key+`","type":"requests","code":"rate_limit_exceeded"}}`, http.StatusTooManyRequests)
+		status, kind, code = http.StatusTooManyRequests, "requests", "rate_limit_exceeded"
 	case Broken:
-		http.Error(w, `{"error":{"message":"`+key+`","type":"server_error","code":null}}`, http.StatusInternalServerError)
+		status, kind = http.StatusInternalServerError, "server_error"
 	default:
 		return false
 	}
+	body := s.answered(object{"error": object{"message": "No, " + key, "type": kind, "param": nil, "code": code}})
+	http.Error(w, string(body), status)
 	return true
 }
 

@@ -1,7 +1,6 @@
 package providertest
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -74,7 +73,7 @@ func (s *standIn) accept(w http.ResponseWriter, r *http.Request, header, scheme,
 	r.Header.Set("Authorization", r.Header.Get(header)) // which refuse echoes
 	q := r.URL.Query()
 	switch {
-	case refuse(w, r, m):
+	case s.refuse(w, r, m):
 		return nil
 	case !ok(q):
 		http.Error(w, `{"detail":{"status":"invalid_request","message":""}}`, http.StatusBadRequest)
@@ -117,14 +116,7 @@ func (p *peer) read() (binary bool, b []byte, err error) {
 
 // send sends a message as the vendor would, and notes it.
 func (p *peer) send(m object) {
-	b, err := json.Marshal(m)
-	if err != nil {
-		return
-	}
-	p.s.mu.Lock()
-	p.s.answers = append(p.s.answers, b)
-	p.s.mu.Unlock()
-	p.text(string(b))
+	p.text(string(p.s.answered(m)))
 }
 
 // text sends what no vendor would.

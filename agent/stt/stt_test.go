@@ -16,7 +16,7 @@ const said = "Yes, that is right."
 var standIns = map[string]func(*testing.T, providertest.Manner) string{
 	"deepgram": func(t *testing.T, m providertest.Manner) string {
 		s := providertest.NewDeepgram(providertest.DeepgramScript{Key: providertest.Canary, Utterances: []string{said}, Manner: m})
-		t.Cleanup(s.Close)
+		t.Cleanup(func() { s.Close(); s.Check(t) })
 		return s.URL
 	},
 	"deepgram-flux": func(t *testing.T, m providertest.Manner) string {
@@ -26,7 +26,7 @@ var standIns = map[string]func(*testing.T, providertest.Manner) string{
 	},
 	"openai": func(t *testing.T, m providertest.Manner) string {
 		s := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Transcripts: []string{said}, Manner: m})
-		t.Cleanup(s.Close)
+		t.Cleanup(func() { s.Close(); s.Check(t) })
 		return s.URL
 	},
 }

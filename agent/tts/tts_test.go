@@ -15,7 +15,7 @@ import (
 var standIns = map[string]func(*testing.T, providertest.Manner) string{
 	"deepgram": func(t *testing.T, m providertest.Manner) string {
 		s := providertest.NewDeepgramSpeak(providertest.DeepgramSpeakScript{Key: providertest.Canary, Manner: m})
-		t.Cleanup(s.Close)
+		t.Cleanup(func() { s.Close(); s.Check(t) })
 		return s.URL
 	},
 	"elevenlabs": func(t *testing.T, m providertest.Manner) string {
@@ -25,7 +25,7 @@ var standIns = map[string]func(*testing.T, providertest.Manner) string{
 	},
 	"openai": func(t *testing.T, m providertest.Manner) string {
 		s := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Manner: m})
-		t.Cleanup(s.Close)
+		t.Cleanup(func() { s.Close(); s.Check(t) })
 		return s.URL
 	},
 }
