@@ -92,6 +92,23 @@ func TestEndOfTurn(t *testing.T) {
 	}
 }
 
+// "no" may become "no, I mean yes": a match ends the turn sooner only when it is
+// final, also where the wait for the final is short.
+func TestMatchedInterimIsNoAnswer(t *testing.T) {
+	end := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	e := Endpointing{FinalWait: 150 * time.Millisecond}.withDefaults()
+	u := utterance{started: end.Add(-time.Second), ended: end, told: end.Add(200 * time.Millisecond), interim: "tomorrow"}
+	exp := Expectation{Kind: "choice", Phrases: []string{"tomorrow"}}
+	now := end.Add(350 * time.Millisecond)
+	if what, at := e.judge(&u, exp, now); what != pending || !at.Equal(end.Add(e.Undecided)) {
+		t.Errorf("outcome %d, again at %v", what, at.Sub(end))
+	}
+	u.finals, u.interim, u.flushed = []string{"Tomorrow."}, "", true
+	if what, _ := e.judge(&u, exp, now); what != over {
+		t.Errorf("outcome %d of the final answer", what)
+	}
+}
+
 func TestEndpointingDefaultsKeepTheirOrder(t *testing.T) {
 	for _, e := range []Endpointing{{}, {Silence: time.Second}, {Complete: time.Second}, {Undecided: 4 * time.Second}, {Silence: 3 * time.Second}, {Patience: 300 * time.Millisecond}} {
 		if err := e.Validate(); err != nil {

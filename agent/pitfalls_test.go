@@ -211,6 +211,69 @@ func (s *patientSTT) Speech(on bool) error {
 	return nil
 }
 
+// timedSTT gives transcripts at times after the onset of speech, and answers
+// pauses by nothing more.
+type timedSTT struct {
+	scriptedSTT
+	at map[time.Duration]Transcript
+}
+
+func (s *timedSTT) Speech(on bool) error {
+	if !on {
+		time.AfterFunc(50*time.Millisecond, func() { s.out <- Transcript{Final: true, Flushed: true} })
+		return nil
+	}
+	for after, t := range s.at {
+		time.AfterFunc(after, func() { s.out <- t })
+	}
+	s.at = nil
+	return nil
+}
+
+func recognizesAt(s *scene, at map[time.Duration]Transcript) {
+	s.spec.Recognizers[0].Dial = func(ctx context.Context, _ int) (STT, error) {
+		return &timedSTT{scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), fail: s.sttFail}, at}, nil
+	}
+}
+
+// Case 14: a recognizer that takes a turn for ended while the caller speaks
+// makes nobody deaf for what follows.
+func TestCase14RecognizersEndOfTurnInMidSpeechLosesNothing(t *testing.T) {
+	play(t, func(s *scene) {
+		byPrompt(s)
+		recognizesAt(s, map[time.Duration]Transcript{
+			1000 * time.Millisecond: {Text: "I want a table.", Final: true, EOU: true},
+			1900 * time.Millisecond: {Text: "For four people."},
+			2300 * time.Millisecond: {Text: "For four people.", Final: true, EOU: true},
+		})
+	}, func(s *scene) {
+		s.wait(2 * time.Second)
+		s.line.say(2400 * time.Millisecond)
+		s.wait(6 * time.Second)
+		s.hangUp()
+		s.want("agent: Hello there.\ncaller: I want a table. For four people.\nagent: You said: I want a table. For four people.")
+	})
+}
+
+// A motor behind the caller is speech to the detector: the recognizer's end of
+// turn ends it, and the next turn is heard as well.
+func TestNoiseBehindTheCallerDoesNotHoldTheTurn(t *testing.T) {
+	play(t, func(s *scene) {
+		byPrompt(s)
+		recognizesAt(s, map[time.Duration]Transcript{
+			1000 * time.Millisecond: {Text: "I want a table.", Final: true, EOU: true},
+			9000 * time.Millisecond: {Text: "For four people.", Final: true, EOU: true},
+		})
+	}, func(s *scene) {
+		s.wait(2 * time.Second)
+		s.line.say(13 * time.Second)
+		s.wait(4 * time.Second)
+		s.hangUp()
+		s.want("agent: Hello there.\ncaller: I want a table.\nagent: You said: I want a table.\n" +
+			"caller: For four people.\nagent: You said: For four people.")
+	})
+}
+
 // What is said over speech that may not be interrupted answers the next
 // question, on a node too.
 func TestBargeInFalseKeepsWhatWasSaidForTheNextQuestion(t *testing.T) {
@@ -240,8 +303,10 @@ func TestLateFinalCorrectsATurnOrIsDropped(t *testing.T) {
 		action string
 		want   string
 	}{
-		"the-same":        {800 * time.Millisecond, "A table for two.", "", "caller: a table for two\nagent: You said: a table for two"},
-		"before-a-word":   {700 * time.Millisecond, "a table for ten", "corrected", "caller: a table for ten\nagent: You said: a table for ten"},
+		"the-same":      {800 * time.Millisecond, "A table for two.", "", "caller: a table for two\nagent: You said: a table for two"},
+		"before-a-word": {700 * time.Millisecond, "a table for ten", "corrected", "caller: a table for ten\nagent: You said: a table for ten"},
+		// Found deaf, it is dialed anew, and is not to hear the turn again.
+		"never-in-time":   {2500 * time.Millisecond, "a table for ten", "", "caller: a table for two\nagent: You said: a table for two"},
 		"behind-the-word": {1600 * time.Millisecond, "a table for ten", "dropped", "caller: a table for two\nagent: You said: a table for two"},
 	}
 	for name, tt := range tests {

@@ -506,7 +506,7 @@ func TestSpeculationWaitsOnANodeThatIsNotEager(t *testing.T) {
 // often an answer is taken back.
 func TestSpeculationAndTakingBackDoNotAddUp(t *testing.T) {
 	var m *promptLLM
-	thought := 0
+	thought, adopted := 0, counted(t, speculations, "adopted")
 	play(t, func(s *scene) {
 		m = byPrompt(s)
 		m.delay = 2 * time.Second
@@ -534,6 +534,9 @@ func TestSpeculationAndTakingBackDoNotAddUp(t *testing.T) {
 		}
 		if n := len(s.turns("caller")); n != 1 {
 			t.Errorf("%d turns of the caller", n)
+		}
+		if n := counted(t, speculations, "adopted") - adopted; n > 3 {
+			t.Errorf("%v early answers in one turn", n)
 		}
 	})
 }
