@@ -20,10 +20,10 @@ import (
 
 // callCommand calls an agent from the terminal.
 type callCommand struct {
-	Agent string `arg:"" help:"The agent's name or id."`
+	Agent string `arg:"" optional:"" help:"The agent's name or id; none with the address of a webhook or of a media socket."`
 
 	Via  string `default:"webrtc" enum:"webrtc,twilio" help:"How to call: webrtc, as a browser does, or twilio, as a telephone does."`
-	URL  string `name:"url" help:"Address of the gateway. Default: from DATA/dev.json, else http://127.0.0.1:8080."`
+	URL  string `name:"url" help:"Address of the gateway; or of a voice webhook, or (ws, wss) of a media socket, of any gateway that speaks Twilio's protocol. Default: from DATA/dev.json, else http://127.0.0.1:8080."`
 	Data string `default:".parley" help:"Folder where parley dev keeps dev.json."`
 
 	WAV    string `name:"wav" xor:"caller" help:"Play this file as the caller's voice, any channels."`
@@ -40,6 +40,10 @@ type callCommand struct {
 
 	APIKey          string `name:"api-key" env:"PARLEY_API_KEY" help:"API key: opens a webrtc call, and reads a telephone call's transcript. Default: from DATA/dev.json."`
 	TwilioAuthToken string `env:"TWILIO_AUTH_TOKEN" help:"Sign webhooks as Twilio does; empty: unsigned, which parley dev takes from this machine."`
+
+	webhook string     // path of a webhook that --url names
+	stream  string     // media socket that --url names
+	on      conditions // of the line
 }
 
 // Help shows examples and a script.
@@ -48,6 +52,8 @@ func (callCommand) Help() string {
   parley call front-desk --text
   parley call front-desk --via twilio --wav caller.wav --record both.wav
   parley call front-desk --via twilio --script order.call
+  parley call --url https://other.example/voice --script interrupt.call
+  parley call --url wss://other.example/media --script interrupt.call --json
 
 A script has one act a line:
 ` + scriptHelp + `
@@ -65,6 +71,9 @@ func (c callCommand) Run(ctx context.Context, io stdio) error {
 	acts, err := c.prepare(ctx, io)
 	if err != nil {
 		return err
+	}
+	if c.on, acts, err = conditionsOf(acts); err != nil {
+		return usageError{fmt.Errorf("%s, %w", c.Script, err)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Limit)
 	defer cancel()
@@ -84,15 +93,35 @@ func (c *callCommand) find() error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s cannot be read: %w", path, err)
 	}
-	if c.URL == "" || strings.TrimRight(c.URL, "/") == f.URL {
+	if c.URL == "" || f.URL != "" && strings.HasPrefix(c.URL+"/", f.URL+"/") {
 		c.APIKey = cmp.Or(c.APIKey, f.APIKey) // of that gateway only
 	}
 	c.URL = strings.TrimRight(cmp.Or(c.URL, f.URL, "http://127.0.0.1:8080"), "/")
-	if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return usageError{fmt.Errorf("--url %q is not an address: write it as http://127.0.0.1:8080", c.URL)}
+	if err := c.address(); err != nil {
+		return usageError{err}
+	}
+	if c.Agent == "" && c.webhook == "" && c.stream == "" {
+		return usageError{errors.New("name the <agent> to call, or a webhook or media socket by --url")}
 	}
 	if c.Via == "webrtc" && c.APIKey == "" {
 		return usageError{errors.New("a webrtc call needs an API key: give --api-key or PARLEY_API_KEY, or --data with the folder of parley dev")}
+	}
+	return nil
+}
+
+// address tells apart what --url may name: a gateway of ours, a webhook, or a
+// media socket. The last two are called as a telephone does.
+func (c *callCommand) address() error {
+	u, err := url.Parse(c.URL)
+	switch {
+	case err != nil, u.Host == "":
+		return fmt.Errorf("--url %q is not an address: write it as http://127.0.0.1:8080", c.URL)
+	case u.Scheme == "ws", u.Scheme == "wss":
+		c.stream, c.URL, c.Via, c.APIKey = c.URL, "", "twilio", ""
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("--url %q is not an address: write it as http://127.0.0.1:8080", c.URL)
+	case u.Path != "":
+		c.webhook, c.URL, c.Via = u.RequestURI(), u.Scheme+"://"+u.Host, "twilio"
 	}
 	return nil
 }
@@ -158,7 +187,7 @@ func (c callCommand) hold(ctx context.Context, acts []act, io stdio) (err error)
 	failed := s.perform(ctx, acts)
 	l.hangUp()
 	lost := errors.Join(l.wait(), watch.Wait())
-	paper.report(t, p, failed)
+	paper.report(t, p, l.stats(), failed)
 	switch {
 	case len(failed) > 0:
 		return fmt.Errorf("%d of the script's expectations did not hold", len(failed))
@@ -172,7 +201,7 @@ func (c callCommand) hold(ctx context.Context, acts []act, io stdio) (err error)
 func (c callCommand) dial(ctx context.Context, p *phone, t *transcript, paper *printer) (line, error) {
 	rest := restClient{url: c.URL, key: c.APIKey}
 	if c.Via == "twilio" {
-		if c.APIKey == "" {
+		if c.APIKey == "" && c.stream == "" && c.webhook == "" {
 			paper.note("no API key: the transcript cannot be shown. Give --api-key or PARLEY_API_KEY.")
 		}
 		return dialTwilio(ctx, c, p, rest, paper.show)
@@ -185,6 +214,8 @@ func (c callCommand) explain(err error) error {
 	text := err.Error()
 	has := func(s string) bool { return strings.Contains(text, s) }
 	switch {
+	case c.stream != "" || c.webhook != "":
+		return fmt.Errorf("the call was not held: %w", err)
 	case has("connection refused"), has("no such host"):
 		return fmt.Errorf("nothing answers at %s: start the gateway with parley dev, or name its address with --url", c.URL)
 	case has("status 404"), has("404 Not Found"), text == "reject ":

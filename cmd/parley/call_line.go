@@ -21,6 +21,10 @@ type line interface {
 	typeText(text string) error
 	hangUp() // may be called twice, and after the end
 
+	// fault makes one: "stall" for d, "break", "deafen" or "mute".
+	fault(kind string, d time.Duration)
+	stats() lineStats
+
 	// over is closed when the call is; wait then returns what went wrong.
 	over() <-chan struct{}
 	wait() error
@@ -29,21 +33,33 @@ type line interface {
 	watch(ctx context.Context, t *transcript) error
 }
 
+// lineStats tell how the agent's audio came.
+type lineStats struct {
+	Holes     int   `json:"holes"`      // in its speech: over a telephone underruns, over webrtc packets missed
+	SilenceMS int64 `json:"silence_ms"` // heard of them
+	LateMS    int64 `json:"late_ms"`    // the most that a message came behind its pace
+	LeadMS    int64 `json:"lead_ms"`    // the most that waited to be heard
+}
+
 // twilioLine is a call through a simulated Twilio. Its transcript is read from
 // the gateway's API.
 type twilioLine struct {
 	call *signalingtest.CarrierCall
 	rest restClient
 	done chan struct{}
-	err  error
-	once sync.Once
-	show func(shown)
+
+	foreign bool // it may be another's gateway
+	err     error
+	once    sync.Once
+	show    func(shown)
 }
 
 func dialTwilio(ctx context.Context, c callCommand, p *phone, rest restClient, show func(shown)) (line, error) {
 	said, heard := make([]int16, 160), []int16(nil)
 	call, err := signalingtest.Call(ctx, signalingtest.CarrierOptions{
-		URL: c.URL, Agent: c.Agent, From: c.From, To: c.To, AuthToken: c.TwilioAuthToken,
+		URL: c.URL, Webhook: c.webhook, StreamURL: c.stream,
+		Up: c.on.network, Down: c.on.network, Echo: c.on.echo, Noise: c.on.noise,
+		Agent: c.Agent, From: c.From, To: c.To, AuthToken: c.TwilioAuthToken,
 		Source: func(frame []byte) {
 			p.say(said)
 			media.EncodePCMU(frame[:0], said)
@@ -65,7 +81,7 @@ func dialTwilio(ctx context.Context, c callCommand, p *phone, rest restClient, s
 			return nil, errors.New("reject " + e.Text)
 		}
 	}
-	l := &twilioLine{call: call, rest: rest, done: make(chan struct{}), show: show}
+	l := &twilioLine{call: call, rest: rest, done: make(chan struct{}), show: show, foreign: c.webhook != ""}
 	go func() { // ends with the call, which wait waits for
 		defer close(l.done)
 		l.err = call.Wait()
@@ -80,6 +96,24 @@ func (l *twilioLine) press(keys string) error {
 
 func (l *twilioLine) typeText(string) error {
 	return errors.New("nobody can type over a telephone")
+}
+
+func (l *twilioLine) fault(kind string, d time.Duration) {
+	switch kind {
+	case "stall":
+		l.call.Stall(d)
+	case "break":
+		l.call.Break()
+	case "deafen":
+		l.call.Deafen()
+	case "mute":
+		l.call.Silence()
+	}
+}
+
+func (l *twilioLine) stats() lineStats {
+	s := l.call.Stats()
+	return lineStats{s.Underruns, s.Silence.Milliseconds(), s.Late.Milliseconds(), s.Lead.Milliseconds()}
 }
 
 func (l *twilioLine) over() <-chan struct{} { return l.done }
@@ -133,6 +167,9 @@ func (l *twilioLine) watch(ctx context.Context, t *transcript) error {
 	done, id, after := l.done, "", -1
 	for {
 		end, err := l.poll(ctx, t, &id, &after)
+		if l.foreign && err != nil && strings.Contains(err.Error(), "status 404") {
+			return nil // another's gateway has no such API
+		}
 		if err != nil || end {
 			return err
 		}
@@ -205,6 +242,7 @@ func dialWebRTC(ctx context.Context, c callCommand, p *phone) (line, error) {
 	defer cancel()
 	peer, err := signalingtest.Dial(ctx, signalingtest.PeerOptions{
 		URL: c.URL, Agent: c.Agent, Bearer: c.APIKey, Loopback: true,
+		Up: c.on.network, Down: c.on.network, Echo: c.on.echo, Noise: c.on.noise, Faulty: c.on.faulty,
 		Audio: func(pcm []int16) bool { p.say(pcm); return true },
 		Heard: p.hear,
 	})
@@ -221,6 +259,24 @@ func (l *webrtcLine) press(keys string) error {
 		}
 	}
 	return nil
+}
+
+func (l *webrtcLine) fault(kind string, d time.Duration) {
+	switch kind {
+	case "stall":
+		l.peer.Stall(d)
+	case "break":
+		_ = l.peer.Vanish() // it is gone either way
+	case "deafen":
+		l.peer.Deafen()
+	case "mute":
+		l.peer.Silence()
+	}
+}
+
+func (l *webrtcLine) stats() lineStats {
+	s := l.peer.Stats()
+	return lineStats{Holes: int(s.Lost), SilenceMS: int64(s.Concealed) / (media.OpusRate / 1000), LeadMS: s.Delay.Milliseconds()}
 }
 
 func (l *webrtcLine) typeText(text string) error { return l.peer.SendText(text) }

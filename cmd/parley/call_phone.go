@@ -19,11 +19,10 @@ type phone struct {
 
 	mu     sync.Mutex
 	toSay  []int16
-	now    int64   // samples heard
-	asked  int64   // where the caller's last words ended; 0: nothing waits for an answer
-	sound  int64   // where the agent was last loud
-	begun  int64   // where the agent's present stretch of speech began
-	lags   []int64 // samples from the caller's last word to the agent's first
+	now    int64 // samples heard
+	asked  int64 // where the caller's last words ended; 0: nothing waits for an answer
+	sound  int64 // where the agent was last loud
+	words  []callerWords
 	record bool
 	said   []int16 // waits for the frame heard with it
 	left   []int16 // recorded: the caller
@@ -52,11 +51,22 @@ func lineRate(via string) int {
 // keep records from now on.
 func (p *phone) keep() { p.record = true }
 
+// callerWords are something that the caller said, and what the line did.
+type callerWords struct {
+	text     string
+	from     int64 // where it began on the line; -1: it has not
+	to       int64 // where it ended; 0: it has not
+	over     bool  // the agent was speaking
+	stopped  int64 // samples from its beginning to the agent's silence; 0: the agent went on
+	answered int64 // samples from its end to the agent's next word; 0: none came
+}
+
 // speak queues what the caller says next.
-func (p *phone) speak(pcm []int16) {
+func (p *phone) speak(text string, pcm []int16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.toSay = append(p.toSay, pcm...)
+	p.words = append(p.words, callerWords{text: text, from: -1})
 	p.asked = 0
 }
 
@@ -68,11 +78,22 @@ func (p *phone) say(frame []int16) {
 	n := copy(frame, p.toSay)
 	p.toSay = p.toSay[n:]
 	clear(frame[n:])
-	if talking && len(p.toSay) == 0 {
-		p.asked = p.now
+	if talking {
+		p.saidOn(&p.words[len(p.words)-1])
 	}
 	if p.record {
 		p.said = append(p.said, frame...)
+	}
+}
+
+// saidOn notes where something said begins and ends.
+func (p *phone) saidOn(u *callerWords) {
+	if u.from < 0 {
+		u.from = p.now
+		u.over = p.sound >= 0 && p.now-p.sound <= media.Samples(stretchGap, p.rate)
+	}
+	if len(p.toSay) == 0 {
+		u.to, p.asked = p.now, max(p.now, 1)
 	}
 }
 
@@ -81,12 +102,18 @@ func (p *phone) hear(frame []int16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	gap := media.Samples(stretchGap, p.rate)
+	fresh := p.sound < 0 || p.now-p.sound > gap
+	if n := len(p.words); n > 0 {
+		u := &p.words[n-1]
+		if fresh && u.over && u.stopped == 0 && u.from >= 0 {
+			u.stopped = max(p.sound-u.from, 0) + int64(len(frame))
+		}
+		if fresh && loud(frame) && p.asked > 0 {
+			u.answered = max(p.now-p.asked, 1)
+		}
+	}
 	if loud(frame) {
-		if p.sound < 0 || p.now-p.sound > gap {
-			p.begun = p.now
-			if p.asked > 0 {
-				p.lags = append(p.lags, p.now-p.asked)
-			}
+		if fresh {
 			p.asked = 0
 		}
 		p.sound = p.now
@@ -145,21 +172,49 @@ func (p *phone) quiet(since int64, d time.Duration) bool {
 	return p.now-max(since, p.sound) >= media.Samples(d, p.rate)
 }
 
-// spoke reports that the agent has spoken after since.
+// spoke reports that the agent has callerWords after since.
 func (p *phone) spoke(since int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.sound >= since
 }
 
-// answers returns the times from the caller's last word to the agent's first,
-// as measured on the line.
-func (p *phone) answers() []time.Duration {
+// A saying is something that the caller said, by the line's clock.
+type saying struct {
+	text              string
+	at                time.Duration // from the line's beginning
+	over              bool          // the agent was speaking
+	stopped, answered time.Duration // 0: not
+}
+
+// sayings returns what the caller has said so far.
+func (p *phone) sayings() (all []saying) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var all []time.Duration
-	for _, n := range p.lags {
-		all = append(all, media.Duration(n, p.rate))
+	for _, u := range p.words {
+		if u.from >= 0 {
+			all = append(all, saying{u.text, media.Duration(u.from, p.rate), u.over,
+				media.Duration(u.stopped, p.rate), media.Duration(u.answered, p.rate)})
+		}
+	}
+	return all
+}
+
+// last returns what the caller said last.
+func (p *phone) last() saying {
+	if all := p.sayings(); len(all) > 0 {
+		return all[len(all)-1]
+	}
+	return saying{}
+}
+
+// answers returns the times from the caller's last word to the agent's first,
+// as measured on the line.
+func (p *phone) answers() (all []time.Duration) {
+	for _, u := range p.sayings() {
+		if u.answered > 0 {
+			all = append(all, u.answered)
+		}
 	}
 	return all
 }

@@ -132,6 +132,28 @@ type report struct {
 	LatencyMS     []int64 `json:"latency_ms"`      // of each turn, by the gateway
 	LineLatencyMS []int64 `json:"line_latency_ms"` // by our ear: caller's last sample to agent's first
 	Failed        int     `json:"failed"`
+
+	Said   []saidReport `json:"said"` // by the caller, and what the line did then
+	Turns  []turnReport `json:"turns,omitempty"`
+	Line   lineStats    `json:"line"`
+	Faults []string     `json:"faults,omitempty"` // what did not hold
+}
+
+// saidReport is something that the caller said, measured by ear.
+type saidReport struct {
+	AtMS       int64  `json:"at_ms"` // from the line's beginning
+	Text       string `json:"text"`
+	OverAgent  bool   `json:"over_agent"`
+	StoppedMS  int64  `json:"stopped_ms,omitempty"`  // from its beginning to the agent's silence; none: the agent went on
+	AnsweredMS int64  `json:"answered_ms,omitempty"` // from its end to the agent's next word; none: no answer
+}
+
+// turnReport is a turn by the gateway's own word.
+type turnReport struct {
+	Speaker string `json:"speaker"`
+	Said    string `json:"said,omitempty"` // agent: all of it
+	Heard   string `json:"heard"`
+	Cut     bool   `json:"cut"`
 }
 
 // A printer shows a call. Its methods may be called from any goroutine.
@@ -198,10 +220,12 @@ func (s shown) String() string {
 }
 
 // report prints how the call went.
-func (p *printer) report(t *transcript, ph *phone, failed []string) {
+func (p *printer) report(t *transcript, ph *phone, line lineStats, failed []string) {
 	t.mu.Lock()
-	r := &report{DurationMS: time.Since(p.began).Milliseconds(), EndReason: t.reason, Failed: len(failed)}
+	r := &report{DurationMS: time.Since(p.began).Milliseconds(), EndReason: t.reason, Failed: len(failed),
+		Said: []saidReport{}, Line: line, Faults: failed}
 	for _, n := range t.turns {
+		r.Turns = append(r.Turns, turnReport{n.Speaker, n.Said, n.Heard, n.Cut})
 		if n.Speaker == "agent" {
 			r.AgentTurns++
 		} else {
@@ -214,6 +238,9 @@ func (p *printer) report(t *transcript, ph *phone, failed []string) {
 	r.LatencyMS = milliseconds(t.latencies)
 	t.mu.Unlock()
 	r.LineLatencyMS = milliseconds(ph.answers())
+	for _, u := range ph.sayings() {
+		r.Said = append(r.Said, saidReport{u.at.Milliseconds(), u.text, u.over, u.stopped.Milliseconds(), u.answered.Milliseconds()})
+	}
 	p.show(shown{Type: "report", Report: r})
 }
 
@@ -228,7 +255,23 @@ func milliseconds(all []time.Duration) []int64 {
 // String returns the report in a few lines.
 func (r *report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d turns: agent %d, caller %d, cut off %d", r.AgentTurns+r.CallerTurns, r.AgentTurns, r.CallerTurns, r.Cut)
+	if len(r.Turns) == 0 {
+		b.WriteString("by ear alone")
+	} else {
+		fmt.Fprintf(&b, "%d turns: agent %d, caller %d, cut off %d", r.AgentTurns+r.CallerTurns, r.AgentTurns, r.CallerTurns, r.Cut)
+	}
+	for _, u := range r.Said {
+		fmt.Fprintf(&b, "\n          %5.1f s  %-30.30s", float64(u.AtMS)/1000, u.Text)
+		switch {
+		case u.OverAgent && u.StoppedMS > 0:
+			fmt.Fprintf(&b, "  agent silent after %d ms", u.StoppedMS)
+		case u.OverAgent:
+			b.WriteString("  agent went on")
+		}
+		if u.AnsweredMS > 0 {
+			fmt.Fprintf(&b, "  answered after %d ms", u.AnsweredMS)
+		}
+	}
 	figures := func(what string, ms []int64) {
 		if len(ms) == 0 {
 			return
@@ -238,6 +281,8 @@ func (r *report) String() string {
 	}
 	figures("latency by the gateway", r.LatencyMS)
 	figures("latency on the line", r.LineLatencyMS)
+	fmt.Fprintf(&b, "\n          agent's audio: %d holes (%d ms), at most %d ms late, %d ms ahead",
+		r.Line.Holes, r.Line.SilenceMS, r.Line.LateMS, r.Line.LeadMS)
 	if r.Failed > 0 {
 		fmt.Fprintf(&b, "\n          %d expectations failed", r.Failed)
 	}

@@ -1,20 +1,16 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
-	"parley/agent"
-	"parley/agent/tts"
+	"parley/signaling/signalingtest"
 )
 
 // scriptHelp lists the acts; parseScript takes exactly these.
@@ -23,14 +19,25 @@ const scriptHelp = `  say TEXT               say it, spoken by flite
   wait 2s                do nothing for that long
   wait-speech 10s        until the agent speaks, that long at most
   wait-quiet 800ms       until the agent has been silent for that long
+  wait-hangup 10s        until the far side ends the call, that long at most
   press 12#              press keys
   type TEXT              send text, over webrtc
+  expect-answer 1500ms   the agent began to speak at most so long after the caller's last words
+  expect-stop 700ms      the agent fell silent at most so long after the caller began to speak over it
+  expect-gaps 0          at most so many holes were heard in its speech so far
   expect-said TEXT       the agent said it: some turn contains it, case aside
   expect-heard REGEXP    some turn of the agent, as far as it was heard, matches
   expect-recognized TEXT some turn of the caller was recognized so
   expect-cut TEXT        some turn of the agent that contains it was cut off
   expect-end REASON      the call ends, for that reason: goodbye, transfer, …
   hangup                 hang up
+  network delay 50ms jitter 30ms loss 2%   first of all: the line, each way
+  echo -20dB 150ms       first of all: what the caller's loudspeaker gives back
+  noise -50dBFS          first of all: the sound around the caller
+  stall 500ms            the network holds everything for so long, and goes on meanwhile
+  break                  the line is lost without a word
+  deafen                 the caller's end takes nothing any more, as a half-open line
+  mute                   the caller's end sends nothing any more, as a half-open line
   # anything             a comment
 `
 
@@ -41,13 +48,57 @@ type act struct {
 	wait time.Duration
 	line int
 
+	set   conditions // network, echo, noise
+	count int        // expect-gaps
+
 	pcm    []int16 // say, wav, play: at the line's rate
 	match  *regexp.Regexp
 	from   io.Reader // typing
 	string string    // as written
 }
 
-func (a act) needsTranscript() bool { return strings.HasPrefix(a.do, "expect-") }
+// needsTranscript reports that the act is judged by what the gateway says of the
+// call; the others are judged by the caller's ear.
+func (a act) needsTranscript() bool {
+	switch a.do {
+	case "expect-said", "expect-heard", "expect-recognized", "expect-cut", "expect-end":
+		return true
+	}
+	return false
+}
+
+// conditions are what a script sets before the call.
+type conditions struct {
+	network signalingtest.Line
+	echo    signalingtest.Echo
+	noise   signalingtest.Noise
+	faulty  bool // stall, deafen or mute is among the acts
+}
+
+// conditionsOf gathers them from acts, where they must come first.
+func conditionsOf(acts []act) (c conditions, rest []act, err error) {
+	for i, a := range acts {
+		switch a.do {
+		case "network":
+			c.network = a.set.network
+		case "echo":
+			c.echo = a.set.echo
+		case "noise":
+			c.noise = a.set.noise
+		case "stall", "deafen", "mute":
+			c.faulty = true
+			rest = append(rest, a)
+			continue
+		default:
+			rest = append(rest, a)
+			continue
+		}
+		if len(rest) > 0 {
+			return c, nil, fmt.Errorf("line %d: %s is set before anything is done", acts[i].line, a.do)
+		}
+	}
+	return c, rest, nil
+}
 
 func readScript(path string, in io.Reader) (string, error) {
 	if path == "-" {
@@ -87,20 +138,27 @@ func parseScript(text string) ([]act, error) {
 func parseAct(l string) (a act, err error) {
 	a.do, a.text, _ = strings.Cut(l, " ")
 	a.text = strings.TrimSpace(a.text)
-	if a.text == "" && a.do != "hangup" {
+	if a.text == "" && !alone[a.do] {
 		return a, fmt.Errorf("%q says not what: write it as in parley call --help", l)
 	}
 	switch a.do {
 	case "say", "wav", "type", "expect-said", "expect-recognized", "expect-cut", "expect-end":
-	case "hangup":
+	case "hangup", "break", "deafen", "mute":
 		if a.text != "" {
-			return a, fmt.Errorf("hangup takes nothing, not %q", a.text)
+			return a, fmt.Errorf("%s takes nothing, not %q", a.do, a.text)
 		}
-	case "wait", "wait-quiet", "wait-speech":
+	case "wait", "wait-quiet", "wait-speech", "wait-hangup", "stall", "expect-answer", "expect-stop":
 		a.wait, err = time.ParseDuration(a.text)
 		if err != nil || a.wait <= 0 {
 			return a, fmt.Errorf("%q is not a time: write it as 2s or 800ms", a.text)
 		}
+	case "expect-gaps":
+		if a.count, err = strconv.Atoi(a.text); err != nil || a.count < 0 {
+			return a, fmt.Errorf("%q is not a number", a.text)
+		}
+	case "network", "echo", "noise":
+		a.set, err = parseConditions(a.do, strings.Fields(a.text))
+		return a, err
 	case "press":
 		if strings.Trim(a.text, "0123456789*#ABCD") != "" {
 			return a, fmt.Errorf("%q are not keys: press 0 to 9, *, # and A to D", a.text)
@@ -115,291 +173,45 @@ func parseAct(l string) (a act, err error) {
 	return a, nil
 }
 
-// voice makes the speech of a script's acts.
-func (c callCommand) voice(ctx context.Context, acts []act) error {
-	var flite agent.TTS
-	for i := range acts {
-		a := &acts[i]
-		var err error
-		switch a.do {
-		case "wav":
-			path := a.text
-			if !filepath.IsAbs(path) && c.Script != "-" {
-				path = filepath.Join(filepath.Dir(c.Script), path)
-			}
-			a.pcm, err = readVoice(path, lineRate(c.Via))
-		case "say":
-			if flite == nil {
-				if flite, err = tts.Vendors["flite"].Dial(ctx, tts.Options{Voice: c.Voice}); err != nil {
-					return usageError{fmt.Errorf("line %d: nothing speaks the script: %w", a.line, err)}
-				}
-				defer flite.Close()
-			}
-			a.pcm, err = speech(ctx, flite, a.text, lineRate(c.Via))
+// alone are the acts that take nothing.
+var alone = map[string]bool{"hangup": true, "break": true, "deafen": true, "mute": true}
+
+// parseConditions reads what stands behind network, echo or noise.
+func parseConditions(what string, fields []string) (c conditions, err error) {
+	number := func(s, unit string, least, most float64) float64 {
+		n, e := strconv.ParseFloat(strings.TrimSuffix(s, unit), 64)
+		if e != nil || !strings.HasSuffix(s, unit) || n < least || n > most {
+			err = errors.Join(err, fmt.Errorf("%q is not %g to %g%s", s, least, most, unit))
 		}
-		if err != nil {
-			return usageError{fmt.Errorf("%s, line %d: %w", c.Script, a.line, err)}
-		}
+		return n
 	}
-	return nil
-}
-
-// speech returns text as said by voice, without the silence at its end.
-func speech(ctx context.Context, voice agent.TTS, text string, rate int) ([]int16, error) {
-	var pcm []int16
-	for s, err := range voice.Say(ctx, agent.Clause{Text: text}) {
-		if err != nil {
-			return nil, err
+	duration := func(s string) time.Duration {
+		d, e := time.ParseDuration(s)
+		if e != nil || d < 0 || d > 2*time.Second {
+			err = errors.Join(err, fmt.Errorf("%q is not a time of at most 2s", s))
 		}
-		pcm = append(pcm, s.PCM...)
+		return d
 	}
-	end := len(pcm)
-	for frame := voice.Rate() / 50; end >= frame && !loud(pcm[end-frame:end]); {
-		end -= frame
-	}
-	return resample(pcm[:end], voice.Rate(), rate)
-}
-
-// A scriptRun performs acts on a line.
-type scriptRun struct {
-	phone *phone
-	line  line
-	seen  *transcript
-	show  func(shown)
-
-	failed []string
-}
-
-const (
-	expectWithin = 10 * time.Second // for the transcript to follow the line
-	endWithin    = 30 * time.Second // for a call to end
-	quietWithin  = 90 * time.Second // for the agent to fall silent
-)
-
-// perform does the acts in order, and returns the expectations that failed. It
-// stops when the line is gone, but for expectations.
-func (s *scriptRun) perform(ctx context.Context, acts []act) []string {
-	for _, a := range acts {
-		if a.string != "" && !a.needsTranscript() {
-			s.show(shown{Type: "act", Text: a.string})
-		}
-		if err := s.do(ctx, a); err != nil {
-			s.failed = append(s.failed, err.Error())
-			s.show(shown{Type: "failed", Text: fmt.Sprintf("line %d: %v", a.line, err)})
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return s.failed
-}
-
-// errLineOver is how acts fail that need a line.
-var errLineOver = errors.New("the call was over before")
-
-func (s *scriptRun) do(ctx context.Context, a act) error {
-	since := s.phone.mark()
-	switch a.do {
-	case "say", "wav", "play":
-		s.phone.speak(a.pcm)
-		limit := time.Duration(len(a.pcm)/s.phone.rate+10) * time.Second
-		err := s.until(ctx, limit, func() bool { return !s.phone.saying() })
-		if a.do == "play" && errors.Is(err, errLineOver) {
-			return nil // the agent may hang up on a recording
-		}
-		return err
-	case "wait":
-		if err := s.until(ctx, a.wait, never); !errors.Is(err, errNotInTime) {
-			return err
-		}
-	case "stay":
-		if err := s.until(ctx, endless, func() bool { return s.phone.quiet(since, a.wait) }); !errors.Is(err, errLineOver) {
-			return err
-		}
-	case "typing":
-		return s.typing(ctx, a.from)
-	case "wait-speech":
-		return wrap(a, s.until(ctx, a.wait, func() bool { return s.phone.spoke(since) }))
-	case "wait-quiet":
-		return wrap(a, s.until(ctx, quietWithin, func() bool { return s.phone.quiet(since, a.wait) }))
-	case "press":
-		return wrap(a, s.line.press(a.text))
-	case "type":
-		return wrap(a, s.line.typeText(a.text))
-	case "hangup":
-		s.line.hangUp()
-	default:
-		return s.expect(ctx, a)
-	}
-	return nil
-}
-
-const endless = 24 * time.Hour
-
-func never() bool { return false }
-
-func wrap(a act, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", a.string, err)
-}
-
-// expect waits a while for the transcript to hold what it should.
-func (s *scriptRun) expect(ctx context.Context, a act) error {
-	contains := func(speaker string, text func(spokenTurn) string) func() bool {
-		want := plainWords(a.text)
-		return func() bool {
-			return s.seen.any(speaker, func(n spokenTurn) bool { return strings.Contains(plainWords(text(n)), want) })
-		}
-	}
-	limit := expectWithin
-	var holds func() bool
-	switch a.do {
-	case "expect-said":
-		holds = contains("agent", func(n spokenTurn) string { return n.Said })
-	case "expect-recognized":
-		holds = contains("caller", func(n spokenTurn) string { return n.Heard })
-	case "expect-cut":
-		holds = contains("agent", func(n spokenTurn) string {
-			if n.Cut {
-				return n.Said
-			}
-			return ""
-		})
-	case "expect-heard":
-		holds = func() bool {
-			return s.seen.any("agent", func(n spokenTurn) bool { return a.match.MatchString(n.Heard) })
-		}
-	case "expect-end":
-		limit = endWithin
-		holds = func() bool { _, ended := s.seen.ending(); return ended }
-	}
-	complete := false // the call is over, and all that was said is known
-	err := s.wait(ctx, limit, func() bool {
-		if holds() {
-			return true
-		}
-		_, complete = s.seen.ending()
-		return complete
-	})
 	switch {
-	case err != nil:
-		return fmt.Errorf("%s: it has not come to pass within %v", a.string, limit)
-	case complete && !holds():
-		return fmt.Errorf("%s: it has not come to pass in the whole call", a.string)
-	}
-	if reason, _ := s.seen.ending(); a.do == "expect-end" && reason != a.text {
-		return fmt.Errorf("%s: it ended with %q", a.string, reason)
-	}
-	return nil
-}
-
-// plainWords is text in lower case without punctuation, between spaces.
-func plainWords(text string) string {
-	words := strings.FieldsFunc(strings.ToLower(text), func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '\''
-	})
-	if len(words) == 0 {
-		return ""
-	}
-	return " " + strings.Join(words, " ") + " "
-}
-
-var errNotInTime = errors.New("not in time")
-
-// until waits for done on a line that stands.
-func (s *scriptRun) until(ctx context.Context, limit time.Duration, done func() bool) error {
-	over := false
-	err := s.wait(ctx, limit, func() bool {
-		select {
-		case <-s.line.over():
-			over = true
-		default:
-		}
-		return over || done()
-	})
-	if over && err == nil && !done() {
-		return errLineOver
-	}
-	return err
-}
-
-// wait looks at every frame's time whether done.
-func (s *scriptRun) wait(ctx context.Context, limit time.Duration, done func() bool) error {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	late := time.NewTimer(limit)
-	defer late.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-late.C:
-			return errNotInTime
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-// typing sends each line as text. People type when they like; lines from a file
-// or a pipe wait for the agent to finish, as people would.
-func (s *scriptRun) typing(ctx context.Context, in io.Reader) error {
-	lines := make(chan string)
-	go func() { // may outlive the call, as nothing ends a read from a terminal
-		defer close(lines)
-		for r := bufio.NewScanner(in); r.Scan(); {
-			select {
-			case lines <- r.Text():
-			case <-s.line.over():
-				return
-			case <-ctx.Done():
-				return
+	case what == "noise" && len(fields) == 1:
+		c.noise.DBFS = number(fields[0], "dBFS", -90, -10)
+	case what == "echo" && len(fields) == 2:
+		c.echo = signalingtest.Echo{GainDB: number(fields[0], "dB", -60, -1), Delay: duration(fields[1])}
+	case what == "network" && len(fields)%2 == 0:
+		for i := 0; i < len(fields); i += 2 {
+			switch value := fields[i+1]; fields[i] {
+			case "delay":
+				c.network.Delay = duration(value)
+			case "jitter":
+				c.network.Jitter = duration(value)
+			case "loss":
+				c.network.Loss = number(value, "%", 0, 100) / 100
+			default:
+				err = errors.Join(err, fmt.Errorf("a network has delay, jitter and loss, not %q", fields[i]))
 			}
 		}
-	}()
-	polite := !isTerminal(in)
-	since := int64(0)
-	for {
-		if polite {
-			err := s.until(ctx, quietWithin, func() bool {
-				return s.phone.spoke(since) && s.phone.quiet(since, time.Second)
-			})
-			if err != nil {
-				return typingEnd(err)
-			}
-		}
-		select {
-		case text, more := <-lines:
-			if !more {
-				return nil
-			}
-			since = s.phone.mark()
-			if err := s.line.typeText(text); strings.TrimSpace(text) != "" && err != nil {
-				return err
-			}
-		case <-s.line.over():
-			return nil
-		case <-ctx.Done():
-			return nil
-		}
+	default:
+		err = fmt.Errorf("%s is written otherwise: parley call --help shows how", what)
 	}
-}
-
-// typingEnd is no failure: the agent ended the call, or says no more.
-func typingEnd(err error) error {
-	if errors.Is(err, errLineOver) || errors.Is(err, errNotInTime) {
-		return nil
-	}
-	return err
-}
-
-func isTerminal(in io.Reader) bool {
-	f, ok := in.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return c, err
 }

@@ -39,6 +39,7 @@ func TestEndToEnd(t *testing.T) {
 		{"transfer", testTransfer},
 		{"vendor-faults", testVendorFaults},
 		{"call-command", testCallCommand},
+		{"example-scripts", testExampleScripts},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, e) })
 	}
