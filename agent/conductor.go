@@ -44,7 +44,7 @@ type conductor struct {
 	judged    time.Time // the onset of the stretch that a verdict was given on
 	paused    bool      // for a verdict
 	pausedFor time.Time // the onset that it paused for
-	faint     bool      // what the caller says is no louder than the agent's own voice come back
+	loud      loudness  // of what the caller says
 	away      bool      // the line is interrupted
 	heldAt    int64     // offset to go on from after either
 	echoes    int       // interruptions that were the agent's own voice
@@ -84,8 +84,8 @@ type event any
 
 type (
 	speechStarted struct {
-		at    time.Time // onset
-		faint bool      // no louder than the agent's own voice may come back
+		at       time.Time // onset
+		loudness loudness
 	}
 	speechStopped struct{ at time.Time } // end of the last speech frame
 	recognized    struct {
@@ -248,7 +248,10 @@ func (c *conductor) take(ctx context.Context, ev event) {
 	switch ev := ev.(type) {
 	case speechStarted:
 		c.onset, c.taken, c.asked = ev.at, taken{}, time.Time{}
-		c.faint = (c.faint || c.said.empty()) && ev.faint && c.mayEcho(ev.at)
+		if c.said.empty() {
+			c.loud = faint
+		}
+		c.loud = min(c.loud, c.loudest(ev.loudness, ev.at))
 		c.pace.wentOn(c.said.begin(ev.at), false)
 	case speechStopped:
 		c.asked = time.Now()
@@ -277,7 +280,7 @@ func (c *conductor) recognized(ev recognized) {
 		}
 		// Words without speech before: the detector missed it, the vendor did not.
 		c.said = utterance{started: ev.at, ended: ev.at, unseen: true}
-		c.onset, c.faint = ev.at, c.mayEcho(ev.at)
+		c.onset, c.loud = ev.at, c.loudest(faint, ev.at)
 	}
 	before := c.said.text()
 	c.said.hear(ev.Transcript, ev.from != nil && ev.from.EndsTurns, ev.at)

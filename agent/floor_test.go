@@ -243,13 +243,18 @@ func TestInterruptionAtTheEndIsTheNextTurn(t *testing.T) {
 	})
 }
 
+// What comes back of the agent's voice is too faint for a pause, but not for a
+// recognizer: its words, from the first on, are neither an interruption nor a
+// turn.
 func TestOwnVoiceIsNoTurn(t *testing.T) {
-	play(t, func(s *scene) { told(s, "there was a king who", "in a castle by the sea") }, func(s *scene) {
+	play(t, func(s *scene) { told(s) }, func(s *scene) {
 		s.listenTo(1500 * time.Millisecond)
-		s.line.say(600 * time.Millisecond)
-		s.wait(2 * time.Second)
-		s.line.say(600 * time.Millisecond)
-		s.wait(9 * time.Second)
+		for _, heard := range []Transcript{{Text: "upon"}, {Text: "upon a"}, {Text: "upon a time there"}, {Text: "Upon a time there was a king.", Final: true},
+			{Text: "lift in"}, {Text: "lift in a castle by the sea", Final: true, Flushed: true}} {
+			s.stt.out <- heard
+			s.wait(500 * time.Millisecond)
+		}
+		s.wait(4 * time.Second)
 		s.hangUp()
 		s.want("agent: Hello there.\ncaller: Tell me a story.\nagent: " + story)
 	})

@@ -17,12 +17,18 @@ type onset struct {
 	began    time.Time // of the stretch that goes on
 	last     time.Time // end of the last speech frame
 	quiet    int       // frames without speech since
-	echo     float64   // dBFS of what comes back while the agent speaks, smoothed
+	echo     echoTracker
+	loudness loudness // of the stretch that goes on, at its beginning
 }
 
 const (
-	onsetFrames = 6 // of the last seven must be speech
-	echoMargin  = 6 // dB that the caller must be above the agent's own echo
+	onsetFrames = 6 // of the last onsetWindow must be speech
+	onsetWindow = 7
+	// echoMargin is by how much the caller must be above what comes back of the
+	// agent's own voice, and the noise, to begin: 6 dB.
+	echoMargin = 2.0
+	// echoStay is the same while they speak: 3 dB.
+	echoStay = 1.4
 )
 
 // change is what a frame did.
@@ -34,22 +40,17 @@ const (
 	speechEnded
 )
 
-// frame takes one frame's activity. at is the frame's end.
-func (o *onset) frame(a media.Activity, at time.Time, agentSpeaks bool, silence int) change {
+// frame takes one frame's activity and the power of what the party heard in it.
+// at is the frame's end, silence how many frames without speech end a stretch.
+func (o *onset) frame(a media.Activity, played float64, at time.Time, silence int) change {
+	level, noise := amplitude(a.LevelDB), amplitude(a.NoiseDB)
+	echo := o.echo.frame(played, level*level, noise*noise)
 	speech := a.Speech
-	if agentSpeaks && !o.speaking {
-		// What comes back of the agent's voice is steady over a call: what does
-		// not stand out of it is not the caller.
-		if o.echo == 0 {
-			o.echo = a.NoiseDB
-		}
-		if speech && a.LevelDB < o.echo+echoMargin {
-			speech = false
-		}
-		if !speech {
-			o.echo += (a.LevelDB - o.echo) / 32
-		}
+	margin := echoMargin
+	if o.speaking {
+		margin = echoStay
 	}
+	speech = speech && (echo == 0 || level*level >= margin*margin*(echo*echo+noise*noise))
 	o.window = o.window<<1 | bit(speech)
 	if speech {
 		o.last, o.quiet = at, 0
@@ -57,11 +58,11 @@ func (o *onset) frame(a media.Activity, at time.Time, agentSpeaks bool, silence 
 		o.quiet++
 	}
 	switch {
-	case !o.speaking && ones(o.window&0x7f) >= onsetFrames:
-		o.speaking = true
-		o.began = at.Add(-7 * media.Ptime)
-		if o.window&0x40 == 0 {
-			o.began = at.Add(-6 * media.Ptime)
+	case !o.speaking && ones(o.window&(1<<onsetWindow-1)) >= onsetFrames:
+		o.speaking, o.loudness = true, o.echo.loudness()
+		o.began = at.Add(-onsetWindow * media.Ptime)
+		if o.window&(1<<(onsetWindow-1)) == 0 {
+			o.began = at.Add(-onsetFrames * media.Ptime)
 		}
 		return speechBegan
 	case o.speaking && o.quiet >= silence:
@@ -102,6 +103,7 @@ func newDetector(w *media.VADWeights, rate int) (detector, error) {
 // activity detector and the recognizer: goroutine one of a session.
 type ears struct {
 	leg    media.Leg
+	player *media.Player
 	vad    detector
 	rec    *recognizer
 	record *tap
@@ -111,6 +113,15 @@ type ears struct {
 	agentSpeaks atomic.Bool
 	silence     atomic.Int64 // frames of quiet that end a stretch of speech
 	onset       onset
+	far         []int16 // what the party hears in the frame
+}
+
+// hearFar fills far with the n samples that the party hears meanwhile.
+func (e *ears) hearFar(n int) {
+	if len(e.far) != n {
+		e.far = make([]int16, n)
+	}
+	e.player.Recorded(e.far)
 }
 
 // setSilence tells how much quiet ends a stretch of speech.
@@ -127,20 +138,21 @@ func (e *ears) run() error {
 			return err
 		}
 		now := time.Now()
-		e.record.frame(f.PCM)
+		e.hearFar(len(f.PCM))
+		e.record.frame(f.PCM, e.far)
 		if e.tones != nil {
 			if d, ok := e.tones.Detect(f); ok {
 				e.post(keyPressed{digit: d, at: now})
 			}
 		}
-		ch := e.onset.frame(e.vad.Detect(f), now, e.agentSpeaks.Load(), int(e.silence.Load()))
+		ch := e.onset.frame(e.vad.Detect(f), power(e.far), now, int(e.silence.Load()))
 		if ch == speechBegan {
 			e.rec.speech(true)
 		}
 		e.rec.write(f)
 		switch ch {
 		case speechBegan:
-			e.post(speechStarted{at: e.onset.began, faint: true})
+			e.post(speechStarted{at: e.onset.began, loudness: e.onset.loudness})
 		case speechEnded:
 			e.rec.speech(false)
 			e.post(speechStopped{at: e.onset.last})
@@ -150,9 +162,7 @@ func (e *ears) run() error {
 
 // A tap writes both sides of the call to the recording, on the caller's clock.
 type tap struct {
-	player *media.Player
-	to     Recording // nil: not recorded
-	agent  []int16
+	to     Recording   // nil: not recorded
 	fail   func(error) // once; the call goes on without a recording
 	paused atomic.Bool // sensitive input: silence is recorded
 	blank  []int16
@@ -165,18 +175,17 @@ type Recording interface {
 	Write(caller, agent []int16) error
 }
 
-func (t *tap) frame(caller []int16) {
+func (t *tap) frame(caller, agent []int16) {
 	if t.to == nil {
 		return
 	}
-	if len(t.agent) != len(caller) {
-		t.agent, t.blank = make([]int16, len(caller)), make([]int16, len(caller))
-	}
-	t.player.Recorded(t.agent)
 	if t.paused.Load() {
+		if len(t.blank) != len(caller) {
+			t.blank = make([]int16, len(caller))
+		}
 		caller = t.blank
 	}
-	if err := t.to.Write(caller, t.agent); err != nil {
+	if err := t.to.Write(caller, agent); err != nil {
 		t.to = nil
 		t.fail(err)
 	}

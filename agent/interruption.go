@@ -71,7 +71,7 @@ type evidence struct {
 	ended    time.Time // of it; zero while it goes on
 	text     string    // recognized so far, interims included
 	agent    string    // what the agent said lately
-	faint    bool      // no louder than the agent's own voice may come back
+	loud     loudness
 	expect   Expectation
 	asked    bool // the waiting question has been heard, or is being heard
 	minWords int  // of the flow's node
@@ -106,13 +106,11 @@ func (ev *evidence) meaning() meaning {
 	if n == 0 {
 		return nothing
 	}
-	if ev.faint {
-		switch own, doubtful := ownVoice(ev.text, ev.agent); {
-		case own:
-			return echo
-		case doubtful:
-			return nothing
-		}
+	switch own, doubtful := ownVoice(ev.text, ev.agent, ev.loud); {
+	case own:
+		return echo
+	case doubtful:
+		return nothing
 	}
 	listens := ev.lexicon.listens(ev.text)
 	switch {

@@ -40,13 +40,15 @@ func TestJudge(t *testing.T) {
 		"sign-of-listening-latest":    {ev: evidence{text: "uh-huh okay"}, now: ms(1200), want: goOn},
 		"sign-of-listening-ended":     {ev: evidence{text: "Uh-huh."}, ended: ms(250), now: ms(300), want: goOn},
 		"sign-of-listening-and-more":  {ev: evidence{text: "okay but why"}, now: ms(500), want: yield},
-		"echo-goes-on":                {ev: evidence{text: "like the red one", agent: agentText, faint: true}, now: ms(300), want: undecided, again: ms(1200)},
-		"echo-ended":                  {ev: evidence{text: "like the red one", agent: agentText, faint: true}, ended: ms(600), now: ms(800), want: goOn},
-		"echo-half-understood":        {ev: evidence{text: "like a red one or green", agent: agentText, faint: true}, ended: ms(600), now: ms(800), want: goOn},
-		"echo-that-begins-with-no":    {ev: evidence{text: "no problem at", agent: "no problem at all", faint: true}, ended: ms(600), now: ms(800), want: goOn},
-		"echo-at-its-first-word":      {ev: evidence{text: "hello", agent: "hello this is", faint: true}, now: ms(300), want: undecided, again: ms(1000)},
-		"faint-stop-word":             {ev: evidence{text: "stop", agent: agentText, faint: true}, now: ms(300), want: yield},
-		"faint-other-words":           {ev: evidence{text: "not the red ones at all", agent: agentText, faint: true}, now: ms(300), want: yield},
+		"echo-goes-on":                {ev: evidence{text: "like the red one", agent: agentText, loud: faint}, now: ms(300), want: undecided, again: ms(1200)},
+		"echo-ended":                  {ev: evidence{text: "like the red one", agent: agentText, loud: faint}, ended: ms(600), now: ms(800), want: goOn},
+		"echo-half-understood":        {ev: evidence{text: "like a red one or green", agent: agentText, loud: faint}, ended: ms(600), now: ms(800), want: goOn},
+		"echo-that-begins-with-no":    {ev: evidence{text: "no problem at", agent: "no problem at all", loud: faint}, ended: ms(600), now: ms(800), want: goOn},
+		"echo-at-its-first-word":      {ev: evidence{text: "hello", agent: "hello this is", loud: faint}, now: ms(300), want: undecided, again: ms(1000)},
+		"echo-of-a-new-path":          {ev: evidence{text: "you like the red one", agent: agentText, loud: low}, ended: ms(600), now: ms(800), want: goOn},
+		"a-few-own-words-well-above":  {ev: evidence{text: "the red one", agent: agentText, loud: low}, now: ms(300), want: yield},
+		"faint-stop-word":             {ev: evidence{text: "stop", agent: agentText, loud: faint}, now: ms(300), want: yield},
+		"faint-other-words":           {ev: evidence{text: "not the red ones at all", agent: agentText, loud: faint}, now: ms(300), want: yield},
 		"no-words":                    {now: ms(300), want: undecided, again: ms(1000)},
 		"no-words-unbroken":           {now: ms(1000), want: yield},
 		"no-words-ended":              {ended: ms(300), now: ms(500), want: undecided, again: ms(700)},
@@ -172,7 +174,7 @@ func TestOwnVoice(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if own, doubtful := ownVoice(tt.text, agent); own != tt.own || doubtful != tt.doubtful {
+			if own, doubtful := ownVoice(tt.text, agent, faint); own != tt.own || doubtful != tt.doubtful {
 				t.Errorf("own %v, doubtful %v, want %v, %v", own, doubtful, tt.own, tt.doubtful)
 			}
 		})
@@ -185,7 +187,7 @@ func FuzzOwnVoice(f *testing.F) {
 	f.Add("l’été", "L'été d’ici")
 	f.Add("a\xffb c d", "a\xffb c d e")
 	f.Fuzz(func(t *testing.T, text, agent string) {
-		own, doubtful := ownVoice(text, agent)
+		own, doubtful := ownVoice(text, agent, faint)
 		w, said := words(text), words(agent)
 		if own && doubtful {
 			t.Error("own and doubtful")
@@ -195,7 +197,7 @@ func FuzzOwnVoice(f *testing.F) {
 		}
 		// What the agent said last is always its own voice.
 		if tail := said[max(0, len(said)-5):]; len(tail) >= echoWords {
-			if own, _ := ownVoice(strings.Join(tail, " "), agent); !own {
+			if own, _ := ownVoice(strings.Join(tail, " "), agent, faint); !own {
 				t.Errorf("%q is not the agent's own voice in %q", tail, agent)
 			}
 		}

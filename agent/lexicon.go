@@ -113,28 +113,36 @@ func normal(text string) string { return strings.Join(words(text), " ") }
 
 const (
 	// echoWords is how many words in the agent's own order are its own voice
-	// come back, if they are no louder than that.
-	echoWords = 3
+	// come back, if they are no louder than that; echoWordsLow the same for words
+	// that are louder than the line's echo was so far.
+	echoWords    = 3
+	echoWordsLow = 5
 	// echoMemory is how many of the agent's latest words those may be among, and
 	// echoLately fewer than that: what comes back was said just now.
 	echoMemory = 80
 	echoLately = 12
 )
 
-// ownVoice reports whether text is the agent's own voice come back, if it is no
-// louder than that: mostly its latest words, in its order. Of fewer than
-// echoWords nobody knows; doubtful is true then.
-func ownVoice(text, agent string) (own, doubtful bool) {
+// ownVoice reports whether text, heard so loud, is the agent's own voice come
+// back: mostly its latest words, in its order. Of fewer than echoWords nobody
+// knows; doubtful is true then.
+func ownVoice(text, agent string, loud loudness) (own, doubtful bool) {
 	t, a := words(text), words(agent)
 	t, a = t[max(0, len(t)-echoMemory):], a[max(0, len(a)-echoMemory):]
-	if len(t) == 0 {
+	least := echoWords
+	if loud == low {
+		least = echoWordsLow
+	}
+	switch {
+	case len(t) == 0 || loud == aloud:
 		return false, false
-	}
-	if len(t) >= echoWords {
+	case len(t) >= least:
 		n := inOrder(t, a)
-		return n >= echoWords && 3*n >= 2*len(t), false
+		return n >= least && 3*n >= 2*len(t), false
+	case loud == faint:
+		return false, inOrder(t, a[max(0, len(a)-echoLately):]) == len(t)
 	}
-	return false, inOrder(t, a[max(0, len(a)-echoLately):]) == len(t)
+	return false, false
 }
 
 // inOrder is the length of the longest sequence of words that t and a share, in

@@ -146,8 +146,8 @@ func run(ctx context.Context, leg media.Leg, spec Spec) (end Ending, err error) 
 	c.voice.ready(ctx) // before the greeting is over
 	rec := newRecognizer(spec.Recognizers, info.Rate, c.post(ctx), spec.Log)
 	c.rec = rec
-	ears := &ears{leg: leg, vad: vad, rec: rec, post: c.post(ctx),
-		record: &tap{player: player, to: spec.Recording, fail: func(err error) {
+	ears := &ears{leg: leg, player: player, vad: vad, rec: rec, post: c.post(ctx),
+		record: &tap{to: spec.Recording, fail: func(err error) {
 			spec.Log.Error("recording stopped", "err", err)
 		}}}
 	if spec.InBandDTMF {

@@ -386,6 +386,7 @@ type scene struct {
 	journal *memoryJournal
 	results []string
 	sttFail chan error
+	stt     *scriptedSTT // dialed last
 	spec    Spec
 	end     chan Ending
 	cancel  context.CancelFunc
@@ -400,7 +401,8 @@ func play(t *testing.T, setup func(*scene), act func(*scene)) {
 		s.spec = Spec{
 			Prompt: &PromptSpec{System: "be brief", Greeting: "Hello there.", Models: []Model{{Vendor: "test", LLM: s.llm}}},
 			Recognizers: []Recognizer{{Vendor: "test", Rates: []int{8000}, Interims: true, Dial: func(ctx context.Context, _ int) (STT, error) {
-				return &scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), results: &s.results, delay: 100 * time.Millisecond, interim: true, fail: s.sttFail}, nil
+				s.stt = &scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), results: &s.results, delay: 100 * time.Millisecond, interim: true, fail: s.sttFail}
+				return s.stt, nil
 			}}},
 			Synthesizers: []Synthesizer{{Vendor: "test", Voice: "test", Dial: func(context.Context) (TTS, error) { return s.tts, nil }}},
 			Journal:      s.journal,

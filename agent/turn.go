@@ -83,7 +83,7 @@ func (c *conductor) mayInterrupt(r *reply, byKey bool) bool {
 
 // evidence gathers what is known of the caller's words over the agent's.
 func (c *conductor) evidence(r *reply) evidence {
-	ev := evidence{onset: c.onset, stretch: c.onset, text: c.said.text(), agent: c.agentSaid(), faint: c.faint,
+	ev := evidence{onset: c.onset, stretch: c.onset, text: c.said.text(), agent: c.agentSaid(), loud: c.loud,
 		flushed: c.said.flushed, late: !c.rec.interims(), lexicon: c.lexicon}
 	if c.paused {
 		ev.onset = c.pausedFor
@@ -165,17 +165,21 @@ func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time
 // echoDelay is how late the agent's voice may come back.
 const echoDelay = 500 * time.Millisecond
 
-// mayEcho reports whether the agent's voice may be what comes back at a time.
-func (c *conductor) mayEcho(at time.Time) bool {
-	return c.cur != nil && !c.cur.firstAt.IsZero() || at.Before(c.lastEnd.Add(echoDelay))
+// loudest is the loudness of what was heard from a time on: an echo needs the
+// agent's voice.
+func (c *conductor) loudest(l loudness, at time.Time) loudness {
+	if c.cur != nil && !c.cur.firstAt.IsZero() || at.Before(c.lastEnd.Add(echoDelay)) {
+		return l
+	}
+	return aloud
 }
 
 // ownVoice reports that text is the agent's own speech come back.
 func (c *conductor) ownVoice(text string) bool {
-	if !c.faint || matches(c.awaited().expect, text) {
+	if matches(c.awaited().expect, text) {
 		return false
 	}
-	own, _ := ownVoice(text, c.agentSaid())
+	own, _ := ownVoice(text, c.agentSaid(), c.loud)
 	return own
 }
 
