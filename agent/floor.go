@@ -112,7 +112,6 @@ func (c *conductor) replyEvent(ctx context.Context, ev event) {
 		if last := &r.ledger.spans[len(r.ledger.spans)-1]; last.whole {
 			c.rhythm.learn(last, c.info.Rate)
 		}
-		c.ears.agentSpeaks.Store(true)
 	case replyThought:
 		if of(ev.id) {
 			r.made.WriteString(ev.made)
@@ -215,7 +214,6 @@ func (c *conductor) checkReply(ctx context.Context, now time.Time) time.Time {
 // proceed goes on after a reply was heard to its end, or its time is up.
 func (c *conductor) proceed(ctx context.Context, r *reply, now time.Time) {
 	mv := *r.move
-	c.ears.agentSpeaks.Store(false)
 	if mv.kind == movePlayed {
 		// The same turn goes on: a flow's next message.
 		r.in = input{kind: inputPlayed, at: now, heard: r.ledger.textAt(c.heardOf(r))}
@@ -309,7 +307,6 @@ func (c *conductor) close(r *reply, heard int64, cut bool, now time.Time) {
 	}
 	c.cur, c.paused, c.shown = nil, false, ""
 	c.lastText, c.lastEnd = r.ledger.textAt(c.player.Sent()), now
-	c.ears.agentSpeaks.Store(false)
 	done, text, mind, told := r.done, r.heard, c.mind, c.before
 	c.before = func() { told(); <-done; mind.heard(text, cut) }
 }

@@ -110,10 +110,9 @@ type ears struct {
 	tones  *media.ToneDetector // nil unless asked for
 	post   func(event)
 
-	agentSpeaks atomic.Bool
-	silence     atomic.Int64 // frames of quiet that end a stretch of speech
-	onset       onset
-	far         []int16 // what the party hears in the frame
+	silence atomic.Int64 // frames of quiet that end a stretch of speech
+	onset   onset
+	far     []int16 // what the party hears in the frame
 }
 
 // hearFar fills far with the n samples that the party hears meanwhile.

@@ -67,6 +67,8 @@ type burstLeg struct {
 	rng *rand.Rand
 }
 
+func (l *burstLeg) Info() media.LegInfo { return media.LegInfo{Rate: 8000, Encoding: media.PCMU} }
+
 func (l *burstLeg) ReadFrame() (media.Frame, error) {
 	f := media.Frame{Rate: 8000, PCM: make([]int16, 160)}
 	l.n++
@@ -89,7 +91,8 @@ func TestEarsAskTheNetwork(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := false
-		e := &ears{leg: &burstLeg{rng: rand.New(rand.NewPCG(1, 2))}, vad: vad, rec: &recognizer{}, record: &tap{},
+		leg := &burstLeg{rng: rand.New(rand.NewPCG(1, 2))}
+		e := &ears{leg: leg, player: media.NewPlayer(leg), vad: vad, rec: &recognizer{}, record: &tap{},
 			post: func(ev event) {
 				if _, ok := ev.(speechStarted); ok {
 					began = true

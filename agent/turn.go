@@ -215,7 +215,6 @@ func (c *conductor) takeBack(r *reply, now time.Time) {
 		c.show(Event{Type: "agent", Turn: r.index, Text: r.ledger.generated(), Phase: "cut"})
 	}
 	c.cur, c.caller, c.paused, c.quiet, c.shown = nil, nil, false, now, ""
-	c.ears.agentSpeaks.Store(false)
 	done, mind, told := r.done, c.mind, c.before
 	c.before = func() {
 		told()
