@@ -53,6 +53,11 @@ func (o *outside) performer(tenant uuid.UUID, log *slog.Logger) func(context.Con
 	return o.budgeted(p, tenant)
 }
 
+// performerOf is performer with the program's own log: one turn of a chat.
+func (o *outside) performerOf(tenant uuid.UUID) func(context.Context, flow.Effect) flow.Result {
+	return o.performer(tenant, o.log)
+}
+
 func (o *outside) budgeted(p *effect.Performer, tenant uuid.UUID) func(context.Context, flow.Effect) flow.Result {
 	budget := egress.NewBudget(conversationRequests, conversationBytes)
 	return func(ctx context.Context, e flow.Effect) flow.Result {

@@ -20,7 +20,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"parley/agent"
-	"parley/agent/flow"
 	"parley/control"
 	"parley/control/api"
 	"parley/control/console"
@@ -155,9 +154,7 @@ func (g *gateway) buildOutside(ring *control.Keyring) error {
 	if g.desk.outside, err = newOutside(g.settings.EgressAllow, secrets, g.log); err != nil {
 		return err
 	}
-	g.chats.Perform = func(tenant uuid.UUID) func(context.Context, flow.Effect) flow.Result {
-		return g.desk.outside.performer(tenant, g.log)
-	}
+	g.chats.Perform = g.desk.outside.performerOf
 	return nil
 }
 
