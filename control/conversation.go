@@ -89,7 +89,6 @@ type ConversationFilter struct {
 	Status  string
 	Channel string
 	User    string
-	State   json.RawMessage // an object that the state must contain
 }
 
 // ConversationStore keeps conversations. LocateX look over all tenants.
