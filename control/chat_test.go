@@ -36,7 +36,7 @@ const shop = `{"on_hangup":"left","nodes":[
 
 // A town has one database, flows in it, and a world outside.
 type town struct {
-	t     *testing.T
+	t     testing.TB
 	db    postgrestest.Database
 	store *postgres.Store
 	ctx   context.Context
@@ -48,7 +48,7 @@ type town struct {
 	call func(context.Context, flow.Call)
 }
 
-func newTown(t *testing.T, document string) *town {
+func newTown(t testing.TB, document string) *town {
 	t.Helper()
 	w := &town{t: t, db: server.New(t)}
 	store, err := postgres.Open(t.Context(), w.db.AppURL, postgres.Options{MaxConns: 8})
@@ -194,7 +194,7 @@ func (w *town) events(id uuid.UUID) []string {
 	return types
 }
 
-func messageTexts(t *testing.T, raw []byte) []string {
+func messageTexts(t testing.TB, raw []byte) []string {
 	t.Helper()
 	var list []flow.Message
 	if err := json.Unmarshal(raw, &list); err != nil {
