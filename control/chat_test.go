@@ -220,9 +220,9 @@ func TestRivalAnswers(t *testing.T) {
 	r := w.start(a)
 	errs := make(chan error, 1)
 	w.call = func(context.Context, flow.Call) { // the rival comes while the first is at its effect
+		w.call = nil
 		_, err := b.Interact(w.ctx, r.ID, control.Answer{Text: "coffee", Mode: "text"})
 		errs <- err
-		w.call = nil
 	}
 	got, err := a.Interact(w.ctx, r.ID, control.Answer{Text: "tea", Mode: "text"})
 	if err != nil || strings.Join(textsOf(got.Messages), " | ") != "Ordering tea. | Order 7. | Paid. More?" {
