@@ -485,7 +485,7 @@ func TestRunGoesOn(t *testing.T) {
 func TestSlowTurnIsFinishedLater(t *testing.T) {
 	w := newTown(t, shop)
 	s := w.process()
-	s.Patience = 50 * time.Millisecond
+	s.Patience = time.Second
 	r := w.start(s)
 	w.call = func(ctx context.Context, _ flow.Call) { <-ctx.Done() }
 	got, err := s.Interact(w.ctx, r.ID, control.Answer{Text: "tea", Mode: "text"})
@@ -496,7 +496,7 @@ func TestSlowTurnIsFinishedLater(t *testing.T) {
 	if err != nil || len(due) != 1 || due[0].ID != r.ID {
 		t.Errorf("due: %v, %v", due, err)
 	}
-	w.call = nil
+	w.call, s.Patience = nil, 0
 	if got, err = s.Interact(w.ctx, r.ID, control.Answer{Text: "x", Mode: "text"}); err != nil || !got.Resumed {
 		t.Errorf("resumed %v, %v", got.Resumed, err)
 	}
