@@ -31,6 +31,7 @@ type link struct {
 	paused time.Time // when it was told of a pause; zero: it has answered
 	asked  int64     // position of that pause
 	life   time.Time // when it was last heard of
+	hurry  bool      // the one before was deaf too, and the caller waits
 	deaf   *time.Timer
 }
 
@@ -132,8 +133,10 @@ const (
 	// transcripts has shown a sign of life.
 	deafTalking = 3 * time.Second
 	// deafPaused is how long after a pause such a vendor has; its own time limit
-	// for an answer is half of it. deafAnswer is the same for the others.
-	deafPaused = 1500 * time.Millisecond
+	// for an answer is half of it. deafHurry is the same for one that follows a
+	// vendor that was deaf, and deafAnswer for those without interim transcripts.
+	deafPaused = 1400 * time.Millisecond
+	deafHurry  = 600 * time.Millisecond // if the caller has been waiting already
 	deafAnswer = 2500 * time.Millisecond
 	// deafSpeech is less speech than any vendor must notice.
 	deafSpeech = 400 * time.Millisecond
@@ -160,6 +163,8 @@ func (l *link) overdue() time.Time {
 	switch {
 	case !l.paused.IsZero() && !l.vendor.Interims:
 		return l.paused.Add(deafAnswer)
+	case !l.paused.IsZero() && l.hurry && l.life.IsZero():
+		return l.paused.Add(deafHurry)
 	case !l.paused.IsZero() && !l.life.After(l.paused):
 		return l.paused.Add(deafPaused)
 	case l.paused.IsZero() && l.vendor.Interims && !l.began.IsZero():

@@ -151,7 +151,7 @@ func (r *recognizer) serve(ctx context.Context, i int, try *attempt) (service ti
 	if err != nil {
 		return 0, err
 	}
-	l := &link{stream: stream, vendor: v, cancel: cancel}
+	l := &link{stream: stream, vendor: v, cancel: cancel, hurry: !r.lost.IsZero()}
 	if err := r.attach(l, i, rate); err != nil {
 		return 0, err
 	}

@@ -151,6 +151,7 @@ type dictation struct {
 	got     []Transcript
 	last    time.Time // when the last words came
 	spoke   time.Time // when the caller's last word was over
+	gone    time.Time // when none was left
 	failed  chan error
 }
 
@@ -186,6 +187,7 @@ func dictate(t *testing.T, vendors []Recognizer, words int, prepare func(n int, 
 		go func() {
 			defer close(done)
 			if err := d.rec.run(ctx); err != nil {
+				d.gone = time.Now()
 				d.failed <- err
 			}
 		}()
@@ -348,6 +350,27 @@ func TestDeafRecognizer(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A caller whom nobody hears is told so before four seconds of silence are over.
+func TestDeafRecognizersAreGivenUpInTime(t *testing.T) {
+	for _, vendors := range []int{1, 2} {
+		for _, words := range []int{1, 3, 8} {
+			t.Run(fmt.Sprintf("%d vendors, %d words", vendors, words), func(t *testing.T) {
+				list := []Recognizer{{Vendor: "a", Interims: true}, {Vendor: "b", Interims: true}}[:vendors]
+				dictate(t, list, words, func(n int, s *wordSTT) error { s.mute = true; return nil }, func(d *dictation) {
+					select {
+					case <-d.failed:
+						if late := d.gone.Sub(d.spoke); late > 3900*time.Millisecond {
+							t.Errorf("given up %v after the end of speech", late)
+						}
+					default:
+						t.Error("not given up")
+					}
+				})
+			})
+		}
 	}
 }
 

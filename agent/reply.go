@@ -190,8 +190,13 @@ func (c *conductor) think(ctx context.Context, r job, out chan<- clause, made *s
 // utter synthesizes clauses and queues their audio. Of a guess, the first
 // speech waits for its adoption.
 func (c *conductor) utter(ctx context.Context, r job, in <-chan clause, clauses *int) error {
-	first := true
-	for cl := range in {
+	first, queue := true, clauseQueue{in: in}
+	for {
+		cl, ok := queue.next(c.voice.thrifty, c.player.Remaining)
+		if !ok {
+			c.player.Seal()
+			return nil
+		}
 		*clauses++
 		s := span{text: strings.TrimSpace(cl.text), node: cl.node, policy: cl.policy}
 		grow, quiet := false, pauseFinder{rate: c.info.Rate}
@@ -227,8 +232,6 @@ func (c *conductor) utter(ctx context.Context, r job, in <-chan clause, clauses 
 			return err
 		}
 	}
-	c.player.Seal()
-	return nil
 }
 
 // mayBeHeard waits until the reply is no guess any more, and checks that a

@@ -16,8 +16,11 @@ import (
 type Synthesizer struct {
 	Vendor string
 	// Voice names vendor, model and voice: fixed lines are cached under it.
-	Voice   string
-	Breaker *Breaker // nil: it is always asked
+	Voice string
+	// PerMinute is how many clauses a minute the vendor takes. Near it, clauses
+	// are joined. 0: any number.
+	PerMinute int
+	Breaker   *Breaker // nil: it is always asked
 	// Dial returns at once. What it must connect, it connects meanwhile: the
 	// first clause tells whether it could.
 	Dial func(context.Context) (TTS, error)
@@ -38,6 +41,7 @@ type voice struct {
 	out     []int16
 	trimmed []int16
 	pace    []time.Duration // a character of each vendor's speech, as measured
+	asked   []time.Time     // clauses of the last minute, of vendors that count them
 }
 
 const (
@@ -203,6 +207,9 @@ func (v *voice) trySay(ctx context.Context, i int, s *saying) error {
 	if err := v.open(ctx, i); err != nil {
 		return orCause(ctx, err)
 	}
+	if v.vendors[i].PerMinute > 0 {
+		v.asked = append(v.asked, time.Now())
+	}
 	rate := v.tts.Rate()
 	trim := media.NewLeadTrimmer(rate)
 	var speed tempo
@@ -299,7 +306,7 @@ func (v *voice) open(ctx context.Context, i int) error {
 		hangUp()
 		return err
 	}
-	v.current, v.cancel, v.tts, v.toRate = i, hangUp, tts, nil
+	v.current, v.cancel, v.tts, v.toRate, v.asked = i, hangUp, tts, nil, nil
 	if tts.Rate() != v.rate {
 		if v.toRate, err = media.NewResampler(tts.Rate(), v.rate); err != nil {
 			return fmt.Errorf("speech at %d Hz: %w: %w", tts.Rate(), ErrProtocol, err)

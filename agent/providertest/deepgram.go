@@ -89,6 +89,9 @@ func (c *deepgramCall) run() {
 		if json.Unmarshal(b, &in) != nil {
 			return
 		}
+		if c.manner == Deaf {
+			continue
+		}
 		switch in.Type {
 		case "Finalize":
 			if !c.finalize() {
@@ -121,6 +124,7 @@ func (c *deepgramCall) listen() bool {
 	}
 	c.shown = true
 	switch c.manner {
+	case Deaf:
 	case Rude:
 		c.send(c.results(c.words(1), false))
 		c.cut()

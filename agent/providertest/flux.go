@@ -71,7 +71,7 @@ func (c *fluxCall) run() {
 			return
 		}
 		if binary {
-			if len(b) == 0 || !c.listen(b) {
+			if len(b) == 0 || c.manner != Deaf && !c.listen(b) {
 				return
 			}
 			continue

@@ -28,12 +28,13 @@ const (
 	Rude    Manner = "rude"    // cuts the connection in the middle of an answer
 	Garbage Manner = "garbage" // answers what is not its protocol
 	Wrong   Manner = "wrong"   // answers JSON with wrong types
+	Deaf    Manner = "deaf"    // a recognizer that takes all audio and says nothing
 	Refuses Manner = "refuses" // 401, and echoes the key in the body and headers
 	Busy    Manner = "busy"    // 429 with Retry-After: 7
 	Broken  Manner = "broken"  // 500
 )
 
-// Manners lists the ill ones, for tables of tests.
+// Manners lists the ill ones that every vendor can have, for tables of tests.
 func Manners() []Manner {
 	return []Manner{Silent, Rude, Garbage, Wrong, Refuses, Busy, Broken}
 }

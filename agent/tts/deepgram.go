@@ -24,6 +24,7 @@ var deepgram = Vendor{
 	Models:     []string{"aura-2", "aura"},
 	Voices:     []string{"thalia", "andromeda", "helena", "apollo", "arcas", "aries", "athena", "luna", "orion", "zeus"},
 	Rate:       deepgramRate,
+	PerMinute:  deepgramFlushes,
 	DefaultURL: "https://api.deepgram.com",
 }.dialedBy(dialDeepgram)
 
@@ -125,12 +126,11 @@ func (v *deepgramVoice) take(ctx context.Context) (kept bool, err error) {
 	return kept, nil
 }
 
-// spent reports whether the socket may flush no more in this minute. A clause
-// is asked for when the one before it has been made, and must be spoken now: it
-// can be neither joined with the next, which nobody knows yet, nor wait for the
-// minute to pass. So it takes a new socket, whose count is its own (that the
-// vendor counts by socket is unverified; if it does not, its warning comes out
-// as ErrBusy). The pieces of a long clause share one flush.
+// spent reports whether the socket may flush no more in this minute. Sessions
+// join clauses before it comes to that (Vendor.PerMinute). What still comes must
+// be spoken now, so it takes a new socket, whose count is its own (that the vendor
+// counts by socket is unverified; if it does not, its warning comes out as
+// ErrBusy). The pieces of a long clause share one flush.
 func (v *deepgramVoice) spent() bool {
 	for len(v.flushes) > 0 && time.Since(v.flushes[0]) >= deepgramWindow {
 		v.flushes = v.flushes[1:]

@@ -23,10 +23,13 @@ type Vendor struct {
 	Aligns     bool     // gives word times
 	Local      bool     // runs on this machine and needs no key
 	MaxText    int      // characters of one clause; 0: no limit
+	PerMinute  int      // clauses that it takes in a minute; 0: no limit
 	DefaultURL string   // service address; empty for a local vendor
 
-	// Dial prepares a voice. It returns an error wrapping one of agent's Err
-	// values. Requests live within ctx and within the context of each Say.
+	// Dial prepares a voice, and returns at once: a socket is opened meanwhile,
+	// and kept open. It returns an error wrapping one of agent's Err values.
+	// Requests live within ctx and within the context of each Say. Whoever dials
+	// must call Close.
 	Dial func(context.Context, Options) (agent.TTS, error)
 }
 

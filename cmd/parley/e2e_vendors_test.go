@@ -189,6 +189,7 @@ func testVendorFaults(t *testing.T, e *endToEnd) {
 		faults = append(faults, fault{"llm", m, "vendor", sorry}, fault{"stt", m, "vendor", sorry},
 			fault{"tts", m, "goodbye", "Goodbye."})
 	}
+	faults = append(faults, fault{"stt", providertest.Deaf, "vendor", sorry})
 	dir := t.TempDir()
 	for _, f := range faults {
 		c := e.addClerk(t, f.name(), []string{"Do you have rye bread?", "That is all, thank you."},

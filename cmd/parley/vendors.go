@@ -160,8 +160,8 @@ func (v *vendors) synthesizers(tenant string, choices []control.VendorChoice, lo
 		}
 		o := tts.Options{Key: v.key(c.Vendor), Model: c.Model, Voice: c.Voice, URL: v.urls[c.Vendor], Logger: log, Client: v.client}
 		out = append(out, agent.Synthesizer{Vendor: c.Vendor, Voice: strings.Join([]string{c.Vendor, c.Model, c.Voice}, "/"),
-			Breaker: v.breakers.Of(tenant, "tts", c.Vendor, c.Model),
-			Dial:    func(ctx context.Context) (agent.TTS, error) { return vendor.Dial(ctx, o) }})
+			PerMinute: vendor.PerMinute, Breaker: v.breakers.Of(tenant, "tts", c.Vendor, c.Model),
+			Dial: func(ctx context.Context) (agent.TTS, error) { return vendor.Dial(ctx, o) }})
 	}
 	return out, nil
 }
