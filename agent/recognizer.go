@@ -84,9 +84,10 @@ func newRecognizer(vendors []Recognizer, rate int, post func(event), log *slog.L
 // run keeps a stream open until ctx ends. It returns an error when no vendor is
 // left.
 func (r *recognizer) run(ctx context.Context) error {
-	try := r.attempt()
+	try, deafs := r.attempt(), 0
 	for {
-		if !r.lost.IsZero() && time.Since(r.lost) > sttPatience && slices.Min(try.tries) > 0 {
+		late := !r.lost.IsZero() && time.Since(r.lost) > sttPatience
+		if (late || deafs > 1) && slices.Min(try.tries) > 0 {
 			return try.err()
 		}
 		i, pause, ok := try.next(time.Now())
@@ -101,8 +102,14 @@ func (r *recognizer) run(ctx context.Context) error {
 			try.dropped(i)
 			return nil
 		}
-		now := time.Now()
-		switch deaf := errors.Is(err, errDeaf); {
+		now, deaf := time.Now(), errors.Is(err, errDeaf)
+		if r.lost.IsZero() {
+			deafs = 0
+		}
+		if deaf {
+			deafs++ // a caller has spoken to it in vain; another such is the last
+		}
+		switch {
 		case service > sttService && !deaf:
 			try, r.lost = r.attempt(), now
 			try.tries[i]++ // others first
