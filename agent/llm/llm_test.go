@@ -14,7 +14,7 @@ import (
 var standIns = map[string]func(*testing.T, providertest.Manner) string{
 	"openai": func(t *testing.T, m providertest.Manner) string {
 		s := providertest.NewOpenAI(providertest.OpenAIScript{
-			Key: providertest.Canary, Manner: m,
+			Key: providertest.Canary, Manner: m, Delay: 20 * time.Millisecond,
 			Replies: []providertest.Reply{{Text: providertest.LLMText, Calls: providertest.LLMCalls()}},
 		})
 		t.Cleanup(func() { s.Close(); s.Check(t) })

@@ -30,7 +30,10 @@ type STTCase struct {
 	Speech []int16 // an utterance; default a tone of a second
 	Expect agent.Expectation
 	Text   string // what the vendor hears of it
-	Local  bool   // no network: manners do not apply
+	// Interims says that the vendor listens as the caller speaks, and so can be
+	// deaf.
+	Interims bool
+	Local    bool // no network: manners do not apply
 }
 
 // TestSTT holds a recognizer to the contract of [agent.STT].
@@ -38,7 +41,7 @@ func TestSTT(t *testing.T, c STTCase) {
 	if c.Speech == nil {
 		c.Speech = Tone(strings.Repeat("x", 16), c.Rate)
 	}
-	t.Run("hears", func(t *testing.T) { c.hears(t) })
+	t.Run("hears", func(t *testing.T) { c.hears(t, Normal) })
 	t.Run("close-drains", func(t *testing.T) { c.drains(t) })
 	t.Run("flush-without-speech", func(t *testing.T) { c.silence(t) })
 	t.Run("wrong-rate", func(t *testing.T) {
@@ -51,6 +54,10 @@ func TestSTT(t *testing.T, c STTCase) {
 	t.Run("cancel", func(t *testing.T) { c.cancel(t) })
 	if c.Local {
 		return
+	}
+	t.Run("slow", func(t *testing.T) { c.hears(t, Slow) })
+	if c.Interims {
+		t.Run("deaf", func(t *testing.T) { c.deaf(t) })
 	}
 	for _, m := range Manners() {
 		t.Run(string(m), func(t *testing.T) { c.misbehave(t, m) })
@@ -95,8 +102,8 @@ func (c STTCase) utter(s agent.STT, end bool) error {
 	return s.Speech(false)
 }
 
-func (c STTCase) hears(t *testing.T) {
-	s := c.dial(t, t.Context(), Normal)
+func (c STTCase) hears(t *testing.T, m Manner) {
+	s := c.dial(t, t.Context(), m)
 	defer s.Close()
 	for range 2 {
 		if err := c.utter(s, true); err != nil {
@@ -126,6 +133,29 @@ func (c STTCase) hears(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 	c.end(t, s, io.EOF)
+}
+
+// deaf wants a pause to be answered in the stead of a vendor that says nothing,
+// and the answer to say so.
+func (c STTCase) deaf(t *testing.T) {
+	s := c.dial(t, t.Context(), Deaf)
+	defer s.Close()
+	if err := c.utter(s, true); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		tr, err := s.Recv()
+		if err != nil {
+			t.Fatalf("Recv: %v", err)
+		}
+		if !tr.Flushed {
+			continue
+		}
+		if !tr.Late || tr.Text != "" {
+			t.Errorf("a deaf vendor's answer is %+v, want an empty one in its stead", tr)
+		}
+		return
+	}
 }
 
 func (c STTCase) drains(t *testing.T) {
@@ -263,35 +293,37 @@ func TestLLM(t *testing.T, c LLMCase) {
 		Messages: []agent.Message{{Role: "user", Text: "Book me a table."}},
 		Tools:    []agent.Tool{{Name: "book", Description: "books", Parameters: []byte(`{"type":"object"}`)}},
 	}
-	t.Run("replies", func(t *testing.T) {
-		m, err := c.Dial(t, Normal)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var text string
-		var calls []agent.ToolCall
-		var last agent.Delta
-		for d, err := range m.Reply(t.Context(), prompt) {
+	for _, manner := range []Manner{Normal, Slow} {
+		t.Run("replies"+string(manner), func(t *testing.T) {
+			m, err := c.Dial(t, manner)
 			if err != nil {
 				t.Fatal(err)
 			}
-			text += d.Text
-			if d.Call != nil {
-				calls = append(calls, *d.Call)
+			var text string
+			var calls []agent.ToolCall
+			var last agent.Delta
+			for d, err := range m.Reply(t.Context(), prompt) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				text += d.Text
+				if d.Call != nil {
+					calls = append(calls, *d.Call)
+				}
+				last = d
 			}
-			last = d
-		}
-		if text != LLMText {
-			t.Errorf("text %q, want %q", text, LLMText)
-		}
-		want := LLMCalls()
-		if len(calls) != len(want) || calls[0] != want[0] || calls[1] != want[1] {
-			t.Errorf("calls %+v, want %+v", calls, want)
-		}
-		if last.Finish != "tool_calls" || last.Usage == nil || last.Usage.PromptTokens == 0 {
-			t.Errorf("last delta %+v lacks finish or usage", last)
-		}
-	})
+			if text != LLMText {
+				t.Errorf("text %q, want %q", text, LLMText)
+			}
+			want := LLMCalls()
+			if len(calls) != len(want) || calls[0] != want[0] || calls[1] != want[1] {
+				t.Errorf("calls %+v, want %+v", calls, want)
+			}
+			if last.Finish != "tool_calls" || last.Usage == nil || last.Usage.PromptTokens == 0 {
+				t.Errorf("last delta %+v lacks finish or usage", last)
+			}
+		})
+	}
 	t.Run("break", func(t *testing.T) {
 		before := runtime.NumGoroutine()
 		t.Run("stream", func(t *testing.T) {
@@ -355,40 +387,42 @@ func TestTTS(t *testing.T, c TTSCase) {
 		}
 		return v
 	}
-	t.Run("speaks", func(t *testing.T) {
-		v := dial(t, Normal)
-		for range 2 {
-			samples, loud := 0, false
-			var words []agent.Word
-			for s, err := range v.Say(t.Context(), clause) {
-				if err != nil {
-					t.Fatal(err)
+	for _, m := range []Manner{Normal, Slow} {
+		t.Run("speaks"+string(m), func(t *testing.T) {
+			v := dial(t, m)
+			for range 2 {
+				samples, loud := 0, false
+				var words []agent.Word
+				for s, err := range v.Say(t.Context(), clause) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					samples += len(s.PCM)
+					words = append(words, s.Words...)
+					for _, p := range s.PCM {
+						loud = loud || p > 1000
+					}
 				}
-				samples += len(s.PCM)
-				words = append(words, s.Words...)
-				for _, p := range s.PCM {
-					loud = loud || p > 1000
+				length := media.Duration(int64(samples), v.Rate())
+				if length < time.Second || length > 10*time.Second || !loud {
+					t.Errorf("spoke for %v, loud %v; want 1 to 10 s of sound", length, loud)
+				}
+				if c.Aligns && len(words) != len(strings.Fields(clause.Text)) {
+					t.Errorf("%d words, want %d", len(words), len(strings.Fields(clause.Text)))
+				}
+				var at time.Duration
+				for _, w := range words {
+					if w.Start < at || w.End < w.Start || w.End > length {
+						t.Errorf("word %+v after %v of %v", w, at, length)
+					}
+					at = w.Start
 				}
 			}
-			length := media.Duration(int64(samples), v.Rate())
-			if length < time.Second || length > 10*time.Second || !loud {
-				t.Errorf("spoke for %v, loud %v; want 1 to 10 s of sound", length, loud)
+			if err := errors.Join(v.Close(), v.Close()); err != nil {
+				t.Errorf("Close: %v", err)
 			}
-			if c.Aligns && len(words) != len(strings.Fields(clause.Text)) {
-				t.Errorf("%d words, want %d", len(words), len(strings.Fields(clause.Text)))
-			}
-			var at time.Duration
-			for _, w := range words {
-				if w.Start < at || w.End < w.Start || w.End > length {
-					t.Errorf("word %+v after %v of %v", w, at, length)
-				}
-				at = w.Start
-			}
-		}
-		if err := errors.Join(v.Close(), v.Close()); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-	})
+		})
+	}
 	t.Run("nothing", func(t *testing.T) {
 		for s, err := range dial(t, Normal).Say(t.Context(), agent.Clause{Text: "  "}) {
 			t.Errorf("nothing to say gave %d samples, %v", len(s.PCM), err)

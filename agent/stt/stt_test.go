@@ -12,20 +12,23 @@ import (
 
 const said = "Yes, that is right."
 
+// slowly is how slow the stand-ins are where they are slow.
+const slowly = 100 * time.Millisecond
+
 // standIns gives each remote vendor's stand-in; a new vendor is a line here.
 var standIns = map[string]func(*testing.T, providertest.Manner) string{
 	"deepgram": func(t *testing.T, m providertest.Manner) string {
-		s := providertest.NewDeepgram(providertest.DeepgramScript{Key: providertest.Canary, Utterances: []string{said}, Manner: m})
+		s := providertest.NewDeepgram(providertest.DeepgramScript{Key: providertest.Canary, Utterances: []string{said}, Manner: m, Delay: slowly})
 		t.Cleanup(func() { s.Close(); s.Check(t) })
 		return s.URL
 	},
 	"deepgram-flux": func(t *testing.T, m providertest.Manner) string {
-		s := providertest.NewFlux(providertest.FluxScript{Key: providertest.Canary, Utterances: []string{said}, Manner: m})
+		s := providertest.NewFlux(providertest.FluxScript{Key: providertest.Canary, Utterances: []string{said}, Manner: m, Delay: slowly})
 		t.Cleanup(s.Close)
 		return s.URL
 	},
 	"openai": func(t *testing.T, m providertest.Manner) string {
-		s := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Transcripts: []string{said}, Manner: m})
+		s := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Transcripts: []string{said}, Manner: m, Delay: slowly})
 		t.Cleanup(func() { s.Close(); s.Check(t) })
 		return s.URL
 	},
@@ -38,7 +41,7 @@ func TestVendors(t *testing.T) {
 				if v.Name != name || !v.Local && standIns[name] == nil {
 					t.Fatalf("vendor %q has name %q or no stand-in", name, v.Name)
 				}
-				c := providertest.STTCase{Rate: rate, Local: v.Local, Text: said}
+				c := providertest.STTCase{Rate: rate, Local: v.Local, Interims: v.Interims, Text: said}
 				if v.Local {
 					c.Speech, c.Text = speak(t, "Sales, please.", rate), "sales please"
 					c.Expect = agent.Expectation{Kind: "choice", Phrases: []string{"Sales", "Support"}}

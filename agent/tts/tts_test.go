@@ -11,20 +11,23 @@ import (
 	"parley/agent/tts"
 )
 
+// slowly is how slow the stand-ins are where they are slow.
+const slowly = 10 * time.Millisecond
+
 // standIns gives each remote vendor's stand-in; a new vendor is a line here.
 var standIns = map[string]func(*testing.T, providertest.Manner) string{
 	"deepgram": func(t *testing.T, m providertest.Manner) string {
-		s := providertest.NewDeepgramSpeak(providertest.DeepgramSpeakScript{Key: providertest.Canary, Manner: m})
+		s := providertest.NewDeepgramSpeak(providertest.DeepgramSpeakScript{Key: providertest.Canary, Manner: m, Delay: slowly})
 		t.Cleanup(func() { s.Close(); s.Check(t) })
 		return s.URL
 	},
 	"elevenlabs": func(t *testing.T, m providertest.Manner) string {
-		s := providertest.NewElevenLabs(providertest.ElevenLabsScript{Key: providertest.Canary, Manner: m})
+		s := providertest.NewElevenLabs(providertest.ElevenLabsScript{Key: providertest.Canary, Manner: m, Delay: slowly})
 		t.Cleanup(s.Close)
 		return s.URL
 	},
 	"openai": func(t *testing.T, m providertest.Manner) string {
-		s := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Manner: m})
+		s := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Manner: m, Delay: slowly})
 		t.Cleanup(func() { s.Close(); s.Check(t) })
 		return s.URL
 	},
