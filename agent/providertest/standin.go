@@ -45,6 +45,13 @@ func (s *standIn) Close() {
 	s.open.Wait()
 }
 
+// Open returns how many sockets are open.
+func (s *standIn) Open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
 // Cut breaks every open socket without a word.
 func (s *standIn) Cut() {
 	s.mu.Lock()

@@ -124,6 +124,7 @@ func FuzzWAVHeader(f *testing.F) {
 func TestSocketIsOpenBeforeItIsNeeded(t *testing.T) {
 	type standIn interface {
 		Requests() []providertest.Request
+		Open() int
 		Cut()
 	}
 	for name, start := range map[string]func(t *testing.T) (standIn, string){
@@ -155,7 +156,7 @@ func TestSocketIsOpenBeforeItIsNeeded(t *testing.T) {
 				}
 			}
 			for round := 1; round <= 3; round++ {
-				waitUntil(t, func() bool { return dials(server.Requests()) == round })
+				waitUntil(t, func() bool { return dials(server.Requests()) == round && server.Open() == 1 })
 				speak()
 				speak()
 				if n := dials(server.Requests()); n != round {
@@ -165,7 +166,7 @@ func TestSocketIsOpenBeforeItIsNeeded(t *testing.T) {
 			}
 			// Nobody speaks any more: it is not opened for ever.
 			for round := 4; round <= 3+keptUnused; round++ {
-				waitUntil(t, func() bool { return dials(server.Requests()) == round })
+				waitUntil(t, func() bool { return dials(server.Requests()) == round && server.Open() == 1 })
 				server.Cut()
 			}
 		})
