@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,13 +40,19 @@ const (
 	hearing               // the reply
 )
 
+// A line takes a caller's frames, each in one write.
+type line interface {
+	Write(frame []byte) (int, error)
+	Close() error
+}
+
 // A caller is one party on a line. Its fleet's clock ticks it; its own
 // goroutine reads. Everything it measures goes to the fleet's tally.
 type caller struct {
 	id     int
 	name   string
 	script script
-	conn   net.Conn
+	conn   line
 	voices *voices
 	label  wireFrame
 	tally  *tally

@@ -167,7 +167,9 @@ func (f *fleet) dial(ctx context.Context, host, path, sid string, s script) (*ca
 		}
 	}
 	_ = conn.SetDeadline(time.Time{})
-	return f.join(conn, in, s), nil
+	c := f.newCaller(conn, s)
+	f.join(c, func() { c.read(in) })
+	return c, nil
 }
 
 func statusError(res *http.Response) error {
@@ -177,22 +179,28 @@ func statusError(res *http.Response) error {
 	return fmt.Errorf("status %d", res.StatusCode)
 }
 
-// join puts a caller on the clock, its turns out of step with the others'.
-func (f *fleet) join(conn net.Conn, in *bufio.Reader, s script) *caller {
+// newCaller makes a caller with a number of its own, its turns out of step with
+// the others'.
+func (f *fleet) newCaller(l line, s script) *caller {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.nextID = f.nextID%(1<<nameBits-1) + 1
 	id := f.nextID
-	c := &caller{id: id, name: callerName(id), script: s, conn: conn, voices: f.voices, label: nameFrame(id), tally: f.tally,
+	return &caller{id: id, name: callerName(id), script: s, conn: l, voices: f.voices, label: nameFrame(id), tally: f.tally,
 		next: time.Now().Add(500*time.Millisecond + time.Duration(id*377%2000)*time.Millisecond)}
-	f.callers[id] = c
-	slot := &f.slots[id%len(f.slots)]
+}
+
+// join puts a caller on the clock, until read returns.
+func (f *fleet) join(c *caller, read func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.callers[c.id] = c
+	slot := &f.slots[c.id%len(f.slots)]
 	*slot = append(append([]*caller(nil), *slot...), c) // the clock may be walking the old one
 	f.readers.Go(func() {
-		c.read(in)
+		read()
 		f.leave(c)
 	})
-	return c
 }
 
 func (f *fleet) leave(c *caller) {
@@ -220,8 +228,10 @@ func (c *caller) hangUp() {
 	if c.over.Swap(true) {
 		return
 	}
-	_ = c.conn.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = c.conn.Write(textFrame([]byte(`{"event":"stop","streamSid":"` + streamSID + `"}`)))
+	if phone, ok := c.conn.(net.Conn); ok {
+		_ = phone.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = phone.Write(textFrame([]byte(`{"event":"stop","streamSid":"` + streamSID + `"}`)))
+	}
 	c.conn.Close()
 }
 

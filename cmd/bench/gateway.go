@@ -23,6 +23,10 @@ import (
 // benchAgent answers the calls: a model with the stand-ins for vendors.
 const benchAgent = "bench"
 
+// noLimit has the gateway take every call, as scenarios do that look for what
+// it can bear.
+const noLimit = "PARLEY_MAX_CALLS=100000"
+
 // A stage is what the gateway stands on: storage, vendors and callers, all on
 // the load's cores.
 type stage struct {
@@ -78,6 +82,7 @@ type target struct {
 	*process
 	name       string
 	url, admin string
+	key        string // of the API
 	place      func(context.Context, script) (*caller, error)
 	idle       usage // before the first call
 	log        *os.File
@@ -142,6 +147,7 @@ func (s *stage) prepare(ctx context.Context, t *target, data string) error {
 	if err := json.Unmarshal(b, &dev); err != nil {
 		return err
 	}
+	t.key = dev.APIKey
 	agent := `{"name":"` + benchAgent + `","public":true,"settings":{"kind":"prompt","prompt":"Answer the telephone.","language":"en-US",
 		"stt":[{"vendor":"deepgram"}],"llm":[{"vendor":"openai","model":"` + firstChoice + `"},{"vendor":"openai","model":"second"}],
 		"tts":[{"vendor":"openai","model":"` + firstChoice + `"},{"vendor":"openai","model":"second"}],"turns":{"idle_seconds":120},"tools":["end_call"]}}`

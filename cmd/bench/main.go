@@ -52,6 +52,8 @@ func run(ctx context.Context, args []string) error {
 	switch role {
 	case roleRelay, roleEcho:
 		return serveFloor(ctx, role, args)
+	case roleRTC:
+		return serveRTCFloor(ctx, args)
 	case "load":
 		o, err := parse(args)
 		if err != nil {

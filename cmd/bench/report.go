@@ -128,6 +128,20 @@ func (r *report) fault(name string, h held) {
 		h.Lost == 0 && h.Missed == 0 && h.Turns > 0, h.void())
 }
 
+func (r *report) browsers(before, h, opus, after held) {
+	r.keep("S10 pion echo before", before)
+	r.keep("S10 pion echo after", after)
+	r.keep("S10 gateway, G.711", h)
+	r.keep("S10 gateway, Opus", opus)
+	floor := (before.CPU + after.CPU) / 2
+	apart := max(before.CPU, after.CPU)/min(before.CPU, after.CPU) - 1
+	void := apart > 0.15 || before.void() || after.void() || h.void()
+	r.add("S10", fmt.Sprintf("CPU ÷ pion echo, G.711, %d calls", h.Calls), "≤ 1.3", fmt.Sprintf("%.2f (%.4f of %.4f CPU-s a call-minute; %d turns)", h.CPU/floor, h.CPU, floor, h.Turns),
+		h.CPU/floor <= 1.3 && h.Turns > 0, void)
+	r.add("S10", "CPU ÷ pion echo, with Opus", "", fmt.Sprintf("%.2f (%.4f CPU-s a call-minute; %d turns)", opus.CPU/floor, opus.CPU, opus.Turns), true, false)
+	r.add("S10", "memory a call", "≤ the echo's + 450 KiB", fmt.Sprintf("G.711 %.0f, Opus %.0f, echo %.0f KiB", h.KiB, opus.KiB, before.KiB), h.KiB <= before.KiB+450, false)
+}
+
 // soakLeast is how long a soak must last for its slope to mean something.
 const soakLeast = 20 * time.Minute
 

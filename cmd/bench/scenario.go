@@ -25,6 +25,7 @@ func scenarios() []scenario {
 		{"S7", (*suite).pacing},
 		{"S8", (*suite).faults},
 		{"S9", (*suite).soak},
+		{"S10", (*suite).browserCalls},
 	}
 }
 
@@ -90,7 +91,7 @@ func (s *suite) atLoad(ctx context.Context) (held, error) {
 
 // once holds calls on a gateway of their own.
 func (s *suite) once(ctx context.Context, n int, sc script, measure time.Duration, env ...string) (held, error) {
-	t, err := s.gateway(ctx, append([]string{"PARLEY_MAX_CALLS=100000"}, env...)...)
+	t, err := s.gateway(ctx, append([]string{noLimit, "PARLEY_MAX_LATE=0"}, env...)...)
 	if err != nil {
 		return held{}, err
 	}

@@ -59,7 +59,7 @@ func (s *suite) capacity(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := s.gateway(ctx, "PARLEY_MAX_CALLS=100000")
+	t, err := s.gateway(ctx, noLimit, "PARLEY_MAX_LATE=0")
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (s *suite) overload(ctx context.Context) error {
 
 // soak is S9: calls come and go. What is left at the end is what leaks.
 func (s *suite) soak(ctx context.Context) error {
-	t, err := s.gateway(ctx, "PARLEY_MAX_CALLS=100000")
+	t, err := s.gateway(ctx, noLimit, "PARLEY_MAX_LATE=0")
 	if err != nil {
 		return err
 	}

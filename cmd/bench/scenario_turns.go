@@ -46,7 +46,7 @@ func (s *suite) pacing(ctx context.Context) error {
 // then the first voice fails. Each time calls go on, and the turns after are as
 // good as before.
 func (s *suite) faults(ctx context.Context) error {
-	t, err := s.gateway(ctx, "PARLEY_MAX_CALLS=100000")
+	t, err := s.gateway(ctx, noLimit, "PARLEY_MAX_LATE=0")
 	if err != nil {
 		return err
 	}

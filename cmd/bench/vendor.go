@@ -43,6 +43,7 @@ type vendors struct {
 	addr   string
 	voice  []byte // a second of speech, 16-bit at speechRate
 
+	anybody   *caller  // who calls by browser: they are not told apart
 	listening sync.Map // *listener → true
 }
 
@@ -60,7 +61,7 @@ func startVendors(find func(int) *caller) (*vendors, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &vendors{find: find, addr: l.Addr().String()}
+	v := &vendors{find: find, addr: l.Addr().String(), anybody: &caller{name: callerName(0), tally: &tally{}}}
 	for _, s := range vowels(speechRate, 0.3) {
 		v.voice = append(v.voice, byte(s), byte(uint16(s)>>8))
 	}
@@ -97,7 +98,10 @@ func (v *vendors) listen(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer conn.Close()
-	l := &listener{vendors: v, conn: conn}
+	l := &listener{vendors: v, conn: conn, size: frameBytes}
+	if r.FormValue("sample_rate") == "16000" {
+		l.call, l.size = v.anybody, 16000/50 // a browser's audio is resampled: no name survives that
+	}
 	v.listening.Store(l, true)
 	defer v.listening.Delete(l)
 	defer l.gone()
@@ -120,9 +124,9 @@ func (v *vendors) listen(w http.ResponseWriter, r *http.Request) {
 		for i := 0; i+1 < len(msg); i += 2 {
 			pcm = append(pcm, int16(uint16(msg[i])|uint16(msg[i+1])<<8))
 		}
-		for len(pcm) >= frameBytes {
-			l.frame(pcm[:frameBytes])
-			pcm = pcm[:copy(pcm, pcm[frameBytes:])]
+		for len(pcm) >= l.size {
+			l.frame(pcm[:l.size])
+			pcm = pcm[:copy(pcm, pcm[l.size:])]
 		}
 	}
 }
@@ -146,6 +150,7 @@ func readAll(buf []byte, r io.Reader) ([]byte, error) {
 // A listener hears one call: an utterance ends with so much quiet audio.
 type listener struct {
 	vendors *vendors
+	size    int     // samples of a frame
 	call    *caller // nil until it said its name; a floor's never does
 	at      time.Duration
 	voiced  time.Duration // speech in this utterance; 0: none
@@ -167,7 +172,7 @@ func (l *listener) frame(pcm []int16) {
 		return
 	}
 	if heard(pcm) {
-		if _, ok := nameIn(pcm); ok {
+		if _, ok := nameIn(pcm); ok && l.size == frameBytes {
 			return // said again for a recognizer that came later
 		}
 		if l.voiced == 0 {
@@ -223,6 +228,9 @@ func (l *listener) gone() {
 // named finds the caller that a request is for, by the name in its text.
 func (v *vendors) named(text string) *caller {
 	for _, name := range calledQ.FindAllString(text, -1) {
+		if name == v.anybody.name {
+			return v.anybody
+		}
 		if c := v.find(nameNumber(name)); c != nil {
 			return c
 		}

@@ -48,7 +48,7 @@ type Settings struct {
 	TURNSecret string   `name:"turn-secret" env:"PARLEY_TURN_SECRET" group:"WebRTC" help:"Secret shared with the TURN server; browsers get credentials that expire."`
 
 	MaxCalls int           `name:"max-calls" env:"PARLEY_MAX_CALLS" default:"0" group:"Limits" help:"Calls that this process carries at once; more are refused as busy, as are all while it does not keep up or lacks memory. 0: 200 a core."`
-	MaxLate  time.Duration `name:"max-late" env:"PARLEY_MAX_LATE" default:"20ms" group:"Limits" help:"How late the audio clock may tick, 95th percentile of 5 s, before new calls are refused as busy. 0: not judged."`
+	MaxLate  time.Duration `name:"max-late" env:"PARLEY_MAX_LATE" default:"40ms" group:"Limits" help:"How late the audio clock may tick, 95th percentile of 5 s, before new calls are refused as busy. 0: not judged."`
 	Drain    time.Duration `name:"drain" env:"PARLEY_DRAIN" default:"30s" group:"Limits" help:"How long calls in progress may go on after SIGTERM."`
 
 	LogLevel  string `name:"log-level" env:"PARLEY_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" group:"Logs" help:"debug, info, warn or error."`
