@@ -129,6 +129,9 @@ func (a *attempt) dropped(i int) { a.roster.list[i].breaker.Report(context.Cance
 
 // err says who failed, and how.
 func (a *attempt) err() error {
+	if len(a.errs) == 0 {
+		return fmt.Errorf("%w: every vendor of %s has failed before", ErrUnavailable, a.roster.kind)
+	}
 	return fmt.Errorf("%w: no vendor of %s is left: %w", ErrUnavailable, a.roster.kind, errors.Join(a.errs...))
 }
 

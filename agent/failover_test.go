@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -73,5 +74,17 @@ func TestWhoIsAskedNext(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A request that nobody is asked for says why, in words.
+func TestAttemptWithoutAnybodyToAsk(t *testing.T) {
+	r := &roster{kind: "llm", log: slog.New(slog.DiscardHandler), list: []standing{{vendor: "a", barred: true}}}
+	try := r.attempt(2)
+	if _, _, ok := try.next(time.Now()); ok {
+		t.Fatal("somebody is asked")
+	}
+	if err := try.err(); !errors.Is(err, ErrUnavailable) || strings.Contains(err.Error(), "%!") {
+		t.Errorf("error %q", err)
 	}
 }
