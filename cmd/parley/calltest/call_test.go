@@ -51,16 +51,17 @@ type call struct {
 	peer    *signalingtest.Peer
 	ending  chan agent.Ending
 
-	mu      sync.Mutex
-	made    []clause           // by the agent's voice, in order
-	tape    signalingtest.Tape // what the caller heard
-	sounded time.Time          // when the caller last heard something loud
-	toSay   []int16
-	turns   []agent.Turn
-	stt     *standInSTT
-	replies []string
-	prompts []agent.Prompt
-	events  []agent.Event
+	mu       sync.Mutex
+	made     []clause                        // by the agent's voice, in order
+	tape     signalingtest.Tape              // what the caller heard
+	listener func(at time.Time, pcm []int16) // in place of tape
+	sounded  time.Time                       // when the caller last heard something loud
+	toSay    []int16
+	turns    []agent.Turn
+	stt      *standInSTT
+	replies  []string
+	prompts  []agent.Prompt
+	events   []agent.Event
 }
 
 // run makes a call in a bubble of its own: act is the caller, and the bubble
@@ -193,7 +194,11 @@ func (c *call) heard(at time.Time, frame []byte, n int) {
 func (c *call) hear(at time.Time, pcm []int16) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tape.Add(at, pcm)
+	if c.listener == nil {
+		c.tape.Add(at, pcm)
+	} else {
+		c.listener(at, pcm)
+	}
 	for _, s := range pcm {
 		if s > 300 || s < -300 {
 			c.sounded = at
