@@ -72,10 +72,12 @@ func run(t *testing.T, p plan, act func(*call)) *call {
 		c = &call{t: t, p: p, began: time.Now(), ending: make(chan agent.Ending, 1), replies: p.replies}
 		c.tape.Rate = 8000
 		stop := c.place()
+		t.Cleanup(func() { // also where act gives up
+			c.leave()
+			synctest.Wait()
+			stop()
+		})
 		act(c)
-		c.leave()
-		synctest.Wait()
-		stop()
 	})
 	return c
 }

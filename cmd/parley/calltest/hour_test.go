@@ -57,6 +57,7 @@ func TestLongCallDoesNotDrift(t *testing.T) {
 	}
 	p := plan{replies: replies, align: true, up: line(50), down: line(50), spec: func(s *agent.Spec) {
 		s.MaxDuration, s.Recording = 2*time.Hour, record
+		s.Prompt.CallTokens = 1 << 40
 	}}
 	var stats signalingtest.PlayStats
 	c := run(t, p, func(c *call) {
@@ -70,7 +71,8 @@ func TestLongCallDoesNotDrift(t *testing.T) {
 			asked = append(asked, time.Since(c.began))
 			c.say(says(t, "When are you open?"))
 			if !c.untilSound(5 * time.Second) {
-				t.Fatalf("no answer after %v", time.Since(c.began))
+				said := c.said()
+				t.Fatalf("no answer after %v, behind …%s", time.Since(c.began), said[max(0, len(said)-600):])
 			}
 		}
 		c.untilQuiet(1500*time.Millisecond, 30*time.Second)

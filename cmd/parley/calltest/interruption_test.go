@@ -132,3 +132,29 @@ func judge(t *testing.T, off []offBy, align bool) {
 		t.Errorf("counted %v of speech too much", worst)
 	}
 }
+
+// The network holds everything while the caller interrupts: what did not sound
+// is hardly counted, though no mark tells of it in time.
+func TestHeardThroughAStall(t *testing.T) {
+	for _, stall := range []time.Duration{200, 400, 700} {
+		for _, before := range []time.Duration{50, 250, 600} {
+			t.Run(fmt.Sprintf("%d ms, %d ms before", stall, before), func(t *testing.T) {
+				t.Parallel()
+				run(t, plan{replies: []string{story}, align: true, up: line(50), down: line(50)}, func(c *call) {
+					c.ask()
+					c.wait(4*time.Second - before*time.Millisecond)
+					c.carrier.StallDown(stall * time.Millisecond)
+					c.wait(before * time.Millisecond)
+					c.say(says(t, "Stop, please."))
+					c.untilQuiet(time.Second, 15*time.Second)
+					c.hangUp()
+					turn, h := c.reply(story), c.truth(story)
+					o := compare(turn.heard, h)
+					if o.over > 200*time.Millisecond || o.words < -2 {
+						t.Errorf("%+v: %q, truly %q to %v", o, turn.heard, h.Text(), h.To)
+					}
+				})
+			})
+		}
+	}
+}

@@ -23,7 +23,9 @@ func TestNoiseDoesNotEndAReply(t *testing.T) {
 		for _, at := range []time.Duration{500 * time.Millisecond, 4 * time.Second, 8 * time.Second} {
 			t.Run(fmt.Sprintf("%s at %v", name, at), func(t *testing.T) {
 				t.Parallel()
-				run(t, plan{replies: []string{story}, align: true, up: line(50), down: line(50)}, func(c *call) {
+				// In the middle of a reply by browser, else by telephone.
+				p := plan{replies: []string{story}, align: true, up: line(50), down: line(50), browser: at == 4*time.Second}
+				run(t, p, func(c *call) {
 					c.ask()
 					c.wait(at)
 					c.say(make(t))
