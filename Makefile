@@ -16,7 +16,7 @@ IMAGE     ?= parley
 test_flags := -race -p 2 -timeout 30m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test rehearse build lint fuzz bench soak microbench verify vuln image clean install-run install-test
+.PHONY: help run test rehearse build lint fuzz bench soak storm microbench verify vuln image clean install-run install-test
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: install-run build ## the gateway against bare relays: BENCH=S1,S4 or all 
 soak: install-run build ## calls that come and go for SOAK (30m); nothing may be left
 	$(GO) build -trimpath -o bin/bench ./cmd/bench
 	./bin/bench -only S9 -soak $(SOAK) -out bin/soak.json
+
+storm: install-test ## 10,000 calls begun and dropped while vendors fail; nothing may be left
+	PARLEY_STORM=10000 $(GO) test -timeout 40m -run '^TestStorm$$' -v ./cmd/parley
 
 microbench: ## Go's benchmarks, each for BENCHTIME (200ms), without tests
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -p 1 ./...

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,15 +28,27 @@ import (
 )
 
 const (
-	stormCalls  = 1000
 	stormAtOnce = 48
 	stormLife   = 400 * time.Millisecond // longest, but for those that nobody ends
+	stormLimit  = 20 * time.Second       // what the agents allow a call
+	deafFor     = 15 * time.Second       // longer than a socket that is not read stays open
 )
 
+// stormCalls is how many calls storm: `make storm` has ten thousand.
+func stormCalls(t *testing.T) int {
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("PARLEY_STORM"), "1000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // TestStorm begins 1,000 calls and drops them at random moments in every way
-// that a call can go. Nothing of them may be left: no goroutine, descriptor,
-// process, open row, or half a recording.
+// that a call can go, while vendors fail at random. Nothing of them may be left:
+// no goroutine, descriptor, process, memory, open row, or half a recording; and
+// none may last longer than it was allowed to.
 func TestStorm(t *testing.T) {
+	calls := stormCalls(t)
 	vendors := providertest.NewOpenAI(providertest.OpenAIScript{Replies: []providertest.Reply{
 		{Text: "Of course. Which day would you like, and for how many people? We are open from Tuesday to Sunday."},
 		{Text: "Goodbye.", Calls: []agent.ToolCall{{ID: "1", Name: "end_call", Arguments: "{}"}}},
@@ -41,23 +56,28 @@ func TestStorm(t *testing.T) {
 	defer vendors.Close()
 	ears := providertest.NewDeepgram(providertest.DeepgramScript{Utterances: []string{"I would like to book a table", "on Friday please"}})
 	defer ears.Close()
-	g := startGateway(t, "--openai-api-key", providertest.Canary, "--openai-base-url", vendors.URL,
-		"--deepgram-api-key", providertest.Canary, "--deepgram-base-url", ears.URL)
+	voices, fickleVoices := beFickle(t, vendors.URL)
+	hearing, fickleEars := beFickle(t, ears.URL)
+	g := startGateway(t, "--log-level", "error", "--openai-api-key", providertest.Canary, "--openai-base-url", voices,
+		"--deepgram-api-key", providertest.Canary, "--deepgram-base-url", hearing)
 	s := &storm{gatewayRun: g, speech: spoken(t, "I would like to book a table for Friday evening, please")}
 	s.agents(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	s.random = rand.New(rand.NewPCG(seed, 0))
 
-	s.run(stormCalls/10, 0) // fills the pools and caches that stay
+	s.run(calls/10, 0) // fills the pools and caches that stay
 	s.calm(t)
 	before := countLeft(t)
 	began := time.Now()
-	s.run(stormCalls, stormCalls/2)
-	t.Logf("%d calls in %v: %v", stormCalls, time.Since(began).Round(time.Millisecond), s.tally)
+	s.run(calls, calls/2)
+	t.Logf("%d calls in %v: %v", calls, time.Since(began).Round(time.Millisecond), s.tally)
+	t.Logf("of requests to vendors failed: voice and model %d, passed %d; recognizer %d, passed %d",
+		fickleVoices.failed.Load(), fickleVoices.passed.Load(), fickleEars.failed.Load(), fickleEars.passed.Load())
 	s.calm(t)
 	s.compare(t, before)
-	if s.failed > stormCalls/50 {
+	s.ended(t)
+	if s.failed > calls/50 {
 		t.Errorf("%d calls could not be placed; the first: %v", s.failed, s.firstErr)
 	}
 }
@@ -81,9 +101,9 @@ func (s *storm) agents(t *testing.T) {
 	var out struct{}
 	for name, set := range map[string]settings{
 		"fast": {"kind": "prompt", "prompt": "You take bookings.", "greeting": "Hello, this is the front desk. How can I help you?",
-			"record": true, "tools": []string{"end_call"}, "stt": []settings{{"vendor": "deepgram"}},
+			"record": true, "max_seconds": int(stormLimit.Seconds()), "tools": []string{"end_call"}, "stt": []settings{{"vendor": "deepgram"}},
 			"llm": []settings{{"vendor": "openai", "model": "m"}}, "tts": []settings{{"vendor": "openai"}}},
-		"local": {"kind": "flow", "flow_id": s.flowID(t), "record": true,
+		"local": {"kind": "flow", "flow_id": s.flowID(t), "record": true, "max_seconds": int(stormLimit.Seconds()),
 			"stt": []settings{{"vendor": "pocketsphinx"}}, "tts": []settings{{"vendor": "flite"}}},
 	} {
 		s.request(t, "POST", "/v1/agents", map[string]any{"name": name, "public": true, "settings": set}, &out)
@@ -109,7 +129,14 @@ var drops = []drop{
 	}, nil},
 	{"phone gives up while dialling", 15, false, nil, nil},
 	{"phone falls silent", 1, true, func(_ *storm, c *signalingtest.CarrierCall) { c.Mute(true); _ = c.Wait() }, nil},
-	{"phone stops reading", 1, true, func(_ *storm, c *signalingtest.CarrierCall) { c.Deafen(); _ = c.Wait() }, nil},
+	{"phone stops reading", 1, true, func(_ *storm, c *signalingtest.CarrierCall) {
+		c.Deafen() // and so does not see that the gateway cuts it
+		select {
+		case <-c.Done():
+		case <-time.After(deafFor):
+		}
+		_ = c.HangUp()
+	}, nil},
 	{"browser sends DELETE", 5, false, nil, func(_ *storm, p *signalingtest.Peer) { _ = p.Hangup(context.Background()) }},
 	{"browser hangs up by message", 4, false, nil, func(_ *storm, p *signalingtest.Peer) { _ = p.Send(map[string]string{"type": "hangup"}) }},
 	{"browser closes", 4, false, nil, func(*storm, *signalingtest.Peer) {}},
@@ -254,7 +281,10 @@ func (s *storm) callToken(ctx context.Context, client *http.Client, agent string
 
 // --- what is left ---
 
-type left struct{ goroutines, descriptors, children int }
+type left struct {
+	goroutines, descriptors, children int
+	heap, resident                    int64 // MiB, of this whole process: gateway, callers, vendors
+}
 
 func countLeft(t *testing.T) left {
 	t.Helper()
@@ -262,7 +292,44 @@ func countLeft(t *testing.T) left {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return left{runtime.NumGoroutine(), len(fds), children(t)}
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	var total, resident int64
+	b, err := os.ReadFile("/proc/self/statm")
+	if err == nil {
+		_, err = fmt.Sscan(string(b), &total, &resident)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return left{runtime.NumGoroutine(), len(fds), children(t), int64(m.HeapAlloc) >> 20, resident * int64(os.Getpagesize()) >> 20}
+}
+
+// ended checks that no call lasted longer than it may, with the time to say
+// goodbye and to be noticed.
+func (s *storm) ended(t *testing.T) {
+	t.Helper()
+	longest, after := time.Duration(0), ""
+	for {
+		var page struct {
+			Items []storedCall
+			Next  string
+		}
+		s.request(t, "GET", "/v1/calls?limit=200&after="+after, nil, &page)
+		for _, c := range page.Items {
+			if c.AnsweredAt != nil && c.EndedAt != nil {
+				longest = max(longest, c.EndedAt.Sub(*c.AnsweredAt))
+			}
+		}
+		if after = page.Next; after == "" {
+			break
+		}
+	}
+	t.Logf("the longest call took %v", longest.Round(time.Millisecond))
+	if most := stormLimit + 40*time.Second; longest > most {
+		t.Errorf("a call took %v, want %v at most", longest, most)
+	}
 }
 
 // children counts this process's own, dead ones too if nobody waited for them.
@@ -331,6 +398,9 @@ func (s *storm) calm(t *testing.T) {
 // the database and to vendors, with their goroutines.
 const slack = 12
 
+// heapSlack is what caches with a bound, of speech and of used tokens, may grow by.
+const heapSlack = 32 // MiB
+
 func (s *storm) compare(t *testing.T, before left) {
 	t.Helper()
 	now := countLeft(t)
@@ -351,6 +421,9 @@ func (s *storm) compare(t *testing.T, before left) {
 	}
 	if now.children > before.children {
 		t.Errorf("child processes: %d, were %d", now.children, before.children)
+	}
+	if now.heap > before.heap+heapSlack {
+		t.Errorf("heap: %d MiB, was %d", now.heap, before.heap)
 	}
 	err := filepath.WalkDir(filepath.Join(s.data, "recordings"), func(path string, _ fs.DirEntry, err error) error {
 		if strings.HasSuffix(path, ".part") {
