@@ -29,7 +29,8 @@ import (
 
 const (
 	stormAtOnce = 48
-	stormLife   = 400 * time.Millisecond // longest, but for those that nobody ends
+	stormLife   = 400 * time.Millisecond // longest of most calls, but for those that nobody ends
+	stormTalk   = 6 * time.Second        // longest of every fifth, which hears and answers
 	stormLimit  = 20 * time.Second       // what the agents allow a call
 	deafFor     = 15 * time.Second       // longer than a socket that is not read stays open
 )
@@ -190,7 +191,11 @@ func pickDrop(i int) drop {
 // wait lets a random part of a call's life go by.
 func (s *storm) wait() {
 	s.mu.Lock()
-	d := time.Duration(s.random.Int64N(int64(stormLife)))
+	longest := stormLife
+	if s.random.IntN(5) == 0 {
+		longest = stormTalk
+	}
+	d := time.Duration(s.random.Int64N(int64(longest)))
 	s.mu.Unlock()
 	<-time.After(d)
 }
