@@ -58,6 +58,16 @@ func TestUsedSetIsBounded(t *testing.T) {
 	}
 }
 
+func TestUsedSetForgets(t *testing.T) {
+	u, now := newUsedSet(), time.Now()
+	for i := range 50_000 { // a thousand tokens a minute, each good for a minute
+		u.add(fmt.Sprint(i), time.Minute, now.Add(time.Duration(i)*60*time.Millisecond))
+	}
+	if n := len(u.until); n > 2*usedSweep+1 {
+		t.Errorf("%d keys are kept of a thousand alive", n)
+	}
+}
+
 func TestAllow(t *testing.T) {
 	c, m := open(t)
 	count := func() (n int) {

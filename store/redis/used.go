@@ -8,10 +8,14 @@ import (
 // usedBound is how many keys one node remembers by itself.
 const usedBound = 100_000
 
+// usedSweep is how many keys may lie there, expired or not.
+const usedSweep = 1000
+
 // A usedSet remembers keys until they expire.
 type usedSet struct {
 	mu    sync.Mutex
 	until map[string]time.Time
+	sweep int // expired keys are taken out when there are as many as this
 }
 
 func newUsedSet() *usedSet { return &usedSet{until: map[string]time.Time{}} }
@@ -24,15 +28,16 @@ func (u *usedSet) add(key string, life time.Duration, now time.Time) bool {
 	if until, ok := u.until[key]; ok && now.Before(until) {
 		return false
 	}
-	if len(u.until) >= usedBound {
+	if len(u.until) >= max(u.sweep, usedSweep) {
 		for k, until := range u.until {
 			if !now.Before(until) {
 				delete(u.until, k)
 			}
 		}
-		if len(u.until) >= usedBound {
-			return false
-		}
+		u.sweep = min(2*len(u.until), usedBound) // so that sweeping costs little a key
+	}
+	if len(u.until) >= usedBound {
+		return false
 	}
 	u.until[key] = now.Add(life)
 	return true
