@@ -141,7 +141,8 @@ func (c *caller) say(now time.Time) wireFrame {
 			return c.voices.click
 		}
 	}
-	if c.left == 0 && c.frames%50 < nameFor {
+	// Also after speech: a recognizer that came in the midst of it must know.
+	if c.frames%50 < nameFor || now.Sub(c.ended) < nameFor*ptime {
 		return c.label
 	}
 	return c.voices.silence

@@ -169,18 +169,14 @@ func (l *listener) frame(pcm []int16) {
 		if id, ok := nameIn(pcm); ok {
 			l.call = l.vendors.find(id)
 		}
-		return
 	}
 	if heard(pcm) {
-		if _, ok := nameIn(pcm); ok && l.size == frameBytes {
-			return // said again for a recognizer that came later
-		}
 		if l.voiced == 0 {
 			l.write(websocket.TextMessage, fmt.Appendf(nil, `{"type":"SpeechStarted","channel":[0,1],"timestamp":%.3f}`, l.at.Seconds()))
 		}
 		l.quiet = 0
 		l.voiced += ptime
-		if l.voiced == interimAfter && l.call.interrupting() {
+		if l.voiced == interimAfter && l.call != nil && l.call.interrupting() {
 			l.result("no wait please "+l.call.name, false)
 			l.call.interimAt(time.Now())
 		}
@@ -190,7 +186,7 @@ func (l *listener) frame(pcm []int16) {
 		return
 	}
 	if l.quiet += ptime; l.quiet >= endpointing {
-		word := l.voiced >= leastWord
+		word := l.voiced >= leastWord && l.call != nil
 		l.voiced, l.quiet = 0, 0
 		if !word {
 			return
