@@ -51,6 +51,7 @@ type conductor struct {
 	caller    *Turn     // to be recorded once the agent's answer is heard
 	keys      []byte
 	keyAt     time.Time
+	keyed     time.Time // when an answer by keys was taken
 	typed     []string  // written by the caller, not taken yet
 	taken     taken     // the turn whose last words may still come
 	lag       *Lag      // of the recognizer in use
@@ -247,6 +248,10 @@ func (c *conductor) step(ctx context.Context, now time.Time) time.Time {
 func (c *conductor) take(ctx context.Context, ev event) {
 	switch ev := ev.(type) {
 	case speechStarted:
+		if ev.at.Before(c.keyed) {
+			c.taken = taken{until: time.Now().Add(lateWords)} // said with the keys
+			return
+		}
 		c.onset, c.taken, c.asked = ev.at, taken{}, time.Time{}
 		if c.said.empty() {
 			c.loud = faint

@@ -413,6 +413,7 @@ func play(t *testing.T, setup func(*scene), act func(*scene)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s.cancel = cancel
 		go func() { s.end <- Run(ctx, s.line, s.spec) }()
+		synctest.Wait() // the recognizer is dialed
 		act(s)
 		cancel()
 		time.Sleep(5 * time.Second) // virtual: stale timers of the line

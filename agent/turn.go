@@ -330,7 +330,7 @@ func (c *conductor) checkKeys(ctx context.Context, now time.Time) time.Time {
 		return at
 	}
 	unheard := !c.said.empty() && !c.said.flushed
-	c.said, c.keys = utterance{}, nil
+	c.said, c.keys, c.keyed = utterance{}, nil, now
 	c.takeTurn(ctx, keys, "dtmf", now)
 	if unheard {
 		c.taken = taken{until: now.Add(lateWords)} // words said with the keys are no new turn

@@ -49,6 +49,13 @@ func (d *desk) Serve(ctx context.Context, _ string, leg media.Leg) error {
 	return d.serve(ctx, leg)
 }
 
+// count is how many sockets were served.
+func (d *desk) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.served
+}
+
 func (d *desk) Next(context.Context, string, string) (signaling.Next, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,9 +123,9 @@ func TestWebhookRetries(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				tries := 0
+				var tries atomic.Int64
 				h := &webhooks{answer: func(_ int, w http.ResponseWriter, r *http.Request) {
-					switch what := tt.does(tries - 1); what {
+					switch what := tt.does(int(tries.Load()) - 1); what {
 					case "silence":
 						<-r.Context().Done()
 					case "answer":
@@ -136,8 +137,7 @@ func TestWebhookRetries(t *testing.T) {
 				dial := serve(t, h)
 				o := signalingtest.CarrierOptions{URL: "http://gw.test", Webhook: "/hook" + tt.fragment,
 					Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
-						tries++
-						switch tt.does(tries - 1) {
+						switch tt.does(int(tries.Add(1)) - 1) {
 						case "refuse":
 							return nil, net.ErrClosed
 						case "stall":
@@ -149,7 +149,7 @@ func TestWebhookRetries(t *testing.T) {
 				start := time.Now()
 				c, err := signalingtest.Call(t.Context(), o)
 				_ = c.Wait()
-				if tries != tt.tries || (err == nil) != tt.ok || time.Since(start) != tt.took {
+				if tries := int(tries.Load()); tries != tt.tries || (err == nil) != tt.ok || time.Since(start) != tt.took {
 					t.Errorf("%d tries in %v, %v; want %d in %v, good %t", tries, time.Since(start), err, tt.tries, tt.took, tt.ok)
 				}
 				if !tt.ok && c.Status() != "failed" {
@@ -273,15 +273,15 @@ func TestRedirectByREST(t *testing.T) {
 		time.Sleep(time.Second)
 		c.Break()
 		time.Sleep(time.Second)
-		if d.served != 2 {
-			t.Fatalf("served %d times, want 2: on hold after the break", d.served)
+		if n := d.count(); n != 2 {
+			t.Fatalf("served %d times, want 2: on hold after the break", n)
 		}
 		if err := rest.Redirect(t.Context(), c.SID, "https://gw.example/twilio/next"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if d.served != 3 {
-			t.Fatalf("served %d times, want 3: redirected out of the hold", d.served)
+		if n := d.count(); n != 3 {
+			t.Fatalf("served %d times, want 3: redirected out of the hold", n)
 		}
 		if err := rest.Perform(t.Context(), c.SID, say(`<Dial>+15550177</Dial>`)); err != nil {
 			t.Fatal(err)
