@@ -51,6 +51,9 @@ const (
 	// lateBy is more than the jitter of a line: what is later than this was not
 	// under way, but stalled.
 	lateBy = 60 * time.Millisecond
+	// unknownReach is how far past a mark that is out hearing is assumed to have
+	// gone before any round trip was measured.
+	unknownReach = 200 * time.Millisecond
 	// proofMargin is how much sooner than the shortest round trip seen a mark
 	// must return behind a flush to prove anything: a shorter one may come.
 	proofMargin = 30 * time.Millisecond
@@ -183,7 +186,10 @@ func (c *playClock) estimate(now time.Time) (pos int64, stalled bool) {
 		if m.voided {
 			continue
 		}
-		if pos > m.pos && now.After(c.due(m).Add(lateBy)) {
+		switch {
+		case c.nTrips == 0: // how long a mark takes is not known yet
+			pos = min(pos, m.pos+Samples(unknownReach, c.rate))
+		case pos > m.pos && now.After(c.due(m).Add(lateBy)):
 			return m.pos, true
 		}
 		break
