@@ -47,7 +47,7 @@ type conductor struct {
 	loud      loudness  // of what the caller says
 	away      bool      // the line is interrupted
 	heldAt    int64     // offset to go on from after either
-	echoes    int       // interruptions that were the agent's own voice
+	echoes    int       // pauses in vain, less what the caller interrupted by words
 	caller    *Turn     // to be recorded once the agent's answer is heard
 	keys      []byte
 	keyAt     time.Time

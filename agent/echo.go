@@ -5,18 +5,27 @@ import "math"
 // An echoTracker knows how much of the agent's own voice comes back on the
 // line, and how late: it follows the received level by the played one. It is
 // pure, one call a frame; a call's echo is learned over the call.
+//
+// What is louder than expected may be somebody else, so little of it is
+// learned, until a verdict says that it was nobody.
 type echoTracker struct {
-	played [echoLags]float64    // amplitudes, the newest frame first
-	heard  [onsetWindow]float64 // power received, the newest first
-	cross  [echoLags]float64    // of played and received, by lag
-	power  [echoLags]float64    // of played, by lag
-	total  float64              // power of received
-	loud   float64              // frames of the agent's voice that were learned from
+	played    [echoLags]float64    // amplitudes, the newest frame first
+	heard     [onsetWindow]float64 // power received, the newest first
+	loud      float64              // frames of the agent's voice that were learned from
+	careful   coupling
+	credulous coupling // as if all that is received were echo
+}
+
+// A coupling is how the received level follows the played one, at each lag.
+type coupling struct {
+	cross [echoLags]float64 // of played and received amplitudes
+	power [echoLags]float64 // of played
+	total float64           // power of received
 }
 
 const (
-	// echoLags bounds how late an echo comes: 540 ms, in frames.
-	echoLags = 28
+	// echoLags bounds how late an echo comes: 780 ms, in frames.
+	echoLags = 40
 	// echoKeep is the weight of the past: 3 s.
 	echoKeep = 1 - 1.0/150
 	// echoPrior is the amplitude an echo may have until it is measured: -12 dB.
@@ -47,22 +56,22 @@ func (e *echoTracker) frame(played, received, noise float64) float64 {
 		return 0 // the agent is silent
 	}
 	expected := e.expected()
-	y := min(math.Sqrt(max(0, received-noise)), echoRise*expected)
-	for k := range e.cross {
-		x := e.played[k]
-		e.cross[k] = echoKeep*e.cross[k] + x*y
-		e.power[k] = echoKeep*e.power[k] + x*x
-	}
-	e.total = echoKeep*e.total + y*y
+	y := math.Sqrt(max(0, received-noise))
+	e.careful.learn(&e.played, min(y, echoRise*expected))
+	e.credulous.learn(&e.played, min(y, echoMost*e.loudest(0, echoLags)))
 	if e.played[0] > echoVoice {
 		e.loud++
 	}
 	return expected
 }
 
+// nobody says that what was louder than expected was the agent's own voice, or
+// nothing: all of the last seconds is learned.
+func (e *echoTracker) nobody() { e.careful = e.credulous }
+
 // expected is the amplitude of the echo in the newest frame.
 func (e *echoTracker) expected() float64 {
-	lag, gain, fit := e.best()
+	lag, gain, fit := e.careful.best()
 	trust := e.loud / (e.loud + echoTrust)
 	gain = trust*gain + (1-trust)*echoPrior
 	from, to := max(0, lag-1), min(lag+2, echoLags)
@@ -72,20 +81,30 @@ func (e *echoTracker) expected() float64 {
 	return gain * e.loudest(from, to)
 }
 
+// learn takes the amplitudes that were played, the newest first, and y, the one
+// received.
+func (c *coupling) learn(played *[echoLags]float64, y float64) {
+	for k, x := range played {
+		c.cross[k] = echoKeep*c.cross[k] + x*y
+		c.power[k] = echoKeep*c.power[k] + x*x
+	}
+	c.total = echoKeep*c.total + y*y
+}
+
 // best returns the lag that explains most of what is received, the gain there
 // and how well it fits.
-func (e *echoTracker) best() (lag int, gain, fit float64) {
-	if e.power[0] == 0 || e.total == 0 {
+func (c *coupling) best() (lag int, gain, fit float64) {
+	if c.power[0] == 0 || c.total == 0 {
 		return 0, 0, 0
 	}
 	most := 0.0
-	for k := range e.cross {
+	for k := range c.cross {
 		// Late lags have seen less at first: what they lack counts as no echo.
-		if explained := e.cross[k] * e.cross[k] / max(e.power[k], e.power[0]); explained > most {
+		if explained := c.cross[k] * c.cross[k] / max(c.power[k], c.power[0]); explained > most {
 			most, lag = explained, k
 		}
 	}
-	return lag, e.cross[lag] / max(e.power[lag], e.power[0]), math.Sqrt(most / e.total)
+	return lag, c.cross[lag] / max(c.power[lag], c.power[0]), math.Sqrt(most / c.total)
 }
 
 func (e *echoTracker) loudest(from, to int) (most float64) {
@@ -105,8 +124,8 @@ const (
 )
 
 const (
-	// echoMost is the most power of the agent's voice that comes back: -6 dB.
-	echoMost = 0.25
+	// echoMost is the most of the agent's voice that comes back, as amplitude: -6 dB.
+	echoMost = 0.5
 	// echoClear is how far above a line's known echo is too far for it: 12 dB.
 	echoClear = 16
 	// echoSure is how many frames of the agent's voice make a line's echo known.
@@ -127,10 +146,10 @@ func (e *echoTracker) loudness() loudness {
 		}
 		most = max(most, sum)
 	}
-	if received > echoMost*most {
+	if received > echoMost*echoMost*most {
 		return aloud
 	}
-	if _, gain, _ := e.best(); e.loud >= echoSure && received > echoClear*gain*gain*most {
+	if _, gain, _ := e.careful.best(); e.loud >= echoSure && received > echoClear*gain*gain*most {
 		return low
 	}
 	return faint

@@ -111,6 +111,7 @@ type ears struct {
 	post   func(event)
 
 	silence atomic.Int64 // frames of quiet that end a stretch of speech
+	nobody  atomic.Bool  // the agent paused in vain: what seemed speech was its echo
 	onset   onset
 	far     []int16 // what the party hears in the frame
 }
@@ -143,6 +144,9 @@ func (e *ears) run() error {
 			if d, ok := e.tones.Detect(f); ok {
 				e.post(keyPressed{digit: d, at: now})
 			}
+		}
+		if e.nobody.Swap(false) {
+			e.onset.echo.nobody()
 		}
 		ch := e.onset.frame(e.vad.Detect(f), power(e.far), now, int(e.silence.Load()))
 		if ch == speechBegan {

@@ -46,12 +46,16 @@ func (i Interruption) withDefaults() Interruption {
 const (
 	shortGate = 120 * time.Millisecond
 	longGate  = 300 * time.Millisecond
-	// manyEchoes is how many echo verdicts raise the gate for the call.
-	manyEchoes = 2
+	// manyEchoes is how many pauses in vain, for the agent's own voice or for
+	// nothing, raise the gate. After tooManyEchoes only words count.
+	manyEchoes    = 2
+	tooManyEchoes = 4
+	// moreWords is how long a sign of listening that has begun is waited for.
+	moreWords = 250 * time.Millisecond
 )
 
 // gate is how long the caller speaks before the agent pauses, with a recognizer
-// that has interim transcripts or has none, after so many echo verdicts.
+// that has interim transcripts or has none, after so many pauses in vain.
 func (i Interruption) gate(interims bool, echoes int) time.Duration {
 	g := shortGate
 	if !interims {
@@ -70,6 +74,7 @@ type evidence struct {
 	stretch  time.Time // onset of the stretch of speech that goes on, or was the last
 	ended    time.Time // of it; zero while it goes on
 	text     string    // recognized so far, interims included
+	changed  time.Time // when text did last
 	agent    string    // what the agent said lately
 	loud     loudness
 	expect   Expectation
@@ -93,7 +98,9 @@ const (
 type meaning int
 
 const (
-	nothing   meaning = iota // no words, or too few to tell
+	nothing   meaning = iota // no words, or few that may be the agent's
+	few                      // too few words to tell
+	begun                    // what may become a sign of listening
 	listening                // signs of listening
 	echo                     // the agent's own voice
 	taking                   // the caller wants the floor
@@ -120,10 +127,12 @@ func (ev *evidence) meaning() meaning {
 		return taking
 	case listens:
 		return listening
-	case n >= max(1, ev.minWords):
-		return taking
+	case n < max(1, ev.minWords):
+		return few
+	case ev.lexicon.mayListen(ev.text):
+		return begun
 	}
-	return nothing
+	return taking
 }
 
 // judge weighs the evidence, and says when to ask again at the latest if it
@@ -131,22 +140,31 @@ func (ev *evidence) meaning() meaning {
 func (i Interruption) judge(ev evidence, now time.Time) (verdict, time.Time) {
 	what := ev.meaning()
 	latest := ev.onset.Add(i.Latest)
+	speaks := ev.ended.IsZero()
+	unbroken := earlier(ev.stretch.Add(i.Yield), latest)
 	var at time.Time
 	v := goOn
 	switch {
 	case what == taking:
 		return yield, time.Time{}
-	case what != nothing && !ev.ended.IsZero():
+	case what == begun:
+		at, v = later(ev.changed, ev.ended).Add(moreWords), yield
+		if speaks {
+			at = later(at, unbroken)
+		}
+	case (what == listening || what == echo) && !speaks:
 		return goOn, time.Time{}
-	case what != nothing:
+	case what == listening || what == echo:
 		at = latest // more may follow: "okay, but …"
-	case !ev.ended.IsZero():
+	case !speaks:
 		at = earlier(ev.ended.Add(i.Resume), latest)
 		if ev.late && !ev.flushed {
 			at = latest
 		}
+	case ev.loud == faint:
+		at, v = latest, yield // the echo of what was said before the pause lasts long
 	default:
-		at, v = earlier(ev.stretch.Add(i.Yield), latest), yield
+		at, v = unbroken, yield
 	}
 	if now.Before(at) {
 		return undecided, at
@@ -156,6 +174,13 @@ func (i Interruption) judge(ev evidence, now time.Time) (verdict, time.Time) {
 
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
 		return a
 	}
 	return b

@@ -19,32 +19,43 @@ func TestJudge(t *testing.T) {
 		ev      evidence
 		stretch time.Duration
 		ended   time.Duration // 0: the caller speaks
+		said    time.Duration // the text so far
 		now     time.Duration
 		want    verdict
 		again   time.Duration // of an undecided one
 	}{
-		"stop-word":                   {ev: evidence{text: "stop"}, now: ms(300), want: yield},
-		"stop-word-at-the-end":        {ev: evidence{text: "okay okay stop"}, now: ms(300), want: yield},
-		"stop-word-under-min-words":   {ev: evidence{text: "wait", minWords: 3}, now: ms(300), want: yield},
-		"answer":                      {ev: evidence{text: "green", expect: colours}, now: ms(300), want: yield},
-		"answer-under-min-words":      {ev: evidence{text: "green", expect: colours, minWords: 2}, now: ms(300), want: yield},
-		"answer-in-the-agents-words":  {ev: evidence{text: "blue", expect: colours, agent: agentText}, now: ms(300), want: yield},
-		"agents-word-said-aloud":      {ev: evidence{text: "the blue one please", agent: agentText}, now: ms(300), want: yield},
-		"agents-words-said-aloud":     {ev: evidence{text: "the green one", agent: agentText}, now: ms(300), want: yield},
-		"answer-before-the-question":  {ev: evidence{text: "okay", expect: yesNo}, now: ms(300), want: undecided, again: ms(1200)},
-		"answer-that-is-also-a-sign":  {ev: evidence{text: "okay", expect: yesNo, asked: true}, now: ms(300), want: yield},
-		"other-word":                  {ev: evidence{text: "banana"}, now: ms(300), want: yield},
-		"too-few-words":               {ev: evidence{text: "a banana", minWords: 3}, now: ms(300), want: undecided, again: ms(1000)},
-		"enough-words":                {ev: evidence{text: "a ripe banana", minWords: 3}, now: ms(300), want: yield},
-		"sign-of-listening-goes-on":   {ev: evidence{text: "uh-huh"}, now: ms(300), want: undecided, again: ms(1200)},
-		"sign-of-listening-latest":    {ev: evidence{text: "uh-huh okay"}, now: ms(1200), want: goOn},
-		"sign-of-listening-ended":     {ev: evidence{text: "Uh-huh."}, ended: ms(250), now: ms(300), want: goOn},
-		"sign-of-listening-and-more":  {ev: evidence{text: "okay but why"}, now: ms(500), want: yield},
-		"echo-goes-on":                {ev: evidence{text: "like the red one", agent: agentText, loud: faint}, now: ms(300), want: undecided, again: ms(1200)},
-		"echo-ended":                  {ev: evidence{text: "like the red one", agent: agentText, loud: faint}, ended: ms(600), now: ms(800), want: goOn},
-		"echo-half-understood":        {ev: evidence{text: "like a red one or green", agent: agentText, loud: faint}, ended: ms(600), now: ms(800), want: goOn},
-		"echo-that-begins-with-no":    {ev: evidence{text: "no problem at", agent: "no problem at all", loud: faint}, ended: ms(600), now: ms(800), want: goOn},
-		"echo-at-its-first-word":      {ev: evidence{text: "hello", agent: "hello this is", loud: faint}, now: ms(300), want: undecided, again: ms(1000)},
+		"stop-word":                  {ev: evidence{text: "stop"}, now: ms(300), want: yield},
+		"stop-word-at-the-end":       {ev: evidence{text: "okay okay stop"}, now: ms(300), want: yield},
+		"stop-word-under-min-words":  {ev: evidence{text: "wait", minWords: 3}, now: ms(300), want: yield},
+		"answer":                     {ev: evidence{text: "green", expect: colours}, now: ms(300), want: yield},
+		"answer-under-min-words":     {ev: evidence{text: "green", expect: colours, minWords: 2}, now: ms(300), want: yield},
+		"answer-in-the-agents-words": {ev: evidence{text: "blue", expect: colours, agent: agentText}, now: ms(300), want: yield},
+		"agents-word-said-aloud":     {ev: evidence{text: "the blue one please", agent: agentText}, now: ms(300), want: yield},
+		"agents-words-said-aloud":    {ev: evidence{text: "the green one", agent: agentText}, now: ms(300), want: yield},
+		"answer-before-the-question": {ev: evidence{text: "okay", expect: yesNo}, now: ms(300), want: undecided, again: ms(1200)},
+		"answer-that-is-also-a-sign": {ev: evidence{text: "okay", expect: yesNo, asked: true}, now: ms(300), want: yield},
+		"other-word":                 {ev: evidence{text: "banana"}, now: ms(300), want: yield},
+		"too-few-words":              {ev: evidence{text: "a banana", minWords: 3}, now: ms(300), want: undecided, again: ms(1000)},
+		"enough-words":               {ev: evidence{text: "a ripe banana", minWords: 3}, now: ms(300), want: yield},
+		"sign-of-listening-goes-on":  {ev: evidence{text: "uh-huh"}, now: ms(300), want: undecided, again: ms(1200)},
+		"sign-of-listening-latest":   {ev: evidence{text: "uh-huh okay"}, now: ms(1200), want: goOn},
+		"sign-of-listening-ended":    {ev: evidence{text: "Uh-huh."}, ended: ms(250), now: ms(300), want: goOn},
+		"sign-of-listening-and-more": {ev: evidence{text: "okay but why"}, now: ms(500), want: yield},
+		"echo-goes-on":               {ev: evidence{text: "like the red one", agent: agentText, loud: faint}, now: ms(300), want: undecided, again: ms(1200)},
+		"echo-ended":                 {ev: evidence{text: "like the red one", agent: agentText, loud: faint}, ended: ms(600), now: ms(800), want: goOn},
+		"echo-half-understood":       {ev: evidence{text: "like a red one or green", agent: agentText, loud: faint}, ended: ms(600), now: ms(800), want: goOn},
+		"echo-that-begins-with-no":   {ev: evidence{text: "no problem at", agent: "no problem at all", loud: faint}, ended: ms(600), now: ms(800), want: goOn},
+		"echo-at-its-first-word":     {ev: evidence{text: "hello", agent: "hello this is", loud: faint}, now: ms(300), want: undecided, again: ms(1200)},
+		"sign-that-has-begun":        {ev: evidence{text: "I"}, now: ms(300), want: undecided, again: ms(1000)},
+		"sign-that-began-late":       {ev: evidence{text: "okay I"}, said: ms(900), now: ms(1000), want: undecided, again: ms(1150)},
+		"sign-that-began-and-ended":  {ev: evidence{text: "uh"}, said: ms(300), ended: ms(250), now: ms(400), want: undecided, again: ms(550)},
+		"word-of-its-own":            {ev: evidence{text: "uh"}, said: ms(300), ended: ms(250), now: ms(550), want: yield},
+		"sign-and-another-word":      {ev: evidence{text: "I want"}, now: ms(300), want: yield},
+		"first-word-that-is-an-answer": {ev: evidence{text: "all", expect: Expectation{Kind: "choice", Phrases: []string{"all", "none"}}},
+			now: ms(300), want: yield},
+		"first-word-under-min-words":  {ev: evidence{text: "I", minWords: 2}, now: ms(300), want: undecided, again: ms(1000)},
+		"faint-without-words":         {ev: evidence{loud: faint}, now: ms(1000), want: undecided, again: ms(1200)},
+		"faint-without-words-latest":  {ev: evidence{loud: faint}, now: ms(1200), want: yield},
 		"echo-of-a-new-path":          {ev: evidence{text: "you like the red one", agent: agentText, loud: low}, ended: ms(600), now: ms(800), want: goOn},
 		"a-few-own-words-well-above":  {ev: evidence{text: "the red one", agent: agentText, loud: low}, now: ms(300), want: yield},
 		"faint-stop-word":             {ev: evidence{text: "stop", agent: agentText, loud: faint}, now: ms(300), want: yield},
@@ -68,6 +79,7 @@ func TestJudge(t *testing.T) {
 			began := time.Unix(1000, 0)
 			ev := tt.ev
 			ev.lexicon, ev.onset, ev.stretch = lexiconOf("en"), began, began.Add(tt.stretch)
+			ev.changed = began.Add(tt.said)
 			if tt.ended > 0 {
 				ev.ended = began.Add(tt.ended)
 			}

@@ -10,6 +10,7 @@ import (
 type lexicon struct {
 	stop      map[string]bool // end the agent's speech at once
 	listening map[string]bool // say that the caller listens, and never end it
+	begun     map[string]bool // the first words of such
 }
 
 // longestPhrase is the number of words in the longest entry of any lexicon.
@@ -55,7 +56,15 @@ var lexicons = map[string]*lexicon{
 }
 
 func newLexicon(stop, listening string) *lexicon {
-	return &lexicon{stop: phraseSet(strings.Split(stop, "|")...), listening: phraseSet(strings.Split(listening+"|"+hums, "|")...)}
+	l := &lexicon{stop: phraseSet(strings.Split(stop, "|")...), listening: phraseSet(strings.Split(listening+"|"+hums, "|")...),
+		begun: map[string]bool{}}
+	for phrase := range l.listening {
+		w := strings.Fields(phrase)
+		for n := 1; n < len(w); n++ {
+			l.begun[strings.Join(w[:n], " ")] = true
+		}
+	}
+	return l
 }
 
 func phraseSet(list ...string) map[string]bool {
@@ -82,21 +91,34 @@ const mostBackchannels = 6
 
 // listens reports whether text is nothing but signs of listening.
 func (l *lexicon) listens(text string) bool {
+	rest, some := l.signs(text)
+	return some && len(rest) == 0
+}
+
+// mayListen reports whether text is one word or two short of that: a recognizer
+// gives "uh huh" word by word.
+func (l *lexicon) mayListen(text string) bool {
+	rest, _ := l.signs(text)
+	return l.begun[strings.Join(rest, " ")]
+}
+
+// signs returns the words behind the signs of listening that text begins with.
+func (l *lexicon) signs(text string) (rest []string, some bool) {
 	w := words(text)
-	if len(w) == 0 || len(w) > mostBackchannels {
-		return false
+	if len(w) > mostBackchannels {
+		return w, false
 	}
 next:
 	for len(w) > 0 {
 		for n := min(longestPhrase, len(w)); n > 0; n-- {
 			if l.listening[strings.Join(w[:n], " ")] {
-				w = w[n:]
+				w, some = w[n:], true
 				continue next
 			}
 		}
-		return false
+		break
 	}
-	return true
+	return w, some
 }
 
 // words splits text into lower-case words without punctuation: what two texts

@@ -26,7 +26,7 @@ func (c *conductor) checkInterruption(ctx context.Context, now time.Time) time.T
 	if r.complete && c.player.Remaining() < c.spec.Interruption.Tail {
 		return time.Time{} // as good as over: it is simply the next turn
 	}
-	if c.onset.Equal(c.judged) || !c.said.speaking || c.background(r) {
+	if c.onset.Equal(c.judged) || !c.said.speaking || c.background(r) || c.echoes >= tooManyEchoes {
 		return c.wordsOnly(r, now)
 	}
 	if at := c.onset.Add(c.spec.Interruption.gate(c.rec.interims(), c.echoes)); now.Before(at) {
@@ -47,9 +47,18 @@ func (c *conductor) wordsOnly(r *reply, now time.Time) time.Time {
 	if v != yield {
 		return at
 	}
-	interruptions.WithLabelValues("yield").Inc()
-	c.interrupt(now)
+	c.yield(now)
 	return now
+}
+
+// yield gives the floor to the caller. One who uses words is none that the
+// agent paused for in vain.
+func (c *conductor) yield(now time.Time) {
+	interruptions.WithLabelValues("yield").Inc()
+	if c.said.text() != "" {
+		c.echoes = max(0, c.echoes-1)
+	}
+	c.interrupt(now)
 }
 
 // background reports that what is taken for speech has gone on for so long
@@ -83,7 +92,7 @@ func (c *conductor) mayInterrupt(r *reply, byKey bool) bool {
 
 // evidence gathers what is known of the caller's words over the agent's.
 func (c *conductor) evidence(r *reply) evidence {
-	ev := evidence{onset: c.onset, stretch: c.onset, text: c.said.text(), agent: c.agentSaid(), loud: c.loud,
+	ev := evidence{onset: c.onset, stretch: c.onset, text: c.said.text(), changed: c.said.changed, agent: c.agentSaid(), loud: c.loud,
 		flushed: c.said.flushed, late: !c.rec.interims(), lexicon: c.lexicon}
 	if c.paused {
 		ev.onset = c.pausedFor
@@ -119,13 +128,13 @@ func (c *conductor) decide(r *reply, now time.Time) time.Time {
 	case undecided:
 		return at
 	case yield:
-		interruptions.WithLabelValues("yield").Inc()
-		c.interrupt(now)
+		c.yield(now)
 		return now
 	}
 	interruptions.WithLabelValues("resume").Inc()
-	if ev.meaning() == echo {
+	if what := ev.meaning(); what == echo || what == nothing {
 		c.echoes++
+		c.ears.nobody.Store(true)
 	}
 	c.resume(r)
 	return now
@@ -189,7 +198,7 @@ func (c *conductor) ownVoice(text string) bool {
 func (c *conductor) checkMore(_ context.Context, now time.Time) time.Time {
 	r, text := c.cur, c.said.text()
 	if r == nil || r.begun || r.firm || r.script != nil || text == "" || r.final() && r.complete ||
-		!r.firstAt.IsZero() && c.lexicon.listens(text) {
+		!r.firstAt.IsZero() && (c.lexicon.listens(text) || c.lexicon.mayListen(text)) {
 		return time.Time{}
 	}
 	if r.in.kind == inputSilence || r.in.kind == inputSaid && r.in.mode == "speech" {
