@@ -256,6 +256,9 @@ func (c *conductor) take(ctx context.Context, ev event) {
 		if c.said.empty() {
 			c.loud = faint
 		}
+		// What was heard before somebody spoke up may have been an echo.
+		own, _ := ownVoice(c.said.callers(), c.agentSaid(), c.loud)
+		c.said.own += own
 		c.loud = min(c.loud, c.loudest(ev.loudness, ev.at))
 		c.pace.wentOn(c.said.begin(ev.at), false)
 	case speechStopped:
@@ -385,7 +388,7 @@ func (c *conductor) leave(now time.Time) {
 		heard := c.heardOf(c.cur)
 		c.close(c.cur, heard, heard < c.cur.ledger.end(), now)
 	}
-	if text := c.said.text(); text != "" {
+	if text := c.callers(); text != "" {
 		c.callerSaid(text, "speech", now)
 	}
 	c.flushCaller()

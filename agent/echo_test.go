@@ -63,6 +63,7 @@ type echoLine struct {
 	later         float64 // gain from half of the time on; 0: the same
 	room          bool    // the echo comes back three times
 	wrong         int     // frames by which the played position is thought to be later
+	judged        bool    // each pause is found to be in vain
 }
 
 // echo is what comes back at a sample.
@@ -156,6 +157,9 @@ func (l *echoLine) begun(t *testing.T) (began []time.Duration) {
 		a := vad.Detect(media.Frame{Rate: 8000, PCM: received[f]})
 		if o.frame(a, played[max(0, f-l.wrong)], at, 10) == speechBegan {
 			began = append(began, at.Sub(start))
+			if l.judged {
+				o.echo.nobody()
+			}
 		}
 	}
 	return began
@@ -225,6 +229,23 @@ func TestEchoThatGrows(t *testing.T) {
 	t.Logf("%d false pauses: %v", len(began), began)
 	if len(began) > 6 {
 		t.Errorf("%d false pauses after the echo grew by 26 dB, want 6 at most", len(began))
+	}
+}
+
+// A few verdicts that nobody spoke make a line's echo known, however loud and late.
+func TestEchoIsLearnedFromPausesInVain(t *testing.T) {
+	s := newEchoScene(t)
+	for _, ms := range []int{100, 400, 700} {
+		for _, db := range []float64{-14, -6} {
+			l := echoLine{agent: s.agent, noise: amplitude(-60), gain: amplitude(-40), later: amplitude(db), delay: 8 * ms}
+			before := l.begun(t)
+			l.judged = true
+			began := l.begun(t)
+			t.Logf("%v dB after %d ms: paused at %v, with verdicts at %v", db, ms, before, began)
+			if len(began) > 3 {
+				t.Errorf("%v dB after %d ms: paused at %v, want three times at most", db, ms, began)
+			}
+		}
 	}
 }
 

@@ -392,3 +392,32 @@ func TestLatencyIsOfTheFirstSampleOnTheWire(t *testing.T) {
 		}
 	})
 }
+
+// Whatever keeps pausing the agent for nothing does so a few times only; words
+// still end the reply.
+func TestPausesInVainComeToAnEnd(t *testing.T) {
+	paused := 0
+	play(t, func(s *scene) {
+		told(s, "", "", "", "", "", "", "Stop please.")
+		s.spec.Observe = func(e Event) {
+			if e.Type == "state" && e.State == "paused" {
+				paused++
+			}
+		}
+	}, func(s *scene) {
+		s.listenTo(500 * time.Millisecond)
+		for range 6 {
+			s.line.say(350 * time.Millisecond)
+			s.wait(450 * time.Millisecond)
+		}
+		s.line.say(800 * time.Millisecond)
+		s.wait(3 * time.Second)
+		s.hangUp()
+		if got := s.journal.said(); !strings.Contains(got, " -\ncaller: Stop please.\nagent: Alright.") {
+			t.Errorf("said:\n%s", got)
+		}
+	})
+	if paused != tooManyEchoes {
+		t.Errorf("paused %d times, want %d", paused, tooManyEchoes)
+	}
+}

@@ -109,27 +109,26 @@ const (
 // meaning weighs the words. A stop word or an answer counts before anything
 // else, but for what is the agent's own voice by its words and its level.
 func (ev *evidence) meaning() meaning {
-	n := len(words(ev.text))
-	if n == 0 {
-		return nothing
-	}
-	switch own, doubtful := ownVoice(ev.text, ev.agent, ev.loud); {
-	case own:
-		return echo
-	case doubtful:
-		return nothing
-	}
-	listens := ev.lexicon.listens(ev.text)
+	own, doubtful := ownVoice(ev.text, ev.agent, ev.loud)
+	text := without(ev.text, own)
+	n := len(words(text))
+	listens := ev.lexicon.listens(text)
 	switch {
-	case ev.lexicon.stops(ev.text):
+	case n == 0 && own > 0:
+		return echo
+	case n == 0 || doubtful:
+		return nothing
+	case ev.lexicon.stops(text):
 		return taking
-	case matches(ev.expect, ev.text) && (!listens || ev.asked):
+	case matches(ev.expect, text) && (!listens || ev.asked):
 		return taking
+	case own > 0 && n < echoWords:
+		return echo
 	case listens:
 		return listening
 	case n < max(1, ev.minWords):
 		return few
-	case ev.lexicon.mayListen(ev.text):
+	case ev.lexicon.mayListen(text):
 		return begun
 	}
 	return taking

@@ -58,6 +58,10 @@ func TestJudge(t *testing.T) {
 		"faint-without-words-latest":  {ev: evidence{loud: faint}, now: ms(1200), want: yield},
 		"echo-of-a-new-path":          {ev: evidence{text: "you like the red one", agent: agentText, loud: low}, ended: ms(600), now: ms(800), want: goOn},
 		"a-few-own-words-well-above":  {ev: evidence{text: "the red one", agent: agentText, loud: low}, now: ms(300), want: yield},
+		"stop-word-behind-an-echo":    {ev: evidence{text: "would you like the red one stop", agent: agentText, loud: faint}, now: ms(300), want: yield},
+		"answer-behind-an-echo":       {ev: evidence{text: "would you like the red one purple", agent: agentText, loud: faint, expect: Expectation{Kind: "choice", Phrases: []string{"purple"}}}, now: ms(300), want: yield},
+		"words-behind-an-echo":        {ev: evidence{text: "would you like the red one I have a question", agent: agentText, loud: faint}, now: ms(300), want: yield},
+		"echo-misheard-at-last":       {ev: evidence{text: "would you like the red bun", agent: agentText, loud: faint}, ended: ms(600), now: ms(800), want: goOn},
 		"faint-stop-word":             {ev: evidence{text: "stop", agent: agentText, loud: faint}, now: ms(300), want: yield},
 		"faint-other-words":           {ev: evidence{text: "not the red ones at all", agent: agentText, loud: faint}, now: ms(300), want: yield},
 		"no-words":                    {now: ms(300), want: undecided, again: ms(1000)},
@@ -168,29 +172,38 @@ func TestLexicons(t *testing.T) {
 func TestOwnVoice(t *testing.T) {
 	const agent = "Our opening hours are nine to five. Would you like red, green or blue?"
 	tests := map[string]struct {
-		text          string
-		own, doubtful bool
+		text     string
+		own      int
+		doubtful bool
 	}{
-		"exact":           {"would you like red", true, false},
-		"over-a-clause":   {"five would you like", true, false},
-		"misheard":        {"would you bike red green", true, false},
-		"gap":             {"would like red", true, false},
-		"other-order":     {"green or red you would", false, false},
-		"two-words":       {"green or", false, true},
-		"last-word":       {"blue", false, true},
-		"long-ago":        {"opening", false, false},
-		"another-word":    {"seven", false, false},
-		"mostly-new":      {"i would like to cancel that please", false, false},
-		"nothing":         {"", false, false},
-		"its-words-twice": {"red red red red", false, false},
+		"exact":            {"would you like red", 4, false},
+		"over-a-clause":    {"five would you like", 4, false},
+		"misheard":         {"would you bike red green", 5, false},
+		"misheard-at-last": {"would you like bread", 3, false},
+		"gap":              {"would like red", 3, false},
+		"other-order":      {"green or red you would", 0, false},
+		"two-words":        {"green or", 0, true},
+		"last-word":        {"blue", 0, true},
+		"long-ago":         {"opening", 0, false},
+		"another-word":     {"seven", 0, false},
+		"mostly-new":       {"i would like to cancel that please", 0, false},
+		"then-the-caller":  {"Would you like red. Stop! I said.", 4, false},
+		"nothing":          {"", 0, false},
+		"its-words-twice":  {"red red red red", 0, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			if own, doubtful := ownVoice(tt.text, agent, faint); own != tt.own || doubtful != tt.doubtful {
-				t.Errorf("own %v, doubtful %v, want %v, %v", own, doubtful, tt.own, tt.doubtful)
+				t.Errorf("own %d, doubtful %v, want %d, %v", own, doubtful, tt.own, tt.doubtful)
 			}
 		})
 	}
+}
+
+// shared is how many words two texts share in order.
+func shared(t, a []string) (n int) {
+	inOrder(t, a, func(_, length int) { n = length })
+	return n
 }
 
 func FuzzOwnVoice(f *testing.F) {
@@ -201,15 +214,18 @@ func FuzzOwnVoice(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, agent string) {
 		own, doubtful := ownVoice(text, agent, faint)
 		w, said := words(text), words(agent)
-		if own && doubtful {
+		if rest := words(without(text, own)); own > len(w) || len(rest) > len(w)-own {
+			t.Errorf("%d words of %q are the agent's, %q the caller's", own, text, rest)
+		}
+		if own > 0 && doubtful {
 			t.Error("own and doubtful")
 		}
-		if n := inOrder(w, said); n > len(w) || n > len(said) || n != inOrder(said, w) {
-			t.Errorf("%d of %d and %d words in order, %d the other way round", n, len(w), len(said), inOrder(said, w))
+		if n, turned := shared(w, said), shared(said, w); n > len(w) || n > len(said) || n != turned {
+			t.Errorf("%d of %d and %d words in order, %d the other way round", n, len(w), len(said), turned)
 		}
 		// What the agent said last is always its own voice.
 		if tail := said[max(0, len(said)-5):]; len(tail) >= echoWords {
-			if own, _ := ownVoice(strings.Join(tail, " "), agent, faint); !own {
+			if own, _ := ownVoice(strings.Join(tail, " "), agent, faint); own < len(tail) {
 				t.Errorf("%q is not the agent's own voice in %q", tail, agent)
 			}
 		}

@@ -145,33 +145,51 @@ const (
 	echoLately = 12
 )
 
-// ownVoice reports whether text, heard so loud, is the agent's own voice come
-// back: mostly its latest words, in its order. Of fewer than echoWords nobody
-// knows; doubtful is true then.
-func ownVoice(text, agent string, loud loudness) (own, doubtful bool) {
+// ownVoice returns how many words at the beginning of text, heard so loud, are
+// the agent's own voice come back: its latest words, in its order. Of fewer than
+// echoWords nobody knows; doubtful is true then. Of the words behind them, fewer
+// than echoWords may be misheard, more are somebody else's.
+func ownVoice(text, agent string, loud loudness) (own int, doubtful bool) {
 	t, a := words(text), words(agent)
-	t, a = t[max(0, len(t)-echoMemory):], a[max(0, len(a)-echoMemory):]
+	before := max(0, len(t)-echoMemory)
+	t, a = t[before:], a[max(0, len(a)-echoMemory):]
 	least := echoWords
 	if loud == low {
 		least = echoWordsLow
 	}
 	switch {
 	case len(t) == 0 || loud == aloud:
-		return false, false
+		return 0, false
 	case len(t) >= least:
-		n := inOrder(t, a)
-		return n >= least && 3*n >= 2*len(t), false
+		if own = ownWords(t, a, least); own > 0 {
+			own += before
+		}
+		return own, false
 	case loud == faint:
-		return false, inOrder(t, a[max(0, len(a)-echoLately):]) == len(t)
+		return 0, ownWords(t, a[max(0, len(a)-echoLately):], len(t)) == len(t)
 	}
-	return false, false
+	return 0, false
 }
 
-// inOrder is the length of the longest sequence of words that t and a share, in
-// order, gaps allowed: a recognizer mishears some of an echo.
-func inOrder(t, a []string) int {
+// ownWords returns how many words at the beginning of t are those of a come
+// back: at least so many of them, and two thirds of all, are in the order of a.
+func ownWords(t, a []string, least int) (own int) {
+	before := 0
+	inOrder(t, a, func(i, n int) {
+		if n > before && n >= least && 3*n >= 2*(i+1) {
+			own = i + 1
+		}
+		before = n
+	})
+	return own
+}
+
+// inOrder tells, behind each word i of t, the length of the longest sequence of
+// words that t[:i+1] and a share, in order, gaps allowed: a recognizer mishears
+// some of an echo.
+func inOrder(t, a []string, tell func(i, length int)) {
 	longest := make([]int, len(a)+1) // of the words of t so far and a[:j]
-	for _, w := range t {
+	for i, w := range t {
 		diagonal := 0 // longest[j] before w
 		for j, said := range a {
 			up := longest[j+1]
@@ -183,6 +201,16 @@ func inOrder(t, a []string) int {
 			}
 			diagonal = up
 		}
+		tell(i, longest[len(a)])
 	}
-	return longest[len(a)]
+}
+
+// without returns text behind its first n words, as it was written.
+func without(text string, n int) string {
+	fields := strings.Fields(text)
+	for n > 0 && len(fields) > 0 {
+		n -= len(words(fields[0]))
+		fields = fields[1:]
+	}
+	return strings.Join(fields, " ")
 }

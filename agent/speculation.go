@@ -96,7 +96,7 @@ func (c *conductor) checkGuess(ctx context.Context, now time.Time) time.Time {
 		return time.Time{}
 	}
 	e := c.endpointing()
-	if s.begins(&c.said, e, c.waiting.expect, now) && !c.ownVoice(c.said.text()) {
+	if s.begins(&c.said, e, c.waiting.expect, now) && c.callers() == c.said.text() {
 		c.beginGuess(ctx, now)
 		return time.Time{}
 	}

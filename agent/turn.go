@@ -92,7 +92,7 @@ func (c *conductor) mayInterrupt(r *reply, byKey bool) bool {
 
 // evidence gathers what is known of the caller's words over the agent's.
 func (c *conductor) evidence(r *reply) evidence {
-	ev := evidence{onset: c.onset, stretch: c.onset, text: c.said.text(), changed: c.said.changed, agent: c.agentSaid(), loud: c.loud,
+	ev := evidence{onset: c.onset, stretch: c.onset, text: c.said.callers(), changed: c.said.changed, agent: c.agentSaid(), loud: c.loud,
 		flushed: c.said.flushed, late: !c.rec.interims(), lexicon: c.lexicon}
 	if c.paused {
 		ev.onset = c.pausedFor
@@ -145,19 +145,19 @@ func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time
 	if c.paused || !c.endBy.IsZero() || len(c.keys) > 0 {
 		return time.Time{} // keys come first
 	}
-	if c.said.flushed && c.ownVoice(c.said.text()) {
-		c.said, c.saidIdx = utterance{}, -1
-	}
+	text := c.callers()
 	expect := c.awaited().expect
 	what, at := c.endpointing().judge(&c.said, expect, now)
-	switch what {
-	case pending:
+	switch own := text == "" && c.said.text() != ""; {
+	case own && (c.said.flushed || what != pending):
+		c.said, c.saidIdx = utterance{}, -1
+		return time.Time{}
+	case what == pending:
 		return at
-	case noise:
+	case what == noise:
 		c.noise(ctx, now)
 		return now
 	}
-	text := c.said.text()
 	switch r := c.cur; {
 	case r == nil:
 		c.takeTurn(ctx, text, "speech", now)
@@ -183,13 +183,19 @@ func (c *conductor) loudest(l loudness, at time.Time) loudness {
 	return aloud
 }
 
-// ownVoice reports that text is the agent's own speech come back.
-func (c *conductor) ownVoice(text string) bool {
-	if matches(c.awaited().expect, text) {
-		return false
-	}
+// callers returns what of the utterance is the caller's, and not the agent's own
+// speech come back.
+func (c *conductor) callers() string {
+	text, expect := c.said.callers(), c.awaited().expect
 	own, _ := ownVoice(text, c.agentSaid(), c.loud)
-	return own
+	if own == 0 || matches(expect, text) {
+		return text
+	}
+	rest := without(text, own)
+	if len(words(rest)) < echoWords && !c.lexicon.stops(rest) && !matches(expect, rest) {
+		return "" // misheard
+	}
+	return rest
 }
 
 // checkMore notices that the caller goes on talking before a word of the

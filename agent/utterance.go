@@ -17,6 +17,7 @@ type utterance struct {
 	spoken   time.Duration // speech in all
 	finals   []string
 	interim  string
+	own      int       // its first words that are the agent's voice come back
 	changed  time.Time // when the text changed last
 	finalAt  time.Time // when the last final came
 	eou      bool      // the recognizer heard the end
@@ -35,6 +36,9 @@ func (u *utterance) text() string {
 	}
 	return t
 }
+
+// callers is what of the text is not known to be the agent's voice.
+func (u *utterance) callers() string { return without(u.text(), u.own) }
 
 func (u *utterance) empty() bool { return u.started.IsZero() && len(u.finals) == 0 && u.interim == "" }
 

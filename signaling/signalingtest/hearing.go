@@ -35,6 +35,13 @@ func (t *Tape) Add(at time.Time, pcm []int16) {
 	}
 }
 
+// Since returns the part of the tape that sounds from at on: what was said
+// before has words in common with what is looked for. It shares t's sound.
+func (t *Tape) Since(at time.Time) *Tape {
+	i, _ := slices.BinarySearchFunc(t.pieces, at, func(p piece, at time.Time) int { return p.at.Compare(at) })
+	return &Tape{Rate: t.Rate, pcm: t.pcm, pieces: t.pieces[i:]}
+}
+
 // Speech is something that was said, with its words' true times in it.
 type Speech struct {
 	PCM   []int16 // at the tape's rate

@@ -57,6 +57,7 @@ type call struct {
 	listener func(at time.Time, pcm []int16) // in place of tape
 	sounded  time.Time                       // when the caller last heard something loud
 	toSay    []int16
+	talked   [2]time.Time // from when to when the caller spoke last
 	turns    []agent.Turn
 	stt      *standInSTT
 	replies  []string
@@ -219,6 +220,7 @@ func (c *call) say(s sound) {
 func (c *call) begin(s sound) {
 	c.mu.Lock()
 	c.toSay = append(c.toSay, s.pcm...)
+	c.talked = [2]time.Time{time.Now(), time.Now().Add(media.Duration(int64(len(c.toSay)), 8000))}
 	stt := c.stt
 	c.mu.Unlock()
 	if stt == nil {
@@ -309,6 +311,7 @@ func (c *call) of(speaker string) (out []agent.Turn) {
 // A clause is what the agent's voice was asked for.
 type clause struct {
 	text   string
+	at     time.Time // when it was asked for
 	speech signalingtest.Speech
 }
 
@@ -317,12 +320,16 @@ func (c *call) truth(text string) signalingtest.Hearing {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var speech []signalingtest.Speech
+	var since time.Time
 	for _, m := range c.made {
 		if strings.Contains(text, m.text) {
+			if speech == nil {
+				since = m.at
+			}
 			speech = append(speech, m.speech)
 		}
 	}
-	return c.tape.Hear(speech...)
+	return c.tape.Since(since).Hear(speech...)
 }
 
 // desk is the gateway's side.

@@ -144,5 +144,5 @@ func (c *call) spoke(text string, sp fliteSpeech) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.made = append(c.made, clause{text, known})
+	c.made = append(c.made, clause{text, time.Now(), known})
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Backchannels of two words, which a recognizer gives word by word.
+// A backchannel of two words, which a recognizer gives word by word, is none less.
 func TestTwoWordBackchannelDoesNotEndAReply(t *testing.T) {
 	for _, w := range []string{"Uh huh.", "I see."} {
 		t.Run(w, func(t *testing.T) {
