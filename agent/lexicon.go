@@ -150,6 +150,9 @@ const (
 // echoWords nobody knows; doubtful is true then. Of the words behind them, fewer
 // than echoWords may be misheard, more are somebody else's.
 func ownVoice(text, agent string, loud loudness) (own int, doubtful bool) {
+	if loud == aloud {
+		return 0, false
+	}
 	t, a := words(text), words(agent)
 	before := max(0, len(t)-echoMemory)
 	t, a = t[before:], a[max(0, len(a)-echoMemory):]
@@ -158,7 +161,7 @@ func ownVoice(text, agent string, loud loudness) (own int, doubtful bool) {
 		least = echoWordsLow
 	}
 	switch {
-	case len(t) == 0 || loud == aloud:
+	case len(t) == 0:
 		return 0, false
 	case len(t) >= least:
 		if own = ownWords(t, a, least); own > 0 {

@@ -145,11 +145,14 @@ func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time
 	if c.paused || !c.endBy.IsZero() || len(c.keys) > 0 {
 		return time.Time{} // keys come first
 	}
-	text := c.callers()
 	expect := c.awaited().expect
 	what, at := c.endpointing().judge(&c.said, expect, now)
+	if what == pending && !c.said.flushed {
+		return at
+	}
+	text := c.callers()
 	switch own := text == "" && c.said.text() != ""; {
-	case own && (c.said.flushed || what != pending):
+	case own:
 		c.said, c.saidIdx = utterance{}, -1
 		return time.Time{}
 	case what == pending:
