@@ -137,4 +137,13 @@ func testExampleScripts(t *testing.T, e *endToEnd) {
 			}
 		})
 	}
+	t.Run("bad network of a browser", func(t *testing.T) {
+		t.Parallel()
+		var out syncBuffer
+		status := run(t.Context(), []string{"call", "--data", e.data, "--via", "webrtc", "--script", "-", "desk-examples"},
+			stdio{strings.NewReader("network delay 20ms jitter 10ms loss 1%\nwait-speech 10s\nhangup\n"), &out, &out})
+		if status != exitOK {
+			t.Errorf("exit status %d:\n%s", status, out.String())
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -241,7 +242,8 @@ func (p *Peer) Close() error {
 		err = p.pc.GracefulClose()
 	}
 	if p.mux != nil {
-		err = errors.Join(err, p.mux.Close(), p.packets.Close())
+		// Which of the two closes the socket depends on how far the call came.
+		err = errors.Join(err, unlessClosed(p.mux.Close()), unlessClosed(p.packets.Close()))
 	}
 	p.tasks.Wait()
 	if d, ok := p.decoder.(*media.OpusDecoder); ok {
@@ -252,6 +254,13 @@ func (p *Peer) Close() error {
 		return fmt.Errorf("close peer: %w", err)
 	}
 	return nil
+}
+
+func unlessClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
 }
 
 func withoutCandidates(sdp string) string {
