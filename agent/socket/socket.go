@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"golang.org/x/sync/errgroup"
-
 	"parley/agent"
 )
 
@@ -51,7 +49,7 @@ type Line struct {
 	Kind func(code int, text string) error
 }
 
-// A Conn is an open socket. One goroutine reads it ahead of its user, another
+// A Conn is an open socket. A goroutine reads it ahead of its user, and a timer
 // keeps it alive. Both end with Close, or with the context that it lives in.
 type Conn struct {
 	In   <-chan Message // closed at the end
@@ -59,10 +57,11 @@ type Conn struct {
 
 	line  Line
 	conn  *websocket.Conn
-	stop  context.CancelFunc
+	stop  context.CancelCauseFunc
 	ended chan struct{}
 	err   error      // once ended
 	write sync.Mutex // one message at a time
+	pulse pulse
 }
 
 // Dial opens a socket within ctx that lives within life. It returns an error that
@@ -99,7 +98,7 @@ func Dial(ctx, life context.Context, l Line) (*Conn, error) {
 		return nil, fmt.Errorf("dial %s: %w", l.Vendor, agent.Refused(res.StatusCode, res.Header, ""))
 	}
 	conn.SetReadLimit(messageLimit)
-	own, stop := context.WithCancel(life)
+	own, stop := context.WithCancelCause(life)
 	in := make(chan Message, readAhead)
 	c := &Conn{In: in, Born: time.Now(), line: l, conn: conn, stop: stop, ended: make(chan struct{})}
 	go c.run(own, in)
@@ -108,14 +107,13 @@ func Dial(ctx, life context.Context, l Line) (*Conn, error) {
 
 func (c *Conn) run(ctx context.Context, in chan<- Message) {
 	defer close(c.ended)
-	defer c.stop()
-	g, ctx := errgroup.WithContext(ctx)
+	defer c.stop(nil)
 	// A read has no context: closing the socket ends it.
 	defer context.AfterFunc(ctx, func() { c.conn.Close() })()
-	g.Go(func() error { return c.read(ctx, in) })
-	g.Go(func() error { return c.keepAlive(ctx) })
-	c.err = g.Wait()
-	c.conn.Close()
+	c.pulse.begin(c.keepAlive)
+	c.err = c.read(ctx, in)
+	c.conn.Close() // a beat may be writing
+	c.pulse.end()
 	close(in)
 }
 
@@ -126,7 +124,7 @@ func (c *Conn) read(ctx context.Context, in chan<- Message) error {
 		_ = alive("")
 		kind, b, err := c.conn.ReadMessage()
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		if err != nil {
 			return c.broken(err)
@@ -134,30 +132,23 @@ func (c *Conn) read(ctx context.Context, in chan<- Message) error {
 		select {
 		case in <- Message{kind == websocket.BinaryMessage, b}:
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }
 
-func (c *Conn) keepAlive(ctx context.Context) error {
-	tick := time.NewTicker(pingEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-		if err := c.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeLimit)); err != nil {
-			return c.broken(err)
-		}
-		if c.line.Keep == nil {
-			continue
-		}
-		if err := c.line.Keep(c); err != nil {
-			return err
-		}
+// keepAlive is the pulse's beat. If it fails, the socket ends.
+func (c *Conn) keepAlive() (goOn bool) {
+	err := c.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeLimit))
+	if err != nil {
+		err = c.broken(err)
+	} else if c.line.Keep != nil {
+		err = c.line.Keep(c)
 	}
+	if err != nil {
+		c.stop(err)
+	}
+	return err == nil
 }
 
 // broken maps the end of a socket by what the vendor says of it.
@@ -220,7 +211,7 @@ func (c *Conn) Err() error { return c.err }
 
 // Close ends the socket and waits for its goroutines. It is safe to call twice.
 func (c *Conn) Close() {
-	c.stop()
+	c.stop(nil)
 	<-c.ended
 }
 

@@ -9,9 +9,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"parley/agent"
 	"parley/agent/socket"
@@ -67,10 +66,20 @@ type listener struct {
 
 func (d *listener) run(ctx context.Context) error {
 	defer d.conn.Close()
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.send(ctx) })
-	g.Go(func() error { return d.receive(ctx) })
-	return g.Wait()
+	ctx, end := context.WithCancelCause(ctx)
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		if err := d.send(ctx); err != nil {
+			end(err)
+		}
+	})
+	err := d.receive(ctx)
+	end(err)
+	sending.Wait()
+	if errors.Is(err, context.Canceled) {
+		return context.Cause(ctx) // of what came first
+	}
+	return err
 }
 
 // send is the socket's only writer.
