@@ -17,7 +17,8 @@ const (
 	patience = 100 * time.Millisecond
 
 	// backlogMax bounds what a stall leaves behind.
-	backlogMax = 50 // frames: 1 s
+	backlogMax   = 50 // frames: 1 s
+	backlogUsual = 7  // has room from the start
 
 	// quietPeak is the loudest sample of a frame that nobody misses (-38 dBFS).
 	quietPeak = 400
@@ -33,7 +34,7 @@ type frameQueue struct {
 	ready chan struct{} // holds one after a push or end
 
 	mu    sync.Mutex
-	ring  [backlogMax][frameBytes]byte
+	ring  [][frameBytes]byte // grows to backlogMax where frames come in bursts
 	first int
 	n     int
 	part  [frameBytes]byte // begin of a frame whose end has not come
@@ -42,7 +43,7 @@ type frameQueue struct {
 }
 
 func newFrameQueue() *frameQueue {
-	return &frameQueue{ready: make(chan struct{}, 1)}
+	return &frameQueue{ready: make(chan struct{}, 1), ring: make([][frameBytes]byte, backlogUsual)}
 }
 
 // push takes audio of any length and returns how many frames it had to drop.
@@ -67,12 +68,17 @@ func (q *frameQueue) push(audio []byte) (dropped int) {
 }
 
 func (q *frameQueue) put(frame []byte) (dropped int) {
-	if q.n == backlogMax {
-		q.first = (q.first + 1) % backlogMax
+	switch {
+	case q.n == backlogMax:
+		q.first = (q.first + 1) % len(q.ring)
 		q.n--
 		dropped = 1
+	case q.n == len(q.ring):
+		ring := make([][frameBytes]byte, min(2*q.n, backlogMax))
+		copy(ring[copy(ring, q.ring[q.first:]):], q.ring[:q.first])
+		q.ring, q.first = ring, 0
 	}
-	copy(q.ring[(q.first+q.n)%backlogMax][:], frame)
+	copy(q.ring[(q.first+q.n)%len(q.ring)][:], frame)
 	q.n++
 	return dropped
 }
@@ -85,7 +91,7 @@ func (q *frameQueue) pop(into *[frameBytes]byte) (ok, over bool) {
 		return false, q.over
 	}
 	*into = q.ring[q.first]
-	q.first = (q.first + 1) % backlogMax
+	q.first = (q.first + 1) % len(q.ring)
 	q.n--
 	return true, false
 }
