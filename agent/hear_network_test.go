@@ -92,7 +92,7 @@ func TestEarsAskTheNetwork(t *testing.T) {
 		}
 		began := false
 		leg := &burstLeg{rng: rand.New(rand.NewPCG(1, 2))}
-		e := &ears{leg: leg, player: media.NewPlayer(leg), vad: vad, rec: &recognizer{}, record: &tap{},
+		e := &ears{leg: leg, player: media.NewPlayer(leg), vad: vad, rec: &recognizer{memory: memory{rate: 8000, held: -1}}, record: &tap{},
 			post: func(ev event) {
 				if _, ok := ev.(speechStarted); ok {
 					began = true

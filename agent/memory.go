@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"parley/media"
@@ -16,13 +17,15 @@ const (
 // A memory holds what recognizers have not finished: the caller's audio since
 // the unfinished utterance began, in µ-law, and where speech began and paused in
 // it. Positions are samples since the session began. It is pure, and allocates
-// nothing once it has grown to the longest utterance.
+// only while an utterance grows: what a call holds between them is little.
 type memory struct {
-	rate  int
-	from  int64 // position of audio[0]
-	audio []byte
-	marks []speechMark // not before from, but for one that says what held there
-	seq   int          // marks forgotten
+	rate   int
+	from   int64        // position of the first block
+	n      int          // samples held
+	blocks [][]byte     // of preRoll each, the last one with room
+	spare  []byte       // a block to be used next; may be nil
+	marks  []speechMark // not before from, but for one that says what held there
+	seq    int          // marks forgotten
 
 	held    int64 // position from which a recognizer that catches up still needs it; -1: none
 	open    bool  // an utterance is unfinished
@@ -37,20 +40,33 @@ type speechMark struct {
 }
 
 // now is the position behind the last sample.
-func (m *memory) now() int64 { return m.from + int64(len(m.audio)) }
+func (m *memory) now() int64 { return m.from + int64(m.n) }
 
 // add takes a frame.
 func (m *memory) add(pcm []int16) {
-	m.audio = media.EncodePCMU(m.audio, pcm)
-	// What is not wanted any more is moved out now and then, not at every frame.
+	size := m.block()
+	for len(pcm) > 0 {
+		if m.n == size*len(m.blocks) {
+			if m.spare == nil {
+				m.spare = make([]byte, 0, size)
+			}
+			m.blocks, m.spare = append(m.blocks, m.spare[:0]), nil
+		}
+		last := &m.blocks[len(m.blocks)-1]
+		k := min(len(pcm), size-len(*last))
+		*last = media.EncodePCMU(*last, pcm[:k])
+		m.n += k
+		pcm = pcm[k:]
+	}
 	keep := m.wanted()
 	if m.held >= 0 {
 		keep = max(m.from, min(keep, m.held), m.now()-media.Samples(replayLimit, m.rate))
 	}
-	if over := keep - m.from; over > media.Samples(preRoll, m.rate) {
-		m.forget(over)
-	}
+	m.forget(keep)
 }
+
+// block is the size of one in samples.
+func (m *memory) block() int { return int(media.Samples(preRoll, m.rate)) }
 
 // wanted is the position from which the next recognizer is to hear.
 func (m *memory) wanted() int64 {
@@ -60,9 +76,19 @@ func (m *memory) wanted() int64 {
 	return max(m.from, m.now()-media.Samples(preRoll, m.rate))
 }
 
-func (m *memory) forget(n int64) {
-	m.audio = m.audio[:copy(m.audio, m.audio[n:])]
-	m.from += n
+// forget lets go of the blocks that end before a position.
+func (m *memory) forget(before int64) {
+	size, n := m.block(), 0
+	for m.from+int64(size) <= before {
+		m.spare = m.blocks[n]
+		m.from += int64(size)
+		m.n -= size
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	m.blocks = slices.Delete(m.blocks, 0, n)
 	for len(m.marks) > 1 && m.marks[1].at <= m.from {
 		m.marks = m.marks[:copy(m.marks, m.marks[1:])]
 		m.seq++
@@ -117,7 +143,14 @@ func (m *memory) piece(dst []int16, at int64, next int) []int16 {
 	if i := next - m.seq; i >= 0 && i < len(m.marks) {
 		end = min(end, max(at, m.marks[i].at))
 	}
-	return media.DecodePCMU(dst[:0], m.audio[at-m.from:end-m.from])
+	size, dst := int64(m.block()), dst[:0]
+	for at < end {
+		i, from := (at-m.from)/size, (at-m.from)%size
+		to := min(size, from+end-at)
+		dst = media.DecodePCMU(dst, m.blocks[i][from:to])
+		at += to - from
+	}
+	return dst
 }
 
 // mark returns the mark of a number if it stands at or before a position.
