@@ -95,7 +95,7 @@ func (r *recognizer) replay(l *link, samples int) (given int64, live bool) {
 			_ = r.tell(l, mark.on, l.next)
 		}
 		if l.next >= m.now() {
-			l.live, m.held = true, -1
+			l.live, l.scratch, m.held = true, nil, -1
 			return given, true
 		}
 		if samples <= 0 {

@@ -170,13 +170,12 @@ func run(ctx context.Context, leg media.Leg, spec Spec) (end Ending, err error) 
 			return nil
 		})
 	}
-	g.Go(func() error {
-		// Everything else ends with the conductor.
-		defer cancel()
-		end = c.run(ctx)
-		return leg.Close(end.Reason)
-	})
-	err = g.Wait()
+	end = c.run(ctx)
+	err = leg.Close(end.Reason)
+	cancel() // everything else ends with the conductor
+	if e := g.Wait(); e != nil {
+		err = e
+	}
 	c.settle(end)
 	return end, err
 }
