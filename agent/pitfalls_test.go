@@ -307,7 +307,7 @@ func TestLateFinalCorrectsATurnOrIsDropped(t *testing.T) {
 		"before-a-word": {700 * time.Millisecond, "a table for ten", "corrected", "caller: a table for ten\nagent: You said: a table for ten"},
 		// Found deaf, it is dialed anew, and is not to hear the turn again.
 		"never-in-time":   {2500 * time.Millisecond, "a table for ten", "", "caller: a table for two\nagent: You said: a table for two"},
-		"behind-the-word": {1600 * time.Millisecond, "a table for ten", "dropped", "caller: a table for two\nagent: You said: a table for two"},
+		"behind-the-word": {1500 * time.Millisecond, "a table for ten", "dropped", "caller: a table for two\nagent: You said: a table for two"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
