@@ -308,8 +308,8 @@ func (c *CarrierCall) isUp() { c.once.Do(func() { close(c.up) }) }
 
 // run is the call, from the webhook to its end.
 func (c *CarrierCall) run(ctx context.Context) {
+	defer c.isUp() // after done, by which Call knows a call that failed
 	defer close(c.done)
-	defer c.isUp()
 	defer c.client.CloseIdleConnections()
 	defer c.cancel()
 	defer c.o.REST.remove(c)

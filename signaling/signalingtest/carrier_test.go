@@ -2,9 +2,11 @@ package signalingtest_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"math"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -411,6 +413,18 @@ func TestUnsignedWebhookIsRefused(t *testing.T) {
 		_ = c.Wait()
 		if len(d.arrivals) != 0 {
 			t.Error("the desk heard of it")
+		}
+	}
+}
+
+// A call that could not be placed is told by Call itself, every time.
+func TestCallToNobodyFails(t *testing.T) {
+	nobody := errors.New("nobody is there")
+	for range 2000 {
+		_, err := signalingtest.Call(t.Context(), signalingtest.CarrierOptions{URL: "http://gateway.test",
+			Dial: func(context.Context, string, string) (net.Conn, error) { return nil, nobody }})
+		if !errors.Is(err, nobody) {
+			t.Fatalf("the call ended with %v, want %v", err, nobody)
 		}
 	}
 }
