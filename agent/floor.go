@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	"parley/media"
@@ -285,7 +286,7 @@ func (c *conductor) close(r *reply, heard int64, cut bool, now time.Time) {
 	r.latency.MarkRoundTrip = c.player.RoundTrip()
 	// Cut early, a reply has been spoken in part before all of it is known.
 	made := r.ledger.generated()
-	if all := r.made.String(); len(all) > len(made) && (cut || made == "") {
+	if all := strings.TrimSpace(r.made.String()); len(all) > len(made) && (cut || made == "") {
 		made = all
 	}
 	if r.firstAt.IsZero() {

@@ -73,6 +73,30 @@ func TestFlowIsAnsweredOverThePrompt(t *testing.T) {
 	})
 }
 
+// Messages of a reply that is cut before all of it is spoken stay apart in what
+// is kept of it.
+func TestCutFlowReplyKeepsItsMessagesApart(t *testing.T) {
+	story := strings.TrimSpace(strings.Repeat("We have rooms by the sea and in the hills. ", 12)) // more than is made ahead
+	want := "Hello, this is the desk. " + story + " Hours or booking?"
+	play(t, func(s *scene) {
+		atDesk(s)
+		f, err := flow.Parse([]byte(strings.Replace(deskFlow, `"question":"Hours`, `"question":"`+story+` Hours`, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.spec.Flow.Flow = f
+		s.results = []string{"booking"}
+	}, func(s *scene) {
+		s.wait(4 * time.Second)
+		s.line.say(900 * time.Millisecond)
+		s.wait(4 * time.Second)
+		s.hangUp()
+		if g := s.turns("agent")[0]; !g.Interrupted || g.Generated != want {
+			t.Errorf("the reply is %+v, want all of\n%s", g, want)
+		}
+	})
+}
+
 func TestFlowByKeys(t *testing.T) {
 	play(t, atDesk, func(s *scene) {
 		s.wait(time.Second)

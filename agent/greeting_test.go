@@ -103,3 +103,24 @@ func TestToolSlowerThan1200msGetsAHoldLine(t *testing.T) {
 		})
 	}
 }
+
+// A line that is loud from its first frame on, as a street or a machine is, does
+// not cut the greeting; words over it do.
+func TestNoiseOfTheLineIsNoInterruption(t *testing.T) {
+	for _, words := range []string{"", "Stop please."} {
+		t.Run(words, func(t *testing.T) {
+			play(t, func(s *scene) {
+				s.spec.Prompt.Greeting = story
+				s.line.talk = time.Now().Add(4 * time.Second)
+				s.results = []string{words}
+				s.llm.answers = append(s.llm.answers, text("Alright."))
+			}, func(s *scene) {
+				s.wait(8 * time.Second)
+				s.hangUp()
+				if g := s.turns("agent")[0]; g.Interrupted != (words != "") {
+					t.Errorf("interrupted: %v, heard %q", g.Interrupted, g.Heard)
+				}
+			})
+		})
+	}
+}

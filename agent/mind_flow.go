@@ -298,7 +298,7 @@ func (m *flowMind) say(node string, messages []flow.Message, v flow.Voice, say f
 		}
 		// Sentence by sentence: the first is heard while the rest is made.
 		var split ClauseSplitter
-		for _, s := range append(split.Push(text), split.Flush()...) {
+		for _, s := range append(split.Push(text+" "), split.Flush()...) { // another message may follow
 			if err := say(line{text: s, fixed: !v.Sensitive, node: node, policy: p}); err != nil {
 				return err
 			}

@@ -61,11 +61,16 @@ func (c *conductor) yield(now time.Time) {
 	c.interrupt(now)
 }
 
-// background reports that what is taken for speech has gone on for so long
-// before the reply without a word that it is a noise: it must not keep the
-// agent from speaking. Without interims nobody knows.
+// lineOpens is how soon after the line opened a noise of it is noticed.
+const lineOpens = 300 * time.Millisecond
+
+// background reports that what is taken for speech is a noise, for which no
+// agent stops: it has gone on for long before the reply without a word (without
+// interims nobody knows), or it was there when the line opened. Words still
+// count.
 func (c *conductor) background(r *reply) bool {
-	return c.rec.interims() && r.firstAt.Sub(c.onset) > c.spec.Interruption.Yield
+	return c.onset.Sub(c.began) < lineOpens ||
+		c.rec.interims() && r.firstAt.Sub(c.onset) > c.spec.Interruption.Yield
 }
 
 // mayInterrupt asks the policy of what is being said.
