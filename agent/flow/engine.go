@@ -50,7 +50,7 @@ func Step(f *Flow, s State, ev Event) (next State, effects []Effect) {
 			next, effects = crashed(f, before, ev)
 		}
 	}()
-	t := &turn{f: f, s: s, ev: ev}
+	t := &turn{f: f, s: s, ev: storable(ev)}
 	t.s.System.Revision++
 	t.s.System.Frames = append([]Frame(nil), s.System.Frames...)
 	t.s.System.Pending = append([]Pending(nil), s.System.Pending...)

@@ -5,8 +5,43 @@ import (
 	"fmt"
 )
 
-// EncodeEvent writes an event as JSON, with its "type".
+// maxEventDepth is how deep a result may be, in levels of JSON.
+const maxEventDepth = 64
+
+// storable returns an event as it can be stored: texts and keys without U+0000
+// and invalid UTF-8, no number that jsonb cannot hold, and no data that is not
+// JSON. [Step] reads no more of an event than that, so that a replay of what
+// was stored is exact.
+func storable(ev Event) Event {
+	switch ev := ev.(type) {
+	case Input:
+		ev.Text, ev.Mode = cleanText(ev.Text), cleanText(ev.Mode)
+		return ev
+	case Played:
+		ev.ID, ev.Heard = cleanText(ev.ID), cleanText(ev.Heard)
+		return ev
+	case Result:
+		ev.ID, ev.Outcome, ev.Error = cleanText(ev.ID), cleanText(ev.Outcome), cleanText(ev.Error)
+		if v, err := decodeValue(ev.Data); err == nil {
+			ev.Data = rawJSON(clean(v, maxEventDepth))
+		} else {
+			ev.Data = nil
+		}
+		return ev
+	case Patch:
+		ev.Updates, _ = clean(ev.Updates, maxEventDepth).(map[string]any)
+		return ev
+	case Close:
+		ev.Status = cleanText(ev.Status)
+		return ev
+	}
+	return ev
+}
+
+// EncodeEvent writes an event as JSON, with its "type". What cannot be stored
+// of it, such as U+0000, is left out.
 func EncodeEvent(ev Event) ([]byte, error) {
+	ev = storable(ev)
 	name := ""
 	switch ev.(type) {
 	case Start:

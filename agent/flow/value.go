@@ -93,11 +93,7 @@ func clean(v any, depth int) any {
 		}
 		return out
 	case map[string]any:
-		out := make(map[string]any, len(v))
-		for k, e := range v {
-			out[cleanText(k)] = clean(e, depth-1)
-		}
-		return out
+		return cleanObject(v, depth)
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -108,6 +104,28 @@ func clean(v any, depth int) any {
 		return nil
 	}
 	return clean(w, depth)
+}
+
+// cleanObject cleans the keys too: where two become one, the one that was clean
+// stays, else the first by name, so that a replay finds the same.
+func cleanObject(m map[string]any, depth int) map[string]any {
+	out := make(map[string]any, len(m))
+	var unclean []string
+	for k, e := range m {
+		if cleanText(k) != k {
+			unclean = append(unclean, k)
+			continue
+		}
+		out[k] = clean(e, depth-1)
+	}
+	slices.Sort(unclean)
+	for _, k := range unclean {
+		c := cleanText(k)
+		if _, taken := out[c]; !taken {
+			out[c] = clean(m[k], depth-1)
+		}
+	}
+	return out
 }
 
 func cleanText(s string) string {
