@@ -18,7 +18,12 @@ import (
 
 var server postgrestest.Server
 
-func TestMain(m *testing.M) { os.Exit(server.Main(m)) }
+func TestMain(m *testing.M) {
+	if settings := os.Getenv(childEnv); settings != "" {
+		os.Exit(runChild(settings))
+	}
+	os.Exit(server.Main(m))
+}
 
 type desk struct {
 	*control.Calls

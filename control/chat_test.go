@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -50,7 +49,12 @@ type town struct {
 
 func newTown(t testing.TB, document string) *town {
 	t.Helper()
-	w := &town{t: t, db: server.New(t)}
+	return newTownOn(t, server.New(t), document)
+}
+
+func newTownOn(t testing.TB, db postgrestest.Database, document string) *town {
+	t.Helper()
+	w := &town{t: t, db: db}
 	store, err := postgres.Open(t.Context(), w.db.AppURL, postgres.Options{MaxConns: 8})
 	if err != nil {
 		t.Fatal(err)
@@ -77,12 +81,9 @@ func newTown(t testing.TB, document string) *town {
 
 // process is a fresh process over the same database.
 func (w *town) process() *control.Chats {
-	ring, err := control.NewKeyring([]byte(strings.Repeat("k", 32)))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return &control.Chats{Store: w.store, Turns: w.store, Flows: &control.Flows{Store: w.store, Changes: w.store},
-		Graphs: &control.Graphs{Store: w.store}, Ring: ring, Log: slog.New(slog.DiscardHandler), Perform: w.perform}
+	s := newChats(w.store)
+	s.Perform = w.perform
+	return s
 }
 
 // perform answers calls, and remembers their keys.
