@@ -202,6 +202,8 @@ func traceOf(effects []flow.Effect) (json.RawMessage, error) {
 			trace = append(trace, traced{Effect: "call", ID: eff.ID, Node: eff.Node, What: eff.Route})
 		case flow.Transfer:
 			trace = append(trace, traced{Effect: "transfer", ID: eff.ID, Node: eff.Node, What: eff.To})
+		case flow.Fetch:
+			trace = append(trace, traced{Effect: "fetch", ID: eff.ID, Node: eff.Node, What: "content"})
 		case flow.Wait:
 			trace = append(trace, traced{Effect: "wait", ID: eff.ID, Node: eff.Node, What: eff.After.String()})
 		case flow.Model:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"parley/agent/effect"
 	"parley/agent/flow"
 )
 
@@ -85,6 +86,8 @@ type FlowChanges interface {
 type Flows struct {
 	Store   FlowStore
 	Changes FlowChanges
+	// Contents is what simulations find content in. Nil: there is none.
+	Contents effect.Contents
 }
 
 // maxFlowBytes of a document.

@@ -21,6 +21,8 @@ type Simulation struct {
 	// Results are what calls and other effects come to, by node, in turn; the
 	// last repeats. An effect of a node without any fails.
 	Results map[string][]Simulated
+
+	contents effect.Contents
 }
 
 // A Simulated result of an effect.
@@ -55,6 +57,7 @@ func (s *Flows) Simulate(ctx context.Context, g *Graphs, document []byte, sim Si
 	if err != nil {
 		return nil, err
 	}
+	sim.contents = s.Contents
 	if sim.Session == "" {
 		sim.Session = "simulation"
 	}
@@ -81,8 +84,14 @@ func (s *Flows) Simulate(ctx context.Context, g *Graphs, document []byte, sim Si
 func simulate(ctx context.Context, f *flow.Flow, state flow.State, ev flow.Event, sim Simulation) (SimulatedTurn, error) {
 	var t SimulatedTurn
 	var effects []flow.Effect
+	read := &effect.Performer{Contents: sim.contents}
 	host := &effect.TextHost{Flow: f,
-		Perform: func(_ context.Context, e flow.Effect) flow.Result { return simulated(e, sim.Results) },
+		Perform: func(ctx context.Context, e flow.Effect) flow.Result {
+			if _, ok := e.(flow.Fetch); ok {
+				return read.Perform(ctx, e)
+			}
+			return simulated(e, sim.Results)
+		},
 		Commit: func(_ context.Context, st effect.Step) error {
 			t.Messages = append(t.Messages, st.Messages()...)
 			effects = append(effects, st.Effects...)

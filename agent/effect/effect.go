@@ -1,5 +1,5 @@
 // Package effect does what flows want done besides speech: HTTP calls with
-// secrets, retries, circuit breakers and kept answers, and waits. Every host
+// secrets, retries, circuit breakers and kept answers, content, and waits. Every host
 // uses it: voice, chat, terminal, test runner; each brings its own network,
 // secrets and clock.
 package effect
@@ -94,6 +94,9 @@ type Answers interface {
 type Performer struct {
 	HTTP    HTTP    // nil: no call is made
 	Secrets Secrets // nil: there are none
+	// Contents is where flows find content. Nil: there is none, and flows say
+	// their own texts.
+	Contents Contents
 	// Circuits and Answers are shared by all conversations. Nil: no circuit
 	// opens, and nothing is kept.
 	Circuits Circuits
@@ -122,6 +125,9 @@ func (p *Performer) Perform(ctx context.Context, e flow.Effect) flow.Result {
 	switch e := e.(type) {
 	case flow.Call:
 		r = p.call(ctx, e)
+		r.ID = e.ID
+	case flow.Fetch:
+		r = p.fetch(ctx, e)
 		r.ID = e.ID
 	case flow.Wait:
 		// No event reaches a host yet; without a time the wait would not end.

@@ -90,9 +90,19 @@ func (c *compiler) action(m map[string]any, ptr string) action {
 		a.do = c.aggregate(m, ptr, into("target", "variable"))
 	case "api_call":
 		a.call = c.apiCall(m, ptr)
+	case "goal":
+		name := first(m, "goal", "name")
+		if name == "" {
+			c.problem("error", ptr, "missing-field", "the action names no goal", "add \"goal\"")
+		}
+		c.goalNames[name] = true
+		a.do = func(t *turn) error {
+			t.goal(name, t.value(value))
+			return nil
+		}
 	default:
 		c.problem("error", ptr+"/type", "unknown-type", fmt.Sprintf("there is no action %q", a.typ),
-			"use set_variable, increment, decrement, delete_variable, append, remove, aggregate or api_call")
+			"use set_variable, increment, decrement, delete_variable, append, remove, aggregate, goal or api_call")
 	}
 	return a
 }

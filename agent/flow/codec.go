@@ -73,6 +73,8 @@ func (p *Pending) UnmarshalJSON(b []byte) error {
 		p.Effect, err = decodeEffect[Wait](raw.Effect)
 	case "record":
 		p.Effect, err = decodeEffect[Record](raw.Effect)
+	case "fetch":
+		p.Effect, err = decodeEffect[Fetch](raw.Effect)
 	case "model":
 		p.Effect, err = decodeEffect[Model](raw.Effect)
 	default:

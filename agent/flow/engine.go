@@ -27,6 +27,7 @@ type turn struct {
 	warnings int
 	effects  int // of the node at hand, for their IDs
 	held     *Input
+	again    bool // the node that is entered next is asked again: its content stands
 }
 
 // A move is where a node goes: along an outcome, to a target, or nowhere yet.
@@ -122,6 +123,7 @@ func (t *turn) input(ev Input) {
 	if w.For == "" || w.For == ForResult || t.s.System.Left {
 		return
 	}
+	t.engaged()
 	if w.For == ForInput && !t.countTurn() {
 		return
 	}
@@ -210,11 +212,15 @@ func (t *turn) result(ev Result) {
 		return
 	}
 	n := t.node()
-	if n == nil || n.kind.result == nil {
+	if n == nil || n.kind.enter == nil || p.Kind != "fetch" && n.kind.result == nil {
 		t.fail("no-node", "the waiting node is gone")
 		return
 	}
 	t.unwait()
+	if p.Kind == "fetch" {
+		t.run(t.fetched(n, ev))
+		return
+	}
 	t.run(n.kind.result(t, n, ev))
 }
 
@@ -268,6 +274,7 @@ func (t *turn) deliverHeld() {
 	if len(t.out) > 0 {
 		if _, ok := t.out[len(t.out)-1].(Ask); ok {
 			t.out = t.out[:len(t.out)-1]
+			t.unshow()
 		}
 	}
 	if t.countTurn() {
@@ -327,15 +334,21 @@ func (t *turn) enter(n *node) move {
 		return wait
 	}
 	fr := t.frame()
-	fr.Node, fr.Index = n.id, 0
+	if !t.again || fr.Node != n.id {
+		fr.Drawn = nil
+	}
+	fr.Node, fr.Index, t.again = n.id, 0, false
 	t.effects = 0
 	t.s.System.NoInput, t.s.System.NoMatch = 0, 0
 	t.s.Session.CurrentNode = n.id
 	t.s.Session.History = appendLast(t.s.Session.History, n.id, maxHistory)
+	for _, name := range n.goals {
+		t.goal(name, nil)
+	}
 	if n.kind.outside && t.s.System.Playing != "" {
 		return t.waitFor(ForPlayed, t.s.System.Playing)
 	}
-	return n.kind.enter(t, n)
+	return t.begin(n)
 }
 
 // resume goes on where the engine waited for speech to be heard.
@@ -346,7 +359,7 @@ func (t *turn) resume() move {
 		return wait
 	}
 	if n.kind.outside {
-		return n.kind.enter(t, n)
+		return t.begin(n)
 	}
 	return move{outcome: "default"}
 }

@@ -72,6 +72,7 @@ func (t *turn) special(to string) (*node, bool) {
 		t.say(t.localSay(t.f.failure.goodbye, unbidden))
 		t.end(Completed, true)
 	case low == "@repeat":
+		t.again = true
 		return t.askedBefore(1), true
 	case low == "@back":
 		return t.askedBefore(2), true

@@ -22,6 +22,8 @@ type node struct {
 	content map[string]any
 	edges   map[string][]edge // by outcome in lower case, in the order to try
 	body    any
+	wants   []wantTemplate // content that it shows
+	goals   []string       // reached by entering it
 	voice   voiceBlock
 }
 

@@ -1,8 +1,6 @@
 package flow
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -66,13 +64,9 @@ type (
 // compileSay reads a say or play node: texts or an audio file.
 func compileSay(c *compiler, n *node) any {
 	b := &messageBody{}
-	for _, k := range []string{"messages", "text", "say", "ssml"} {
-		if v := n.content[k]; v != nil && len(b.messages) == 0 {
-			b.messages = c.messages(v, n.at+"/"+k)
-		}
-	}
+	b.messages = c.said(n, "messages", "text", "say", "ssml")
 	if u := first(n.content, "url", "audio"); u != "" {
-		b.messages = append(b.messages, c.message(map[string]any{"type": "audio", "url": u, "alt": n.content["alt"]}))
+		b.messages = append(b.messages, c.message(map[string]any{"type": "audio", "url": u, "alt": n.content["alt"]}, n.at))
 	}
 	if len(b.messages) == 0 {
 		c.problem("warning", n.at, "empty-message", "the node says nothing", "add \"text\" or \"url\"")
@@ -86,68 +80,6 @@ func compileMenu(c *compiler, n *node) any {
 		n.content = merge(n.content, map[string]any{"input_type": "choice"})
 	}
 	return compileQuestion(c, n)
-}
-
-type splitBody struct {
-	experiment string
-	arms       []arm
-	total      uint64
-}
-
-type arm struct {
-	name   string
-	weight uint64
-}
-
-func compileSplit(c *compiler, n *node) any {
-	b := &splitBody{experiment: first(n.content, "experiment", "id")}
-	list, _ := n.content["split"].([]any)
-	if list == nil {
-		list, _ = n.content["arms"].([]any)
-	}
-	if list == nil {
-		list = c.experiments[b.experiment]
-	}
-	for i, e := range list {
-		m, _ := e.(map[string]any)
-		a := arm{name: first(m, "arm", "name", "id"), weight: 1}
-		if s, ok := e.(string); ok {
-			a.name = s
-		}
-		if w, ok := integer(m["weight"]); ok && w >= 0 && w <= 1_000_000 {
-			a.weight = uint64(w)
-		}
-		if a.name == "" {
-			a.name = "$" + strconv.Itoa(i)
-		}
-		b.total += a.weight
-		b.arms = append(b.arms, a)
-	}
-	if b.experiment == "" {
-		b.experiment = n.id
-	}
-	if b.total == 0 {
-		c.problem("error", n.at, "missing-field", "the split has no arm to draw", "add \"split\": [{\"arm\": ..., \"weight\": ...}]")
-	}
-	return b
-}
-
-// enterSplit draws by the session's id, so that a replay draws the same.
-func enterSplit(t *turn, n *node) move {
-	b := n.body.(*splitBody)
-	if b.total == 0 {
-		return move{outcome: "default"}
-	}
-	sum := sha256.Sum256([]byte(t.s.Session.ID + "\x00" + b.experiment))
-	at := binary.BigEndian.Uint64(sum[:]) % b.total
-	for _, a := range b.arms {
-		if at < a.weight {
-			t.emit("experiment_arm", map[string]any{"experiment": b.experiment, "arm": a.name})
-			return move{outcome: a.name}
-		}
-		at -= a.weight
-	}
-	return move{outcome: "default"}
 }
 
 func enterWait(t *turn, n *node) move {
@@ -213,11 +145,7 @@ type recordBody struct {
 
 func compileRecord(c *compiler, n *node) any {
 	b := &recordBody{variable: c.target(n.content["variable"], n.at+"/variable")}
-	for _, k := range []string{"messages", "text", "say", "prompt"} {
-		if v := n.content[k]; v != nil && len(b.messages) == 0 {
-			b.messages = c.messages(v, n.at+"/"+k)
-		}
-	}
+	b.messages = c.said(n, "messages", "text", "say", "prompt")
 	return b
 }
 

@@ -2,7 +2,6 @@ package flow
 
 import (
 	"encoding/json"
-	"fmt"
 	"testing"
 	"time"
 )
@@ -43,24 +42,6 @@ func TestHostNodes(t *testing.T) {
 	k.want("?")
 	k.say("b")
 	k.wantAt("", Completed)
-}
-
-func TestSplitDrawsByWeight(t *testing.T) {
-	f := mustParse(t, `{"experiments": [{"id": "x", "split": [{"arm": "a", "weight": 80}, {"arm": "b", "weight": 20}]}], "nodes": [
-		{"id": "s", "type": "split", "content": {"experiment": "x"}, "connections": {"a": "a", "b": "b"}},
-		{"id": "a", "type": "message", "content": {"text": "a"}}, {"id": "b", "type": "message", "content": {"text": "b"}}]}`)
-	drawn := map[string]int{}
-	for i := range 500 {
-		k := newTalk(t, f, Init{ID: fmt.Sprint("s", i)})
-		first := k.said[0]
-		if k = newTalk(t, f, Init{ID: fmt.Sprint("s", i)}); k.said[0] != first {
-			t.Fatal("the same session draws another arm")
-		}
-		drawn[first]++
-	}
-	if drawn["a"] < 350 || drawn["a"] > 450 {
-		t.Errorf("drawn %v of 500, want about 400 a", drawn)
-	}
 }
 
 func TestModelStaysInBounds(t *testing.T) {

@@ -12,8 +12,29 @@ import (
 type messageTemplate struct {
 	typ            string
 	text, url, alt template
-	contentID      string
+	want           int      // number of its content among the node's, from 1; 0: none
+	otherwise      template // the node's text, where there is neither content nor a text of its own
 	extra          map[string]valueTemplate
+}
+
+// said reads what a node says: the first of the fields that it has, or content
+// that it names beside them.
+func (c *compiler) said(n *node, fields ...string) []messageTemplate {
+	if s := str(n.content["text"]); s != "" {
+		c.otherwise = parseTemplate(s, c.flow.bare)
+	}
+	if n.content["content_id"] != nil || n.content["content_filter"] != nil {
+		return c.messages(map[string]any{"content_id": n.content["content_id"], "content_filter": n.content["content_filter"],
+			"text": first(n.content, fields...)}, n.at)
+	}
+	for _, k := range fields {
+		if v := n.content[k]; v != nil {
+			if list := c.messages(v, n.at+"/"+k); len(list) > 0 {
+				return list
+			}
+		}
+	}
+	return nil
 }
 
 // messages reads a list of messages: objects, or plain texts.
@@ -23,20 +44,23 @@ func (c *compiler) messages(v any, ptr string) []messageTemplate {
 	case string:
 		out = append(out, messageTemplate{typ: "text", text: parseTemplate(v, c.flow.bare)})
 	case map[string]any:
-		out = append(out, c.message(v))
+		out = append(out, c.message(v, ptr))
 	case []any:
 		for i, e := range v {
 			switch e := e.(type) {
 			case string:
 				out = append(out, messageTemplate{typ: "text", text: parseTemplate(e, c.flow.bare)})
 			case map[string]any:
-				out = append(out, c.message(e))
+				out = append(out, c.message(e, ptr+"/"+strconv.Itoa(i)))
 			default:
 				c.fault(ptr+"/"+strconv.Itoa(i), "type", "a message is an object or a text", "write {\"type\": \"text\", \"text\": ...}")
 			}
 		}
 	}
 	for _, m := range out {
+		if m.want > 0 && m.text == nil && m.url == nil && m.otherwise == nil {
+			c.problem("warning", ptr, "no-fallback", "nothing is said where the content is missing or not published", "add a \"text\"")
+		}
 		for _, t := range []template{m.text, m.url, m.alt} {
 			if t.secrets() {
 				c.problem("error", ptr, "secret-in-message", "a secret would be shown to the caller", "remove the {secret:…} reference")
@@ -46,8 +70,11 @@ func (c *compiler) messages(v any, ptr string) []messageTemplate {
 	return out
 }
 
-func (c *compiler) message(m map[string]any) messageTemplate {
-	out := messageTemplate{typ: fold(str(m["type"])), contentID: str(m["content_id"])}
+func (c *compiler) message(m map[string]any, ptr string) messageTemplate {
+	out := messageTemplate{typ: fold(str(m["type"])), want: c.want(m, ptr)}
+	if out.want > 0 {
+		out.otherwise = c.otherwise
+	}
 	if out.typ == "" {
 		out.typ = "text"
 	}
@@ -65,7 +92,7 @@ func (c *compiler) message(m map[string]any) messageTemplate {
 	out.alt = tpl("alt")
 	for k, v := range m {
 		switch k {
-		case "type", "content", "text", "url", "alt", "content_id", "rich_text", "src", "caption":
+		case "type", "content", "text", "url", "alt", "content_id", "content_filter", "rich_text", "src", "caption":
 		default:
 			if out.extra == nil {
 				out.extra = map[string]valueTemplate{}
@@ -79,7 +106,7 @@ func (c *compiler) message(m map[string]any) messageTemplate {
 // show fills in messages; those that come out empty are left out.
 func (t *turn) show(list []messageTemplate) []Message {
 	var out []Message
-	for _, m := range list {
+	for _, m := range t.expandAll(list) {
 		msg := Message{Type: m.typ, Text: t.render(m.text), URL: t.render(m.url), Alt: t.render(m.alt)}
 		for k, v := range m.extra {
 			if msg.Extra == nil {
@@ -116,11 +143,7 @@ type messageBody struct {
 
 func compileMessage(c *compiler, n *node) any {
 	b := &messageBody{ack: boolean(n.content["wait_for_ack"])}
-	for _, k := range []string{"messages", "text", "rich_text", "message"} {
-		if v := n.content[k]; v != nil && len(b.messages) == 0 {
-			b.messages = c.messages(v, n.at+"/"+k)
-		}
-	}
+	b.messages = c.said(n, "messages", "text", "rich_text", "message")
 	if len(b.messages) == 0 {
 		c.problem("warning", n.at, "empty-message", "the message says nothing", "add \"messages\"")
 	}
@@ -152,11 +175,7 @@ type hangupBody struct {
 
 func compileHangup(c *compiler, n *node) any {
 	b := &hangupBody{status: Completed}
-	for _, k := range []string{"messages", "text", "say", "message"} {
-		if v := n.content[k]; v != nil && len(b.messages) == 0 {
-			b.messages = c.messages(v, n.at+"/"+k)
-		}
-	}
+	b.messages = c.said(n, "messages", "text", "say", "message")
 	if s := str(n.content["status"]); s == Failed || s == Abandoned {
 		b.status = s
 	}
@@ -202,11 +221,7 @@ func compileTransfer(c *compiler, n *node) any {
 			b.timeout = time.Duration(s) * time.Second
 		}
 	}
-	for _, k := range []string{"messages", "say", "text"} {
-		if v := n.content[k]; v != nil && len(b.messages) == 0 {
-			b.messages = c.messages(v, n.at+"/"+k)
-		}
-	}
+	b.messages = c.said(n, "messages", "say", "text")
 	return b
 }
 

@@ -64,6 +64,8 @@ type Flow struct {
 	problems []Problem // found while compiling, for Check
 	subs     map[string]*Flow
 	tests    any
+	// experimentGoals are the goals of experiments, by their ids.
+	experimentGoals map[string]string
 }
 
 // limits of one conversation (docs/flow.md, Limits).
@@ -151,6 +153,9 @@ type compiler struct {
 	intents     map[string][]string
 	timeout     time.Duration    // defaults.http.timeout
 	experiments map[string][]any // arms by id
+	goalNames   map[string]bool  // goals that something reaches
+	wants       []wantTemplate   // content of the node at hand
+	otherwise   template         // what that node says where its content is missing
 	count       int              // nodes so far
 	nested      int              // composites around the node at hand
 }
@@ -181,11 +186,14 @@ func (c *compiler) document(d map[string]any) {
 	errs, _ := defaults["errors"].(map[string]any)
 	f.failure = failure{say: c.localText(errs["say"]), goodbye: c.localText(defaults["goodbye"]), then: str(errs["then"])}
 	c.intents = parseIntents(d["intents"])
-	c.experiments = map[string][]any{}
+	c.experiments, c.goalNames, f.experimentGoals = map[string][]any{}, map[string]bool{}, map[string]string{}
 	list, _ := d["experiments"].([]any)
 	for _, e := range list {
 		if m, ok := e.(map[string]any); ok {
 			c.experiments[str(m["id"])], _ = m["split"].([]any)
+			if goal := str(m["goal"]); goal != "" {
+				f.experimentGoals[str(m["id"])] = goal
+			}
 		}
 	}
 	nodes := d["nodes"]
@@ -205,6 +213,7 @@ func (c *compiler) document(d map[string]any) {
 	}
 	f.onHangup = str(d["on_hangup"])
 	c.globals(d["globals"])
+	c.goals(d["goals"])
 }
 
 // graph compiles nodes, a list or a map by id, with the list of connections
@@ -314,7 +323,10 @@ func (c *compiler) node(m map[string]any, id, ptr string, inline bool, i int) *n
 	c.nodeConnections(n, conns, cptr)
 	n.kind = kindOf(typ)
 	if n.kind.compile != nil {
+		outer := c.wants // of the composite that n is in
+		c.wants, c.otherwise = nil, nil
 		n.body = n.kind.compile(c, n)
+		n.wants, c.wants = c.wants, outer
 	}
 	if n.kind.enter == nil {
 		code, msg := "unknown-type", fmt.Sprintf("there is no node type %q", typ)

@@ -62,13 +62,9 @@ func compileQuestion(c *compiler, n *node) any {
 		c.problem("error", n.at+"/input_type", "unknown-value", fmt.Sprintf("there is no input type %q", b.typ), "use one of "+strings.Join(sortedKeys(inputTypes), ", "))
 		b.typ = "any"
 	}
-	for _, k := range []string{"messages", "question", "text", "prompt"} {
-		if v := n.content[k]; v != nil {
-			b.messages = append(b.messages, c.messages(v, n.at+"/"+k)...)
-			if k != "messages" {
-				break
-			}
-		}
+	b.messages = c.said(n, "question", "text", "prompt")
+	if v := n.content["messages"]; v != nil {
+		b.messages = append(c.messages(v, n.at+"/messages"), b.messages...)
 	}
 	if len(b.messages) == 0 {
 		c.problem("warning", n.at, "empty-question", "the question asks nothing", "add \"question\"")
@@ -240,6 +236,7 @@ func (t *turn) dropAsk() {
 
 // askAgain asks the question at hand as if for the first time.
 func (t *turn) askAgain(n *node) move {
+	t.again = true
 	return move{target: n.id}
 }
 

@@ -79,6 +79,17 @@ type System struct {
 	Env map[string]any `json:"env,omitempty"`
 	// Last is the last prompt, for repeat_last.
 	Last []Message `json:"last,omitempty"`
+	// Held is what the caller said over a message, until the content of the
+	// question that it leads to is there.
+	Held *Input `json:"held,omitempty"`
+	// Shown lists contents shown, the last 500, and Draws counts draws of content.
+	Shown []string `json:"shown,omitempty"`
+	Draws int      `json:"draws,omitempty"`
+	// Arms are the arms and variants drawn, by what was drawn for.
+	Arms map[string]string `json:"arms,omitempty"`
+	// Exposed is what was shown since the last answer, Goals what was reached.
+	Exposed []Exposure `json:"exposed,omitempty"`
+	Goals   []string   `json:"goals,omitempty"`
 }
 
 // A Frame is one running graph with its own scopes.
@@ -98,6 +109,9 @@ type Frame struct {
 	// it failed.
 	Index  int  `json:"index,omitempty"`
 	Failed bool `json:"failed,omitempty"`
+	// Drawn is the content of the node, in the order of its wants; nil before it
+	// was fetched.
+	Drawn []Drawn `json:"drawn,omitempty"`
 	// Out is the outcome of @out:name.
 	Out string `json:"out,omitempty"`
 }

@@ -1,5 +1,5 @@
 // Package flowtest runs conversations against flows, with a virtual clock and
-// stand-ins for HTTP and secrets. A file of cases is JSON, as docs/flow.md has
+// stand-ins for HTTP, secrets and content. A file of cases is JSON, as docs/flow.md has
 // it under Tests; a flow document may carry cases under "tests".
 package flowtest
 
@@ -19,7 +19,7 @@ type Case struct {
 	InitialState map[string]any             `json:"initial_state"`
 	HTTP         []Server                   `json:"http"`
 	Secrets      map[string]string          `json:"secrets"`
-	Content      json.RawMessage            `json:"content"`
+	Content      shelf                      `json:"content"`
 	Steps        []Step                     `json:"steps"`
 	// PublishError must be, AllowError may be the outcome of the flow's check.
 	PublishError json.RawMessage `json:"expect_publish_error"`

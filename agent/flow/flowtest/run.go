@@ -47,6 +47,7 @@ func Run(c Case) Report {
 	r := &runner{c: c, now: time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)}
 	r.net = network{servers: c.HTTP, secrets: c.Secrets, now: &r.now, next: map[int]int{}}
 	r.do = r.net.performer()
+	r.do.Contents = c.Content
 	bad := func(step int, want, got string) Report { return Report{c.Name, false, step, want, got} }
 	problem, err := r.load()
 	switch {
@@ -233,6 +234,8 @@ func (r *runner) perform(e flow.Effect) []flow.Event {
 		return played(e.ID, e.Messages)
 	case flow.Ask:
 		return played(e.ID, e.Messages)
+	case flow.Fetch:
+		return []flow.Event{r.do.Perform(context.Background(), e)}
 	case flow.Call:
 		r.messages = append(r.messages, e.SayWhile...)
 		res := r.do.Perform(context.Background(), e)
