@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -29,8 +30,10 @@ type fault struct {
 }
 
 // call performs c: tries, then a kept answer, else the last fault.
-func (p *Performer) call(ctx context.Context, c flow.Call) flow.Result {
-	data, f := p.tries(ctx, c)
+func (p *Performer) call(ctx context.Context, c flow.Call) (r flow.Result) {
+	var spent flow.Spent
+	defer func() { r.Spent = spent }()
+	data, f := p.tries(ctx, c, &spent)
 	key := ""
 	if c.CacheTTL > 0 && p.Answers != nil {
 		key = p.answerKey(c)
@@ -41,9 +44,9 @@ func (p *Performer) call(ctx context.Context, c flow.Call) flow.Result {
 		}
 		return flow.Result{Outcome: "success", Data: data}
 	}
-	if key != "" && ctx.Err() == nil {
+	if key != "" && ctx.Err() == nil && f.outcome != flow.OverBudget {
 		if kept, ok := p.Answers.Kept(ctx, key, p.now()); ok {
-			return flow.Result{Outcome: "cached", Data: kept, Error: f.text}
+			return flow.Result{Outcome: flow.Cached, Data: kept, Error: f.text}
 		}
 	}
 	return flow.Result{Outcome: f.outcome, Error: f.text}
@@ -57,8 +60,8 @@ func (p *Performer) answerKey(c flow.Call) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// tries sends a call as often as it says.
-func (p *Performer) tries(ctx context.Context, c flow.Call) (json.RawMessage, *fault) {
+// tries sends a call as often as it says, and adds to what was spent.
+func (p *Performer) tries(ctx context.Context, c flow.Call, spent *flow.Spent) (json.RawMessage, *fault) {
 	if p.HTTP == nil {
 		return nil, &fault{outcome: "error", text: "this host makes no calls"}
 	}
@@ -72,7 +75,7 @@ func (p *Performer) tries(ctx context.Context, c flow.Call) (json.RawMessage, *f
 		if f != nil {
 			return nil, f
 		}
-		data, f := p.once(ctx, c, req, n)
+		data, f := p.once(ctx, c, req, n, spent)
 		open := p.leave(ctx, c, f)
 		if f == nil {
 			return secrets.scrub(data), nil
@@ -84,13 +87,23 @@ func (p *Performer) tries(ctx context.Context, c flow.Call) (json.RawMessage, *f
 		if c.Retry.Max > 0 {
 			longest = c.Retry.Max
 		}
-		if f.after > longest || p.sleep(ctx, max(min(delay, longest), f.after)) != nil {
+		if f.after > longest || p.sleep(ctx, max(p.jittered(min(delay, longest)), f.after)) != nil {
 			return nil, f
 		}
 		if c.Retry.Backoff > 1 {
 			delay = time.Duration(min(float64(delay)*c.Retry.Backoff, float64(longest)))
 		}
 	}
+}
+
+// jittered shortens a pause, so that those who failed together do not come back
+// together.
+func (p *Performer) jittered(d time.Duration) time.Duration {
+	jitter := rand.Float64
+	if p.Jitter != nil {
+		jitter = p.Jitter
+	}
+	return d/2 + time.Duration(jitter()*float64(d-d/2))
 }
 
 func (p *Performer) circuit(c flow.Call) string { return p.Tenant + " " + c.Route }
@@ -116,12 +129,18 @@ func (p *Performer) leave(ctx context.Context, c flow.Call, f *fault) (open bool
 }
 
 // once sends a request.
-func (p *Performer) once(ctx context.Context, c flow.Call, req Request, n int) (json.RawMessage, *fault) {
+func (p *Performer) once(ctx context.Context, c flow.Call, req Request, n int, spent *flow.Spent) (json.RawMessage, *fault) {
 	begun := p.now()
 	r := req
 	r.Header = req.Header.Clone()
 	res, err := p.HTTP.Send(ctx, r)
-	log := p.log().With("route", c.Route, "host", req.URL.Host, "try", n, "took", p.now().Sub(begun))
+	took := p.now().Sub(begun)
+	log := p.log().With("route", c.Route, "host", req.URL.Host, "try", n, "took", took)
+	if !errors.Is(err, ErrRefused) {
+		spent.Calls, spent.Time = spent.Calls+1, spent.Time+took
+		spent.Bytes += int64(len(req.Body) + len(res.Body))
+	}
+	var over *Overspent
 	switch {
 	case err == nil && res.Status >= 200 && res.Status <= 299:
 		log.Debug("call answered", "status", res.Status)
@@ -130,6 +149,9 @@ func (p *Performer) once(ctx context.Context, c flow.Call, req Request, n int) (
 		log.Info("call failed", "status", res.Status)
 		return nil, &fault{outcome: "error", text: "status " + strconv.Itoa(res.Status), status: res.Status, retry: true,
 			outage: res.Status >= 500 || res.Status == http.StatusTooManyRequests, after: retryAfter(res.Header, p.now())}
+	case errors.As(err, &over):
+		log.Warn("call refused: a budget is used up", "budget", over.Budget)
+		return nil, &fault{outcome: flow.OverBudget, text: over.Budget}
 	case errors.Is(err, ErrRefused):
 		log.Warn("call refused")
 		return nil, &fault{outcome: "error", text: "the call is refused"}

@@ -43,6 +43,15 @@ type HTTP interface {
 // or a budget is used up.
 var ErrRefused = errors.New("effect: refused")
 
+// An Overspent request does not fit in a budget. It is an [ErrRefused].
+type Overspent struct{ Budget string } // "flow.calls"
+
+// Error implements error.
+func (e *Overspent) Error() string { return "effect: the budget " + e.Budget + " is used up" }
+
+// Is tells that it is an ErrRefused.
+func (e *Overspent) Is(target error) bool { return target == ErrRefused }
+
 // A Secret prints as [redacted] wherever it may stray to; string(s) is its value.
 type Secret string
 
@@ -106,6 +115,9 @@ type Performer struct {
 	// Internal is what a URL that begins with "/" is appended to. Nil: such
 	// calls fail.
 	Internal *url.URL
+	// Bearer makes the token by which such a call says whose it is. No header
+	// of the flow stands in for it. Nil: such calls carry none.
+	Bearer func(to *url.URL) (Secret, error)
 	// Log is told of every try: the route as the author wrote it, host,
 	// status and time. Nil: nobody.
 	Log *slog.Logger
@@ -114,6 +126,9 @@ type Performer struct {
 	// error if that ends first.
 	Now   func() time.Time
 	Sleep func(ctx context.Context, d time.Duration) error
+	// Jitter draws from 0 to 1: a pause between tries lasts half its time and
+	// so much of the other half. Nil: at random.
+	Jitter func() float64
 }
 
 // Perform does e and returns its result, with e's ID. For an effect from which

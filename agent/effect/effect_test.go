@@ -50,8 +50,9 @@ func (s *server) Secret(_ context.Context, key string, to *url.URL) (Secret, err
 func (s *server) performer() *Performer {
 	m := &Memory{}
 	return &Performer{HTTP: s, Secrets: s, Circuits: m, Answers: m, Tenant: "t",
-		Log: slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Now: func() time.Time { return s.now },
+		Jitter: func() float64 { return 1 },
+		Log:    slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Now:    func() time.Time { return s.now },
 		Sleep: func(ctx context.Context, d time.Duration) error {
 			s.slept, s.now = append(s.slept, d), s.now.Add(d)
 			return ctx.Err()

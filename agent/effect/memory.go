@@ -36,31 +36,22 @@ type kept struct {
 	until time.Time
 }
 
-// Enter implements [Circuits].
-func (m *Memory) Enter(_ context.Context, key string, at time.Time, b flow.Breaker) (probe bool, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c, ok := m.circuits[key]
+// enter is the breaker's answer to a call that wants to go out, and its state
+// after it.
+func (c circuit) enter(at time.Time, b flow.Breaker) (_ circuit, probe bool, err error) {
 	switch {
-	case !ok || !c.open:
-		return false, nil
+	case !c.open:
+		return c, false, nil
 	case at.Before(c.until):
-		return false, ErrOpen
+		return c, false, ErrOpen
 	}
 	// One probe; if it never comes back, another goes after the same time.
 	c.until, c.touched = at.Add(b.Timeout), at
-	m.circuits[key] = c
-	return true, nil
+	return c, true, nil
 }
 
-// Leave implements [Circuits].
-func (m *Memory) Leave(_ context.Context, key string, at time.Time, b flow.Breaker, ok bool) (open bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c, known := m.circuits[key]
-	if !known && ok {
-		return false // nothing to remember
-	}
+// leave is the breaker's state after a call.
+func (c circuit) leave(at time.Time, b flow.Breaker, ok bool) circuit {
 	c.touched = at
 	switch {
 	case !ok:
@@ -76,12 +67,36 @@ func (m *Memory) Leave(_ context.Context, key string, at time.Time, b flow.Break
 	default:
 		c.failures = 0
 	}
+	return c
+}
+
+// Enter implements [Circuits].
+func (m *Memory) Enter(_ context.Context, key string, at time.Time, b flow.Breaker) (probe bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, ok := m.circuits[key]
+	if !ok {
+		return false, nil
+	}
+	m.circuits[key], probe, err = c.enter(at, b)
+	return probe, err
+}
+
+// Leave implements [Circuits].
+func (m *Memory) Leave(_ context.Context, key string, at time.Time, b flow.Breaker, ok bool) (open bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, known := m.circuits[key]
+	if !known && ok {
+		return false // nothing to remember
+	}
 	if m.circuits == nil {
 		m.circuits = map[string]circuit{}
 	}
 	if !known {
 		makeRoom(m.circuits, maxCircuits, func(c circuit) time.Time { return c.touched })
 	}
+	c = c.leave(at, b, ok)
 	m.circuits[key] = c
 	return c.open
 }

@@ -26,7 +26,7 @@ func (p *Performer) request(ctx context.Context, c flow.Call) (Request, used, *f
 	refuse := func(text string) (Request, used, *fault) {
 		return Request{}, nil, &fault{outcome: "error", text: text}
 	}
-	target, f := p.target(c)
+	target, internal, f := p.target(c)
 	if f != nil {
 		return Request{}, nil, f
 	}
@@ -52,11 +52,22 @@ func (p *Performer) request(ctx context.Context, c flow.Call) (Request, used, *f
 		if !isToken(name) || notFlows[name] {
 			return refuse("a header cannot be sent: " + safeName(h.Name))
 		}
+		if internal && name == "Authorization" {
+			continue
+		}
 		v, err := flow.Join(h.Value, flow.InHeader, secret)
 		if err != nil {
 			return refuse(secretFault(err))
 		}
 		r.Header.Set(name, clearControls(v))
+	}
+	if internal && p.Bearer != nil {
+		token, err := p.Bearer(target)
+		if err != nil {
+			return refuse("the internal API's token cannot be made")
+		}
+		secrets[string(token)] = true
+		r.Header.Set("Authorization", "Bearer "+string(token))
 	}
 	place, kind := flow.InText, "text/plain; charset=utf-8"
 	if c.JSON {
@@ -73,13 +84,15 @@ func (p *Performer) request(ctx context.Context, c flow.Call) (Request, used, *f
 }
 
 // target is the address of a call; one that begins with "/" is of the internal API.
-func (p *Performer) target(c flow.Call) (*url.URL, *fault) {
-	bad := func(text string) (*url.URL, *fault) { return nil, &fault{outcome: "error", text: text} }
+func (p *Performer) target(c flow.Call) (u *url.URL, internal bool, f *fault) {
+	bad := func(text string) (*url.URL, bool, *fault) {
+		return nil, false, &fault{outcome: "error", text: text}
+	}
 	address, err := flow.Join(c.URL, flow.InText, func(string) (string, error) { return "", ErrNoSecret })
 	if err != nil || strings.HasPrefix(address, "//") || strings.ContainsAny(address, "\\\r\n") {
 		return bad("the address is refused")
 	}
-	if strings.HasPrefix(address, "/") {
+	if internal = strings.HasPrefix(address, "/"); internal {
 		if p.Internal == nil {
 			return bad("no internal API is configured")
 		}
@@ -87,12 +100,12 @@ func (p *Performer) target(c flow.Call) (*url.URL, *fault) {
 		base.RawQuery, base.Fragment = "", ""
 		address = strings.TrimRight(base.String(), "/") + address
 	}
-	u, err := url.Parse(address)
+	u, err = url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
 		return bad("the address is refused")
 	}
 	u.Fragment = ""
-	return u, nil
+	return u, internal, nil
 }
 
 func query(u *url.URL, fields []flow.Field, secret func(string) (string, error)) error {

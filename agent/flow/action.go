@@ -37,7 +37,11 @@ func compileAction(c *compiler, n *node) any {
 			c.fault(ptr, "type", "an action is an object", "write {\"type\": \"set_variable\", ...}")
 			continue
 		}
-		b.actions = append(b.actions, c.action(m, ptr))
+		a := c.action(m, ptr)
+		if a.call != nil {
+			a.call.async = a.call.async || boolean(n.content["async"])
+		}
+		b.actions = append(b.actions, a)
 	}
 	return b
 }

@@ -216,6 +216,9 @@ func (t *turn) result(ev Result) {
 		t.fail("no-node", "the waiting node is gone")
 		return
 	}
+	if p.Kind == "call" && !t.settle(ev) {
+		return
+	}
 	t.unwait()
 	if p.Kind == "fetch" {
 		t.run(t.fetched(n, ev))

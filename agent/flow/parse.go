@@ -72,6 +72,7 @@ type Flow struct {
 type limits struct {
 	steps, depth, turns int
 	length              time.Duration
+	spend               Spent
 }
 
 // failure is defaults.errors: what is said, and where to.
@@ -349,6 +350,8 @@ func parseLimits(v any) limits {
 	return limits{
 		steps: get("steps_per_turn", 200, 10000), depth: get("depth", 8, 32), turns: get("turns", 200, 10000),
 		length: time.Duration(get("minutes", 7*24*60, 365*24*60)) * time.Minute,
+		spend: Spent{Calls: get("calls", 1000, 100_000), Bytes: int64(get("call_bytes", 64<<20, 1<<30)),
+			Time: time.Duration(get("call_seconds", 3600, 24*3600)) * time.Second},
 	}
 }
 

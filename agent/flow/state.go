@@ -75,6 +75,8 @@ type System struct {
 	Voice bool `json:"voice,omitempty"`
 	// Left says that the caller has gone: only on_hangup runs, unheard.
 	Left bool `json:"left,omitempty"`
+	// Spent is what all calls have cost so far.
+	Spent Spent `json:"spent,omitzero"`
 	// Env is the tenant's published settings.
 	Env map[string]any `json:"env,omitempty"`
 	// Last is the last prompt, for repeat_last.

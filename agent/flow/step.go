@@ -64,6 +64,7 @@ type (
 		Outcome string          `json:"outcome"` // "success", "error", "busy", "answered", …
 		Data    json.RawMessage `json:"data,omitempty"`
 		Error   string          `json:"error,omitempty"` // for the trace; never holds a secret
+		Spent   Spent           `json:"spent,omitzero"`  // by a [Call]
 	}
 
 	// Hangup says that the caller has left. The flow's on_hangup path runs

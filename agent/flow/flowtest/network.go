@@ -42,7 +42,8 @@ func (n *network) performer() *effect.Performer {
 	base, _ := url.Parse(internal) // a constant
 	memory := &effect.Memory{}
 	return &effect.Performer{HTTP: n, Secrets: n, Circuits: memory, Answers: memory, Internal: base,
-		Now: func() time.Time { return *n.now },
+		Jitter: func() float64 { return 1 }, // pauses are as long as they say
+		Now:    func() time.Time { return *n.now },
 		Sleep: func(_ context.Context, d time.Duration) error {
 			*n.now = n.now.Add(d)
 			return nil
