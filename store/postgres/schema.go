@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -47,7 +48,7 @@ func MigrateStatus(ctx context.Context, url string) ([]Migration, error) {
 	err := withGoose(url, func(p *goose.Provider) error {
 		all, err := p.Status(ctx)
 		for _, m := range all {
-			list = append(list, Migration{m.Source.Version, m.Source.Path, m.State == goose.StateApplied})
+			list = append(list, Migration{m.Source.Version, cmp.Or(m.Source.Path, "(jobs)"), m.State == goose.StateApplied})
 		}
 		return err
 	})
@@ -69,7 +70,8 @@ func withGoose(url string, fn func(*goose.Provider) error) error {
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	p, err := goose.NewProvider(goose.DialectPostgres, db, sub, goose.WithSessionLocker(locker))
+	p, err := goose.NewProvider(goose.DialectPostgres, db, sub, goose.WithSessionLocker(locker),
+		goose.WithGoMigrations(goMigrations()...))
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
@@ -89,6 +91,9 @@ func newestMigration() int64 {
 			newest = max(newest, v)
 		}
 	}
+	for _, m := range goMigrations() {
+		newest = max(newest, m.Version)
+	}
 	return newest
 }
 
@@ -100,7 +105,12 @@ func (e *Unsafe) Error() string { return e.Why + "; " + e.Cure }
 
 // withoutTenant lists tables that need no row security, each with the reason.
 var withoutTenant = map[string]string{
-	"goose_db_version": "the schema's own version; the application may only read it",
+	"goose_db_version":   "the schema's own version; the application may only read it",
+	"river_job":          "jobs are fetched by whichever worker is free; they hold ids alone, their tenant's among them",
+	"river_leader":       "which process looks after the queue",
+	"river_migration":    "the queue's own version; the application may only read it",
+	"river_notification": "wake-ups of workers; they hold names of queues",
+	"river_queue":        "the queues by name",
 }
 
 // Verify refuses a database whose walls do not stand: a role that may step
