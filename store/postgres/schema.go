@@ -71,7 +71,7 @@ func withGoose(url string, fn func(*goose.Provider) error) error {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	p, err := goose.NewProvider(goose.DialectPostgres, db, sub, goose.WithSessionLocker(locker),
-		goose.WithGoMigrations(goMigrations()...))
+		goose.WithGoMigrations(goMigrations(url)...))
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
@@ -84,15 +84,12 @@ func withGoose(url string, fn func(*goose.Provider) error) error {
 // newestMigration is the version that this program was built for.
 func newestMigration() int64 {
 	entries, _ := migrations.ReadDir("migrations") // embedded: cannot fail
-	var newest int64
+	newest := int64(jobsMigration)
 	for _, e := range entries {
 		v, err := goose.NumericComponent(e.Name())
 		if err == nil {
 			newest = max(newest, v)
 		}
-	}
-	for _, m := range goMigrations() {
-		newest = max(newest, m.Version)
 	}
 	return newest
 }
