@@ -181,7 +181,7 @@ func recordingComplete(t *testing.T, s *browserSite, c storedCall) (peak [2]int1
 		t.Fatalf("recording: %d channels, %v", channels, err)
 	}
 	length := time.Duration(len(pcm)/2) * time.Second / time.Duration(rate)
-	if lasted := c.EndedAt.Sub(*c.AnsweredAt); (length - lasted).Abs() > 2*time.Second {
+	if lasted := c.EndedAt.Sub(*c.AnsweredAt); (length - lasted).Abs() > 3*time.Second { // a busy machine is slow to end
 		t.Errorf("recording: %v of a call of %v", length, lasted)
 	}
 	for i, v := range pcm {

@@ -129,12 +129,16 @@ func testExampleScripts(t *testing.T, e *endToEnd) {
 	for _, path := range scripts {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			t.Parallel()
-			var out syncBuffer
-			status := run(t.Context(), []string{"call", "--data", e.data, "--via", "twilio", "--limit", "2m", "--script", path, "desk-examples"},
-				stdio{strings.NewReader(""), &out, &out})
-			if status != exitOK {
-				t.Errorf("exit status %d:\n%s", status, out.String())
+			for range voiceCalls {
+				var out syncBuffer
+				status := run(t.Context(), []string{"call", "--data", e.data, "--via", "twilio", "--limit", "2m", "--script", path, "desk-examples"},
+					stdio{strings.NewReader(""), &out, &out})
+				if status == exitOK {
+					return
+				}
+				t.Logf("exit status %d:\n%s", status, out.String())
 			}
+			t.Errorf("it did not hold in %d calls", voiceCalls)
 		})
 	}
 	t.Run("bad network of a browser", func(t *testing.T) {
