@@ -1,6 +1,8 @@
 package control
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
@@ -40,6 +42,41 @@ func (k *Keyring) String() string { return "[redacted]" }
 
 // GoString keeps the root out of logs.
 func (k *Keyring) GoString() string { return "[redacted]" }
+
+// seal encrypts text for storage (AES-256-GCM under the purpose's key); what
+// is sealed opens only beside the same place, such as the row it stands in.
+func (k *Keyring) seal(purpose, place string, text []byte) []byte {
+	aead := k.aead(purpose)
+	nonce := make([]byte, aead.NonceSize())
+	_, _ = rand.Read(nonce) // never fails (crypto/rand)
+	return aead.Seal(nonce, nonce, text, []byte(place))
+}
+
+// unseal returns what was sealed.
+func (k *Keyring) unseal(purpose, place string, sealed []byte) ([]byte, error) {
+	aead := k.aead(purpose)
+	n := aead.NonceSize()
+	if len(sealed) < n {
+		return nil, errors.New("unseal: too short")
+	}
+	text, err := aead.Open(nil, sealed[:n], sealed[n:], []byte(place))
+	if err != nil {
+		return nil, errors.New("unseal: damaged, or sealed under another key file")
+	}
+	return text, nil
+}
+
+func (k *Keyring) aead(purpose string) cipher.AEAD {
+	block, err := aes.NewCipher(k.Key(purpose))
+	if err != nil {
+		panic(err) // the key's length is constant: cannot fail
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err) // AES has the block size of GCM: cannot fail
+	}
+	return aead
+}
 
 func (k *Keyring) mac(purpose string, text string) []byte {
 	m := hmac.New(sha256.New, k.Key(purpose))

@@ -19,6 +19,7 @@ const (
 	CallsListen   Permission = "calls.listen"  // recordings
 	CallsControl  Permission = "calls.control" // hang up, transfer
 	CallsStart    Permission = "calls.start"   // open a call, mint call tokens
+	EventsRead    Permission = "events.read"   // follow what happens
 	FlowsRead     Permission = "flows.read"
 	FlowsWrite    Permission = "flows.write"
 	KeysManage    Permission = "keys.manage"
@@ -26,6 +27,8 @@ const (
 	NumbersWrite  Permission = "numbers.write"
 	SessionsRead  Permission = "sessions.read"  // conversations with their state and history
 	SessionsWrite Permission = "sessions.write" // end and delete them
+	WebhooksRead  Permission = "webhooks.read"
+	WebhooksWrite Permission = "webhooks.write" // have events sent elsewhere
 	Anyone        Permission = "anyone"         // public routes
 	SignedIn      Permission = "signed_in"
 )
@@ -33,7 +36,8 @@ const (
 // Scopes lists what a key may be given.
 func Scopes() []Permission {
 	return []Permission{AgentsRead, AgentsWrite, CallsRead, CallsListen, CallsControl, CallsStart,
-		Chat, FlowsRead, FlowsWrite, KeysManage, NumbersRead, NumbersWrite, SessionsRead, SessionsWrite}
+		Chat, EventsRead, FlowsRead, FlowsWrite, KeysManage, NumbersRead, NumbersWrite, SessionsRead, SessionsWrite,
+		WebhooksRead, WebhooksWrite}
 }
 
 // A Role is a person's place in a tenant.
@@ -50,7 +54,7 @@ const (
 
 // permissions of a role.
 func (r Role) permissions() []Permission {
-	viewer := []Permission{AgentsRead, CallsRead, FlowsRead, NumbersRead, SessionsRead}
+	viewer := []Permission{AgentsRead, CallsRead, EventsRead, FlowsRead, NumbersRead, SessionsRead, WebhooksRead}
 	switch r {
 	case RoleOwner, RoleAdmin:
 		return Scopes()

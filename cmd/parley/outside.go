@@ -37,13 +37,23 @@ type outside struct {
 
 // newOutside opens the way out to public addresses and to those of allow.
 func newOutside(allow []string, secrets effect.Secrets, log *slog.Logger) (*outside, error) {
-	client, err := egress.New(egress.Options{Allow: allow, Audit: func(_ context.Context, r *egress.Refusal) {
+	client, err := newEgress(egress.Options{Allow: allow}, log)
+	if err != nil {
+		return nil, err
+	}
+	return &outside{client: client, secrets: secrets, memory: &effect.Memory{}, log: log}, nil
+}
+
+// newEgress opens a way out that tells the log what it refuses.
+func newEgress(o egress.Options, log *slog.Logger) (*egress.Client, error) {
+	o.Audit = func(_ context.Context, r *egress.Refusal) {
 		log.Warn("outbound request refused", "reason", r.Reason, "host", r.Host, "address", r.Addr)
-	}})
+	}
+	client, err := egress.New(o)
 	if err != nil {
 		return nil, fmt.Errorf("PARLEY_EGRESS_ALLOW: %w", err)
 	}
-	return &outside{client: client, secrets: secrets, memory: &effect.Memory{}, log: log}, nil
+	return client, nil
 }
 
 // performer does the effects of one conversation of a tenant.

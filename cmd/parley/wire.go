@@ -36,15 +36,20 @@ type gateway struct {
 	dev      bool
 	log      *slog.Logger
 
-	db      *postgres.Store
-	redis   *redis.Client
-	blobs   *blob.Folder
-	users   *control.Users
-	keys    *control.Keys
-	agents  *control.Agents
-	flows   *control.Flows
-	calls   *control.Calls
-	chats   *control.Chats
+	db     *postgres.Store
+	redis  *redis.Client
+	blobs  *blob.Folder
+	users  *control.Users
+	keys   *control.Keys
+	agents *control.Agents
+	flows  *control.Flows
+	calls  *control.Calls
+	chats  *control.Chats
+
+	events     *control.Events
+	webhooks   *control.Webhooks
+	deliveries *control.Deliveries
+
 	tokens  *control.CallTokens
 	desk    *desk
 	slots   *control.Admission
@@ -83,6 +88,9 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 	if err := g.buildOutside(ring); err != nil {
 		return nil, err
 	}
+	if err := g.buildEvents(ring); err != nil {
+		return nil, err
+	}
 	g.noted = newSignalMetrics(g.metrics)
 	if err := g.buildSignaling(ring, unsigned); err != nil {
 		return nil, err
@@ -116,7 +124,7 @@ func bare(err error) error {
 }
 
 func (g *gateway) openStores(ctx context.Context) (err error) {
-	if g.db, err = postgres.Open(ctx, g.settings.DatabaseURL, postgres.Options{}); err != nil {
+	if g.db, err = postgres.Open(ctx, g.settings.DatabaseURL, postgres.Options{Listen: g.settings.DatabaseListenURL}); err != nil {
 		return err
 	}
 	if err := g.db.Verify(ctx); err != nil {
@@ -433,6 +441,8 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return g.calls.Run(work) })
 	group.Go(func() error { g.load.run(work); return nil })
 	group.Go(func() error { return g.chats.Run(work) })
+	group.Go(func() error { return g.events.Run(work) })
+	group.Go(func() error { return g.deliveries.Run(work) })
 	serve(g.public, g.listener)
 	serve(g.internal, g.admin)
 	ready()

@@ -42,12 +42,7 @@ func (s *Store) LocateCarrierCall(ctx context.Context, carrier, id string) (cont
 
 // LocateStaleCalls implements [control.CallStore].
 func (s *Store) LocateStaleCalls(ctx context.Context, leasedBefore, arrivedBefore time.Time) ([]control.Located, error) {
-	r, err := s.pool.Query(ctx, `SELECT tenant, id FROM locate_stale_calls($1, $2)`, leasedBefore, arrivedBefore)
-	if err != nil {
-		return nil, problem(err)
-	}
-	l, err := pgx.CollectRows(r, pgx.RowToStructByPos[control.Located])
-	return l, problem(err)
+	return s.locateAll(ctx, `SELECT tenant, id FROM locate_stale_calls($1, $2)`, leasedBefore, arrivedBefore)
 }
 
 // InsertCall implements [control.CallStore].
@@ -71,6 +66,7 @@ func (s *Store) InsertCall(ctx context.Context, c control.Call) (control.Call, e
 		}
 		return err
 	})
+	defer s.wrote()
 	return c, s.send(ctx, b)
 }
 
@@ -115,6 +111,7 @@ func (s *Store) change(ctx context.Context, what string, h control.Hold, set str
 	if err != nil {
 		return c, fmt.Errorf("%s call %s: %w", what, h.Call, err)
 	}
+	s.wrote()
 	return c, nil
 }
 

@@ -37,12 +37,7 @@ func (s *Store) LocateConversation(ctx context.Context, tokenHash []byte) (contr
 
 // LocateDueConversations implements [control.ConversationStore].
 func (s *Store) LocateDueConversations(ctx context.Context) ([]control.Located, error) {
-	r, err := s.pool.Query(ctx, `SELECT * FROM locate_due_conversations()`)
-	if err != nil {
-		return nil, problem(err)
-	}
-	list, err := pgx.CollectRows(r, pgx.RowToStructByPos[control.Located])
-	return list, problem(err)
+	return s.locateAll(ctx, `SELECT * FROM locate_due_conversations()`)
 }
 
 // Conversation implements [control.ConversationStore] and [control.RecordStore].
@@ -86,34 +81,28 @@ func (s *Store) DeleteConversation(ctx context.Context, id uuid.UUID) error {
 	if err != nil {
 		return fmt.Errorf("delete conversation %s: %w", id, err)
 	}
+	s.wrote()
 	return nil
 }
 
-// Every write of a revision is one statement: the row c, then its entry and
-// the events that the flow reported, behind the change's own.
-const (
-	writeEntry = `, h AS (
+// Every write of a revision is one statement: the row c, then its entry. The
+// row's trigger writes the events, those that the flow reported last.
+const writeEntry = `, h AS (
 		INSERT INTO conversation_history (tenant_id, conversation_id, revision, node, status, state_hash, event, messages, trace, base)
 		SELECT current_tenant(), @id, @revision, @node, @status, @hash, @event, @messages, @trace, @base FROM c
 		ON CONFLICT (conversation_id, revision) DO NOTHING
-	), e AS (
-		INSERT INTO events (tenant_id, session_id, seq, type, flow_id, user_id, data)
-		SELECT current_tenant(), @id, c.event_seq - cardinality(@types::text[]) + x.n, x.type, c.flow_id, nullif(c.user_id, ''), x.data
-		FROM c, unnest(@types::text[], @datas::jsonb[]) WITH ORDINALITY AS x (type, data, n)
 	)
 	SELECT count(*)::int FROM c`
-	written = `event_seq, flow_id, user_id`
-)
 
 // revision is what a commit writes, for the statements above.
 func revision(id uuid.UUID, r control.Revision) pgx.NamedArgs {
-	types, datas := []string{}, []json.RawMessage{}
-	for _, ev := range r.Events {
-		types, datas = append(types, ev.Type), append(datas, ev.Data)
+	reported := r.Events
+	if reported == nil {
+		reported = []control.Reported{}
 	}
 	return pgx.NamedArgs{"id": id, "revision": r.Revision, "node": r.Node, "status": r.Status, "state": r.State,
 		"hash": r.Hash, "event": nullJSON(r.Event), "messages": orEmpty(r.Messages), "trace": orEmpty(r.Trace), "base": nullJSON(r.Base),
-		"types": types, "datas": datas, "emits": len(types)}
+		"reported": reported}
 }
 
 func orEmpty(list json.RawMessage) json.RawMessage {
@@ -136,14 +125,14 @@ func (s *Store) WriteCommit(ctx context.Context, h control.Hold, c control.Conve
 	const q = `
 		WITH c AS (
 			INSERT INTO conversations AS old (id, tenant_id, call_id, channel, flow_id, flow_version_id, pins, revision,
-			    current_node, status, state, state_hash, event_seq)
-			SELECT @id, current_tenant(), id, 'voice', @flow, @version, @pins, @revision, @node, @status, @state, @hash, @emits
+			    current_node, status, state, state_hash, reported)
+			SELECT @id, current_tenant(), id, 'voice', @flow, @version, @pins, @revision, @node, @status, @state, @hash, @reported
 			FROM calls WHERE id = @call AND generation = @generation
 			ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, current_node = excluded.current_node,
 			    status = excluded.status, state = excluded.state, state_hash = excluded.state_hash,
-			    event_seq = old.event_seq + @emits, updated_at = now()
+			    reported = excluded.reported, updated_at = now()
 			WHERE old.revision < excluded.revision
-			RETURNING ` + written + `
+			RETURNING id
 		)` + writeEntry
 	args := revision(c.ID, r)
 	args["call"], args["generation"] = h.Call, h.Generation
@@ -151,6 +140,7 @@ func (s *Store) WriteCommit(ctx context.Context, h control.Hold, c control.Conve
 	if err := s.held(ctx, h, func(b *pgx.Batch) { b.Queue(q, args) }); err != nil {
 		return fmt.Errorf("write revision %d: %w", r.Revision, err)
 	}
+	s.wrote()
 	return nil
 }
 

@@ -23,7 +23,11 @@ import (
 )
 
 // A Store implements the storage interfaces of package control.
-type Store struct{ pool *pgxpool.Pool }
+type Store struct {
+	pool    *pgxpool.Pool
+	direct  *pgx.ConnConfig // of the connection that listens
+	written chan struct{}   // holds one: see Written
+}
 
 // Options tunes the pool of connections; the zero value is good.
 type Options struct {
@@ -31,6 +35,9 @@ type Options struct {
 	Connect  time.Duration // longest dial; default 3 s
 	// Statement ends one that runs longer, in the server. Default 15 s.
 	Statement time.Duration
+	// Listen is the address for notifications, without a transaction pooler
+	// between. Default: the Store's.
+	Listen string
 }
 
 // Open returns a Store that connects as the application role when it is
@@ -41,6 +48,11 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.New("open postgres: the address is malformed") // the cause would repeat the password
 	}
+	direct, err := pgx.ParseConfig(orDefault(o.Listen, url))
+	if err != nil {
+		return nil, errors.New("open postgres: the address for notifications is malformed")
+	}
+	direct.ConnectTimeout = orDefault(o.Connect, 3*time.Second)
 	cfg.MaxConns = orDefault(o.MaxConns, 20)
 	cfg.ConnConfig.ConnectTimeout = orDefault(o.Connect, 3*time.Second)
 	rt := cfg.ConnConfig.RuntimeParams
@@ -51,7 +63,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
-	return &Store{pool: pool}, nil
+	return &Store{pool: pool, direct: direct, written: make(chan struct{}, 1)}, nil
 }
 
 func orDefault[T comparable](v, d T) T {
@@ -116,9 +128,29 @@ func batch(ctx context.Context) (*pgx.Batch, uuid.UUID, error) {
 	return b, t, nil
 }
 
+// A sender is the pool, or the transaction that a context is part of.
+type sender interface {
+	SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
+	Begin(context.Context) (pgx.Tx, error)
+}
+
+type txKey struct{}
+
+// joined returns ctx for work that is part of tx.
+func joined(ctx context.Context, tx pgx.Tx) context.Context {
+	return context.WithValue(ctx, txKey{}, tx)
+}
+
+func (s *Store) sender(ctx context.Context) sender {
+	if tx, ok := ctx.Value(txKey{}).(pgx.Tx); ok {
+		return tx
+	}
+	return s.pool
+}
+
 // send runs b in one round trip and returns the first error.
 func (s *Store) send(ctx context.Context, b *pgx.Batch) error {
-	return problem(s.pool.SendBatch(ctx, b).Close())
+	return problem(s.sender(ctx).SendBatch(ctx, b).Close())
 }
 
 // rows runs q as the tenant of ctx, in one round trip: set_config, then q.
@@ -172,7 +204,7 @@ func (s *Store) tx(ctx context.Context, fn func(pgx.Tx, uuid.UUID) error) error 
 	if !ok {
 		return errNoTenant
 	}
-	return problem(pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	return problem(pgx.BeginFunc(ctx, s.sender(ctx), func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, setTenant, t.String()); err != nil {
 			return err
 		}
@@ -187,6 +219,16 @@ func (s *Store) locate(ctx context.Context, q string, args ...any) (control.Loca
 		return control.Located{}, problem(err)
 	}
 	l, err := pgx.CollectExactlyOneRow(r, pgx.RowToStructByPos[control.Located])
+	return l, problem(err)
+}
+
+// locateAll is locate for a list.
+func (s *Store) locateAll(ctx context.Context, q string, args ...any) ([]control.Located, error) {
+	r, err := s.pool.Query(ctx, q, args...)
+	if err != nil {
+		return nil, problem(err)
+	}
+	l, err := pgx.CollectRows(r, pgx.RowToStructByPos[control.Located])
 	return l, problem(err)
 }
 

@@ -54,6 +54,7 @@ func (s *Store) WriteTurn(ctx context.Context, h control.Hold, t agent.Turn) err
 	if err != nil {
 		return fmt.Errorf("write turn %d: %w", t.Index, err)
 	}
+	s.wrote()
 	return nil
 }
 

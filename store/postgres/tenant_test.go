@@ -20,6 +20,7 @@ type tenancy struct {
 	ctx                                  context.Context
 	store                                *postgres.Store
 	tenant, user, agent, flow, call, key uuid.UUID
+	webhook                              uuid.UUID
 }
 
 func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
@@ -55,6 +56,14 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(s.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Speaker: "caller", Heard: "hi"}))
 	must(s.WriteCommit(v.ctx, control.Hold{Call: v.call}, control.Conversation{ID: v.call, Call: v.call, FlowVersion: version.ID},
 		control.Revision{Entry: control.Entry{Revision: 1, Status: "active", Hash: fmt.Sprintf("%044d", 0)}, State: []byte(`{}`)}))
+	w, err := s.InsertWebhook(v.ctx, control.Webhook{ID: id(), Name: "w", URL: "https://a.example", Headers: []byte{1}, Secret: []byte{1},
+		Timeout: time.Second, MaxAttempts: 1, Enabled: true})
+	must(err)
+	must(second(s.PublishEvents(v.ctx, 100)))
+	must(second(s.ReadEvents(v.ctx, "r", 100, func(ctx context.Context, e []control.Event) error {
+		return s.InsertDeliveries(ctx, []control.Delivery{{ID: id(), Webhook: w.ID, Event: e[0]}})
+	})))
+	v.webhook = w.ID
 	return v
 }
 
@@ -77,6 +86,9 @@ func TestTenantsAreWalledOff(t *testing.T) {
 		"revoke":       s.RevokeKey(a.ctx, b.key, now),
 		"publish":      second(s.PublishFlow(a.ctx, control.Publication{ID: uuid.New(), Flow: b.flow, Version: uuid.New(), Percent: 100}, 0)),
 		"password":     s.SetPassword(a.ctx, b.user, "mine"),
+		"webhook":      second(s.Webhook(a.ctx, b.webhook)),
+		"change":       second(s.UpdateWebhook(a.ctx, control.Webhook{ID: b.webhook, Timeout: 1, MaxAttempts: 1}, 0)),
+		"delete":       s.DeleteWebhook(a.ctx, b.webhook, 0),
 	} {
 		if !errors.Is(err, control.ErrNotFound) {
 			t.Errorf("%s of another tenant: %v, want ErrNotFound", name, err)
@@ -94,12 +106,34 @@ func TestTenantsAreWalledOff(t *testing.T) {
 	if turns, err := s.Turns(a.ctx, b.call, -1, 10); err != nil || len(turns) != 0 {
 		t.Errorf("turns of b seen by a: %v, %v", turns, err)
 	}
+	if got, _, err := s.Events(a.ctx, control.EventFilter{}, 0, 100); err != nil || len(got) == 0 || got[0].Session != a.call {
+		t.Errorf("events of a: %v, %v", got, err)
+	}
+	if got, _, err := s.Events(a.ctx, control.EventFilter{Session: b.call}, 0, 100); err != nil || len(got) != 0 {
+		t.Errorf("events of b seen by a: %v, %v", got, err)
+	}
+	for name, n := range map[string]int{
+		"claimed":  len(must2(s.ClaimDeliveries(a.ctx, b.webhook, 10, time.Second))),
+		"listed":   len(must2(s.Deliveries(a.ctx, b.webhook, "", control.Page{}))),
+		"replayed": must2(s.ReplayDeliveries(a.ctx, b.webhook, uuid.Nil)),
+	} {
+		if n != 0 {
+			t.Errorf("%d deliveries of b are %s by a", n, name)
+		}
+	}
 	if _, err := s.Call(t.Context(), a.call); err == nil {
 		t.Error("a context without a tenant reads a call")
 	}
 }
 
 func second[T any](_ T, err error) error { return err }
+
+func must2[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
 
 func TestLocate(t *testing.T) {
 	db := server.New(t)

@@ -19,10 +19,10 @@ func (s *Store) BeginConversation(ctx context.Context, c control.Conversation, m
 	const q = `
 		WITH c AS (
 			INSERT INTO conversations (id, tenant_id, channel, flow_id, flow_version_id, pins, user_id, token_hash, revision,
-			    current_node, status, state, state_hash, event_seq, claim_id, claimed_until, due_at, idle_until, expires_at)
+			    current_node, status, state, state_hash, reported, claim_id, claimed_until, due_at, idle_until, expires_at)
 			VALUES (@id, current_tenant(), 'chat', @flow, @version, @pins, @user, @token, @revision,
-			    @node, @status, @state, @hash, @emits, @claim, now() + @lease, now() + @due, now() + @idle, now() + @life)
-			RETURNING ` + written + `
+			    @node, @status, @state, @hash, @reported, @claim, now() + @lease, now() + @due, now() + @idle, now() + @life)
+			RETURNING id
 		)` + writeEntry
 	args := turnArgs(c.ID, m)
 	args["flow"], args["version"], args["pins"] = c.Flow, c.FlowVersion, pins(c)
@@ -30,6 +30,7 @@ func (s *Store) BeginConversation(ctx context.Context, c control.Conversation, m
 	if _, err := one(ctx, s, pgx.RowTo[int], q, args); err != nil {
 		return fmt.Errorf("begin a conversation: %w", err)
 	}
+	s.wrote()
 	return nil
 }
 
@@ -79,6 +80,7 @@ func (s *Store) claimed(ctx context.Context, what, q string, args ...any) error 
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	s.wrote()
 	return nil
 }
 
@@ -93,10 +95,10 @@ func (s *Store) CommitTurn(ctx context.Context, id uuid.UUID, m control.TurnComm
 	const q = `
 		WITH c AS (
 			UPDATE conversations SET revision = @revision, current_node = @node, status = @status, state = @state,
-			    state_hash = @hash, event_seq = event_seq + @emits, claim_id = @claim, claimed_until = now() + @lease,
+			    state_hash = @hash, reported = @reported, claim_id = @claim, claimed_until = now() + @lease,
 			    due_at = CASE WHEN @keep THEN due_at ELSE now() + @due END, idle_until = now() + @idle, updated_at = now()
 			WHERE id = @id AND claim_id = @held AND revision = @revision - 1
-			RETURNING ` + written + `
+			RETURNING id
 		)` + writeEntry
 	args := turnArgs(id, m)
 	args["held"], args["keep"] = m.Claim.ID, m.KeepDue
@@ -107,6 +109,7 @@ func (s *Store) CommitTurn(ctx context.Context, id uuid.UUID, m control.TurnComm
 	if err != nil {
 		return fmt.Errorf("commit revision %d: %w", m.Revision.Revision, err)
 	}
+	s.wrote()
 	return nil
 }
 
