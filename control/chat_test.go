@@ -125,6 +125,19 @@ func (w *town) exec(q string, args ...any) {
 	}
 }
 
+// query reads one row, whosesoever it is.
+func (w *town) query(q string, args []any, into ...any) {
+	w.t.Helper()
+	conn, err := pgx.Connect(w.t.Context(), w.db.SuperURL)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close(w.t.Context())
+	if err := conn.QueryRow(w.t.Context(), q, args...).Scan(into...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // lapse ends the lease of a process that is gone.
 func (w *town) lapse(id uuid.UUID) {
 	w.exec(`UPDATE conversations SET claimed_until = now() - interval '1 second' WHERE id = $1 AND claim_id IS NOT NULL`, id)

@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	_ "embed" // the schema
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -30,6 +31,11 @@ type Event struct {
 	// which events are read. In one session it grows with Seq.
 	Position int64
 }
+
+// EventSchema describes events as receivers see them (JSON Schema, 2020-12).
+//
+//go:embed event.schema.json
+var EventSchema string
 
 // EventTypes are the types that the program itself writes. Flows report others.
 func EventTypes() []string {
