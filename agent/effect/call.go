@@ -69,6 +69,7 @@ func (p *Performer) tries(ctx context.Context, c flow.Call, spent *flow.Spent) (
 	if f != nil {
 		return nil, f
 	}
+	ctx = context.WithValue(ctx, secretsKey{}, secrets)
 	delay := c.Retry.Delay
 	for n := 1; ; n++ {
 		probe, f := p.enter(ctx, c)

@@ -46,8 +46,8 @@ func newOutside(allow []string, secrets effect.Secrets, log *slog.Logger) (*outs
 
 // newEgress opens a way out that tells the log what it refuses.
 func newEgress(o egress.Options, log *slog.Logger) (*egress.Client, error) {
-	o.Audit = func(_ context.Context, r *egress.Refusal) {
-		log.Warn("outbound request refused", "reason", r.Reason, "host", r.Host, "address", r.Addr)
+	o.Audit = func(ctx context.Context, r *egress.Refusal) {
+		log.Warn("outbound request refused", "reason", r.Reason, "host", effect.Redact(ctx, r.Host), "address", r.Addr)
 	}
 	client, err := egress.New(o)
 	if err != nil {
