@@ -245,7 +245,8 @@ func (t *chatTurn) perform(ctx context.Context, do func(context.Context, flow.Ef
 			}
 		}
 	})
-	return do(ctx, e)
+	tenant, _ := TenantOf(t.ctx)
+	return do(WithParty(ctx, t.conv.party(tenant)), e)
 }
 
 // Run goes on with conversations that have waited long enough, finishes turns

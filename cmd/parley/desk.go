@@ -141,7 +141,10 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 	}
 	if set.Kind == control.KindFlow {
 		if s.Flow = flowSpec(v); d.outside != nil {
-			s.Flow.Perform = d.outside.performer(v.Call.Tenant, log)
+			perform, party := d.outside.performer(v.Call.Tenant, log), v.Party()
+			s.Flow.Perform = func(ctx context.Context, e flow.Effect) flow.Result {
+				return perform(control.WithParty(ctx, party), e)
+			}
 		}
 		return s, nil
 	}

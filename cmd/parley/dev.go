@@ -60,6 +60,12 @@ func (c devCommand) Run(ctx context.Context, io stdio) error {
 	if err != nil {
 		return err
 	}
+	if s.InternalURL != "" && s.InternalKeyFile == "" {
+		s.InternalKeyFile = filepath.Join(s.Data, "internal.key")
+		if err := ensureKey(s.InternalKeyFile); err != nil {
+			return err
+		}
+	}
 	// That a port is taken is said before anything is started.
 	if s.Listen, err = freePort(s.Listen); err != nil {
 		return err
@@ -166,14 +172,23 @@ func devKeyring(s *Settings) (*control.Keyring, error) {
 		return readKeyring(s.KeyFile)
 	}
 	path := filepath.Join(s.Data, "key")
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		key := make([]byte, 32)
-		_, _ = rand.Read(key) // never fails (crypto/rand)
-		if err := os.WriteFile(path, key, 0o600); err != nil {
-			return nil, fmt.Errorf("the key file cannot be made: %w", err)
-		}
+	if err := ensureKey(path); err != nil {
+		return nil, err
 	}
 	return readKeyring(path)
+}
+
+// ensureKey makes a key file of 32 random bytes where there is none.
+func ensureKey(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return nil // whoever reads it says what is wrong with it
+	}
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails (crypto/rand)
+	if err := os.WriteFile(path, key, 0o600); err != nil {
+		return fmt.Errorf("the key file cannot be made: %w", err)
+	}
+	return nil
 }
 
 func readKeyring(path string) (*control.Keyring, error) {

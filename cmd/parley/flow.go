@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"os"
 	"regexp"
 
@@ -16,6 +15,7 @@ import (
 	"parley/agent/effect"
 	"parley/agent/flow"
 	"parley/agent/flow/flowtest"
+	"parley/control"
 )
 
 // flowCommand works on flow documents without a server.
@@ -195,13 +195,15 @@ type flowRun struct {
 
 	AllowHTTP   bool     `name:"allow-http" help:"Make the flow's calls; without, they fail. A secret {secret:api_key} is read from PARLEY_SECRET_API_KEY."`
 	EgressAllow []string `name:"egress-allow" help:"Private host:port that the flow may call, besides public addresses."`
-	Internal    string   `name:"internal" placeholder:"URL" help:"Address of the internal API, which URLs that begin with a slash go to. List it by --egress-allow too if it is private."`
+	Internal    string   `name:"internal" placeholder:"URL" help:"Address of the internal API, which URLs that begin with a slash go to. It may be private."`
+	InternalKey string   `name:"internal-key-file" type:"existingfile" help:"File of the key by which the internal API knows who calls."`
+	User        string   `name:"user" help:"Who the internal API is told that you are. Default: nobody."`
 }
 
 // Help shows an example.
 func (flowRun) Help() string {
 	return "Examples:\n  parley flow run front-desk.json\n" +
-		"  parley flow run --allow-http --internal http://127.0.0.1:9000 --egress-allow 127.0.0.1:9000 bookbot.json\n\nEach line typed is an answer. Further: " + chatHelp + "\n" +
+		"  parley flow run --allow-http --internal http://127.0.0.1:9100 bookbot.json\n\nEach line typed is an answer. Further: " + chatHelp + "\n" +
 		"Exit status: 0 the conversation ended, 1 it failed, 2 called wrongly."
 }
 
@@ -230,7 +232,7 @@ func (c flowRun) Run(ctx context.Context, io stdio) error {
 		return usageError{err}
 	}
 	k := &chat{f: main, json: c.JSON, io: io, perform: perform}
-	return k.hold(ctx, flow.New(main, flow.Init{ID: "terminal", Channel: "chat", Locale: c.Locale}))
+	return k.hold(ctx, flow.New(main, flow.Init{ID: "terminal", Channel: "chat", Locale: c.Locale, User: known(c.User)}))
 }
 
 // performer reaches the world if it is told to.
@@ -239,15 +241,29 @@ func (c flowRun) performer(log *slog.Logger) (func(context.Context, flow.Effect)
 	if !c.AllowHTTP {
 		return p.Perform, nil
 	}
-	o, err := newOutside(c.EgressAllow, envSecrets(os.Getenv), log)
+	within := reach{allow: c.EgressAllow, internal: c.Internal}
+	if c.InternalKey != "" {
+		var err error
+		if within.key, err = readInternalKey(c.InternalKey); err != nil {
+			return nil, err
+		}
+	}
+	o, err := newOutside(within, envSecrets(os.Getenv), log)
 	if err != nil {
 		return nil, err
 	}
-	p.HTTP, p.Secrets, p.Circuits, p.Answers = sender{o.client}, o.secrets, o.memory, o.memory
-	if c.Internal != "" {
-		if p.Internal, err = url.Parse(c.Internal); err != nil || p.Internal.Host == "" {
-			return nil, fmt.Errorf("--internal %q is not an address such as http://127.0.0.1:9000", c.Internal)
-		}
+	p.HTTP, p.Secrets, p.Circuits, p.Answers, p.Internal = sender{o.client}, o.secrets, o.memory, o.memory, o.inside
+	perform := o.budgeted(p, uuid.Nil)
+	party := control.Party{Channel: control.ChannelChat, User: c.User}
+	return func(ctx context.Context, e flow.Effect) flow.Result {
+		return perform(control.WithParty(ctx, party), e)
+	}, nil
+}
+
+// known is the user's scope of a conversation with id; empty: nobody is known.
+func known(id string) map[string]any {
+	if id == "" {
+		return nil
 	}
-	return o.budgeted(p, uuid.Nil), nil
+	return map[string]any{"id": id}
 }

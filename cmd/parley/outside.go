@@ -2,15 +2,20 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -32,16 +37,33 @@ type outside struct {
 	client  *egress.Client
 	secrets effect.Secrets
 	memory  *effect.Memory
+	inside  *url.URL // the internal API; nil: none
+	key     []byte   // signs what the internal API is told; nil: nothing is
 	log     *slog.Logger
 }
 
-// newOutside opens the way out to public addresses and to those of allow.
-func newOutside(allow []string, secrets effect.Secrets, log *slog.Logger) (*outside, error) {
-	client, err := newEgress(egress.Options{Allow: allow}, log)
-	if err != nil {
-		return nil, err
+// reach is what of the private network flows may call.
+type reach struct {
+	allow    []string // host:port
+	internal string   // address of the internal API; empty: none
+	key      []byte   // tells that API who calls; nil: nothing does
+}
+
+// newOutside opens the way out to public addresses and to what is within reach.
+func newOutside(r reach, secrets effect.Secrets, log *slog.Logger) (*outside, error) {
+	o := &outside{secrets: secrets, memory: &effect.Memory{}, key: r.key, log: log}
+	allow := r.allow
+	if r.internal != "" {
+		u, err := url.Parse(r.internal)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+			return nil, fmt.Errorf("the internal API's address %q is not one such as http://127.0.0.1:9100", r.internal)
+		}
+		port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+		o.inside, allow = u, append(slices.Clone(allow), net.JoinHostPort(u.Hostname(), port))
 	}
-	return &outside{client: client, secrets: secrets, memory: &effect.Memory{}, log: log}, nil
+	var err error
+	o.client, err = newEgress(egress.Options{Allow: allow}, log)
+	return o, err
 }
 
 // newEgress opens a way out that tells the log what it refuses.
@@ -58,9 +80,8 @@ func newEgress(o egress.Options, log *slog.Logger) (*egress.Client, error) {
 
 // performer does the effects of one conversation of a tenant.
 func (o *outside) performer(tenant uuid.UUID, log *slog.Logger) func(context.Context, flow.Effect) flow.Result {
-	p := &effect.Performer{HTTP: sender{o.client}, Secrets: o.secrets, Circuits: o.memory, Answers: o.memory,
-		Tenant: tenant.String(), Log: log}
-	return o.budgeted(p, tenant)
+	return o.budgeted(&effect.Performer{HTTP: sender{o.client}, Secrets: o.secrets, Circuits: o.memory, Answers: o.memory,
+		Tenant: tenant.String(), Internal: o.inside, Log: log}, tenant)
 }
 
 // performerOf is performer with the program's own log: one turn of a chat.
@@ -71,8 +92,19 @@ func (o *outside) performerOf(tenant uuid.UUID) func(context.Context, flow.Effec
 func (o *outside) budgeted(p *effect.Performer, tenant uuid.UUID) func(context.Context, flow.Effect) flow.Result {
 	budget := egress.NewBudget(conversationRequests, conversationBytes)
 	return func(ctx context.Context, e flow.Effect) flow.Result {
-		return p.Perform(egress.WithBudget(control.WithTenant(ctx, tenant), budget), e)
+		q := *p
+		q.Bearer = o.bearer(ctx)
+		return q.Perform(egress.WithBudget(control.WithTenant(ctx, tenant), budget), e)
 	}
+}
+
+// bearer tells the internal API who the conversation of ctx is with.
+func (o *outside) bearer(ctx context.Context) func(*url.URL) (effect.Secret, error) {
+	party, ok := control.PartyOf(ctx)
+	if !ok || len(o.key) == 0 {
+		return nil
+	}
+	return func(*url.URL) (effect.Secret, error) { return effect.Secret(party.Token(o.key, time.Now())), nil }
 }
 
 // openSecrets opens the local file of secrets in the data folder.
@@ -126,4 +158,16 @@ func envName(key string) string {
 		}
 		return '_'
 	}, key)
+}
+
+// readInternalKey reads the key that the internal API shares.
+func readInternalKey(path string) ([]byte, error) {
+	key, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("the internal API's key cannot be read: %w", err)
+	}
+	if len(key) < 32 {
+		return nil, fmt.Errorf("the internal API's key, %s, must hold at least 32 bytes", path)
+	}
+	return key, nil
 }

@@ -61,7 +61,7 @@ func TestFlowRunCallsOut(t *testing.T) {
 		}
 	}
 	inside := file(t, fmt.Sprintf(caller, ""))
-	if _, out, _ := parley(t, "", "flow", "run", "--allow-http", "--egress-allow", host, "--internal", address, inside); !strings.Contains(out, "We have 2 slots.") {
+	if _, out, _ := parley(t, "", "flow", "run", "--allow-http", "--internal", address, inside); !strings.Contains(out, "We have 2 slots.") {
 		t.Errorf("internal API: %s", out)
 	}
 }
@@ -89,7 +89,7 @@ func TestOutsideOfACall(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	o, err := newOutside([]string{host}, secrets, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	o, err := newOutside(reach{allow: []string{host}}, secrets, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,6 +58,7 @@ func (s Settings) unsafe() error {
 	need(strings.HasPrefix(s.PublicURL, "https://"), "PARLEY_PUBLIC_URL", "set it to the https address that carriers and browsers reach")
 	need(s.TwilioAuthToken != "" || s.TwilioAccountSID == "", "TWILIO_AUTH_TOKEN", "set it: webhooks of the account cannot be verified without")
 	need((s.TwilioRegion == "") == (s.TwilioEdge == ""), "TWILIO_REGION", "set both TWILIO_REGION and TWILIO_EDGE, or neither")
+	need(s.InternalURL == "" || s.InternalKeyFile != "", "PARLEY_INTERNAL_KEY_FILE", "name a file of at least 32 random bytes, shared with the services at PARLEY_INTERNAL_URL")
 	if len(list) == 0 {
 		return nil
 	}

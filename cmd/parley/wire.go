@@ -159,7 +159,13 @@ func (g *gateway) buildOutside(ring *control.Keyring) error {
 	if err != nil {
 		return err
 	}
-	if g.desk.outside, err = newOutside(g.settings.EgressAllow, secrets, g.log); err != nil {
+	within := reach{allow: g.settings.EgressAllow, internal: g.settings.InternalURL}
+	if within.internal != "" {
+		if within.key, err = readInternalKey(g.settings.InternalKeyFile); err != nil {
+			return err
+		}
+	}
+	if g.desk.outside, err = newOutside(within, secrets, g.log); err != nil {
 		return err
 	}
 	g.chats.Perform = g.desk.outside.performerOf
