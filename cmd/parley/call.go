@@ -7,11 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -82,16 +80,9 @@ func (c callCommand) Run(ctx context.Context, io stdio) error {
 
 // find fills address and key from dev.json where the command line has none.
 func (c *callCommand) find() error {
-	var f devFile
-	path := filepath.Join(c.Data, "dev.json")
-	b, err := os.ReadFile(path)
-	switch {
-	case err == nil:
-		if err := json.Unmarshal(b, &f); err != nil {
-			return fmt.Errorf("%s cannot be read (%w): start parley dev again to write it anew", path, err)
-		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s cannot be read: %w", path, err)
+	f, err := readDevFile(c.Data)
+	if err != nil {
+		return err
 	}
 	if c.URL == "" || f.URL != "" && strings.HasPrefix(c.URL+"/", f.URL+"/") {
 		c.APIKey = cmp.Or(c.APIKey, f.APIKey) // of that gateway only

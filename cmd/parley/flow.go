@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"regexp"
 
 	"github.com/google/uuid"
@@ -20,11 +21,12 @@ import (
 
 // flowCommand works on flow documents without a server.
 type flowCommand struct {
-	Lint   flowLint   `cmd:"" help:"Say what keeps flows from being published, and how to mend it."`
-	Run    flowRun    `cmd:"" help:"Talk to a flow in the terminal."`
-	Test   flowTest   `cmd:"" help:"Run files of cases, and the tests that flows carry."`
-	Secret flowSecret `cmd:"" help:"Keep the secrets that flows name, on this machine."`
-	Export flowExport `cmd:"" help:"Print a flow as canonical JSON: equal flows are equal bytes."`
+	Lint    flowLint    `cmd:"" help:"Say what keeps flows from being published, and how to mend it."`
+	Run     flowRun     `cmd:"" help:"Talk to a flow in the terminal."`
+	Test    flowTest    `cmd:"" help:"Run files of cases, and the tests that flows carry."`
+	Publish flowPublish `cmd:"" help:"Send flows to a gateway, for new conversations."`
+	Secret  flowSecret  `cmd:"" help:"Keep the secrets that flows name, on this machine."`
+	Export  flowExport  `cmd:"" help:"Print a flow as canonical JSON: equal flows are equal bytes."`
 }
 
 // errSaid is a failure whose reasons stand in the output already.
@@ -111,6 +113,11 @@ func (c flowTest) Run(io stdio) error {
 		if err != nil {
 			return usageError{fmt.Errorf("%s: %w", c.Files[i], err)}
 		}
+		for k := range list {
+			if err := list[k].Load(beside(c.Files[i])); err != nil {
+				return usageError{fmt.Errorf("%s: %w", c.Files[i], err)}
+			}
+		}
 		cases = append(cases, list...)
 	}
 	passed, failed := 0, 0
@@ -138,6 +145,16 @@ func (c flowTest) Run(io stdio) error {
 		return errSaid
 	}
 	return nil
+}
+
+// beside reads files whose names are relative to that of another.
+func beside(file string) func(name string) ([]byte, error) {
+	return func(name string) ([]byte, error) {
+		if !filepath.IsAbs(name) && file != "-" {
+			name = filepath.Join(filepath.Dir(file), name)
+		}
+		return os.ReadFile(name)
+	}
 }
 
 // flowExport prints documents.

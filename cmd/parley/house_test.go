@@ -48,7 +48,9 @@ var mayImport = map[string][]string{
 	// Whole calls, tests alone: nobody imports it.
 	"cmd/parley/calltest": {"agent/tts", "signaling/signalingtest"},
 
-	"examples": {},
+	"examples":                 {},
+	"examples/bookbot/library": {},
+	"examples/bookbot/service": {"examples/bookbot/library"},
 
 	"store/blob":                  {"control"},
 	"store/redis":                 {"control"},

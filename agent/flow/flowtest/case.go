@@ -12,8 +12,8 @@ import (
 // A Case is one conversation and what must hold in it.
 type Case struct {
 	Name         string                     `json:"name"`
-	Flow         json.RawMessage            `json:"flow"`
-	Subflows     map[string]json.RawMessage `json:"subflows"`
+	Flow         json.RawMessage            `json:"flow"`     // a document, or the name of its file
+	Subflows     map[string]json.RawMessage `json:"subflows"` // likewise, by the id that composites name
 	Dialect      string                     `json:"dialect"`
 	Channel      string                     `json:"channel"`
 	InitialState map[string]any             `json:"initial_state"`
@@ -114,4 +114,26 @@ func Parse(data []byte) ([]Case, error) {
 		}
 	}
 	return cases, nil
+}
+
+// Load replaces the names of files that a case has in place of documents by
+// what read returns for them.
+func (c *Case) Load(read func(name string) ([]byte, error)) error {
+	load := func(doc json.RawMessage) (json.RawMessage, error) {
+		var name string
+		if json.Unmarshal(doc, &name) != nil {
+			return doc, nil
+		}
+		return read(name)
+	}
+	var err error
+	if c.Flow, err = load(c.Flow); err != nil {
+		return fmt.Errorf("case %s: flow: %w", c.Name, err)
+	}
+	for id, doc := range c.Subflows {
+		if c.Subflows[id], err = load(doc); err != nil {
+			return fmt.Errorf("case %s: flow %s: %w", c.Name, id, err)
+		}
+	}
+	return nil
 }
