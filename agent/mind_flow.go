@@ -23,6 +23,10 @@ type FlowSpec struct {
 	// Perform does an effect that is not speech (a webhook, …) and returns its
 	// result, without an ID where nothing comes back. Nil: such effects fail.
 	Perform func(context.Context, flow.Effect) flow.Result
+
+	// Models answers for the nodes that a language model helps; what it says is
+	// spoken as it comes. Nil: Perform does, and it is spoken when it is whole.
+	Models *Proposer
 }
 
 // flowMind talks by a flow. Every step is committed before it is spoken.
@@ -33,6 +37,7 @@ type flowMind struct {
 	touched bool        // the state is not the one that was committed last
 	earlier *flow.State // before the last answer, to take it back
 	effects bool        // the last reply did something outside
+	cut     cutAnswer   // of a model, that the flow does not know of yet
 }
 
 func newFlowMind(spec Spec) (*flowMind, error) {
@@ -57,7 +62,7 @@ func (m *flowMind) reply(ctx context.Context, in input, say func(line) error) (m
 	if in.kind == inputStart && len(m.state.System.Frames) > 0 && m.unfinished() == nil {
 		return m.again(say) // the call came back: the question stands
 	}
-	if e := m.unfinished(); e != nil && in.kind != inputHangup {
+	if e := m.unfinished(); e != nil && in.kind != inputHangup && !m.closeCut(ctx, e) {
 		// A turn was given up while this was done. It comes first: the flow
 		// waits for nothing else.
 		if _, err := in.certain(ctx); err != nil {
@@ -70,6 +75,9 @@ func (m *flowMind) reply(ctx context.Context, in input, say func(line) error) (m
 		return m.step(ctx, ev, say)
 	}
 	if in.commit != nil {
+		if e, ok := m.firstModel(m.state, in); ok {
+			return m.early(ctx, in, e, say)
+		}
 		var err error
 		if in, say, err = m.ahead(ctx, in, say); err != nil {
 			return move{}, err
@@ -208,11 +216,13 @@ func (m *flowMind) perform(ctx context.Context, effects []flow.Effect, say func(
 	for _, e := range effects {
 		switch e := e.(type) {
 		case flow.Say:
-			mv = move{kind: movePlayed}
-			err = m.say(e.Node, e.Messages, e.Voice, say)
+			if mv = (move{kind: movePlayed}); !e.Spoken {
+				err = m.say(e.Node, e.Messages, e.Voice, say)
+			}
 		case flow.Ask:
-			mv = m.ask(e)
-			err = m.say(e.Node, e.Messages, e.Voice, say)
+			if mv = m.ask(e); !e.Spoken {
+				err = m.say(e.Node, e.Messages, e.Voice, say)
+			}
 		case flow.Transfer:
 			mv = move{kind: moveTransfer, target: e.To}
 		case flow.End:
@@ -241,6 +251,9 @@ const (
 
 // outside does an effect that is not speech. The caller is told if it takes long.
 func (m *flowMind) outside(ctx context.Context, e flow.Effect, say func(line) error) (flow.Event, error) {
+	if q, ok := e.(flow.Model); ok {
+		return m.consult(ctx, q, say)
+	}
 	m.effects = true
 	if m.spec.Perform == nil {
 		return nil, fmt.Errorf("flow wants %T, which this host cannot do", e)
@@ -290,7 +303,7 @@ func (m *flowMind) filler(c flow.Call) (after time.Duration, lines []line) {
 
 // say speaks messages. What an author wrote is worth keeping as speech.
 func (m *flowMind) say(node string, messages []flow.Message, v flow.Voice, say func(line) error) error {
-	p := policy{never: v.BargeIn.Off, digits: v.BargeIn.DTMFOnly, after: v.BargeIn.After, minWords: v.BargeIn.MinWords}
+	p := policyOf(v)
 	for _, msg := range messages {
 		text := flow.Text([]flow.Message{msg})
 		if strings.TrimSpace(text) == "" {
@@ -377,8 +390,13 @@ func (m *flowMind) store(ctx context.Context, before flow.State, ev flow.Event, 
 	m.commit(ctx, c)
 }
 
-// spent implements mind: what models of the flow cost, their host knows.
-func (m *flowMind) spent() int { return 0 }
+// spent implements mind.
+func (m *flowMind) spent() int {
+	if m.spec.Models == nil {
+		return 0
+	}
+	return m.spec.Models.tokens()
+}
 
 func (m *flowMind) heard(text string, interrupted bool) {
 	m.touched = m.touched || m.state.System.Heard != text

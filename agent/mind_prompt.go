@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -53,8 +52,6 @@ type promptMind struct {
 	messages []Message
 	open     []Message // of the turn under way; joins messages when it was heard
 	effects  bool      // the turn ran a tool
-	tokens   int       // taken in and given out, of the call
-	broken   int       // answers in a row that broke off
 	reprompt int       // of them in a row
 	asked    int       // reprompt before the turn
 }
@@ -119,7 +116,7 @@ func (m *promptMind) reply(ctx context.Context, in input, say func(line) error) 
 	default:
 		return listen, nil
 	}
-	if m.tokens >= m.spec.CallTokens {
+	if m.models.tokens >= m.spec.CallTokens {
 		misbehaved.WithLabelValues("budget").Inc()
 		return move{kind: moveEnd, reason: "limit"}, say(line{text: limitNotice, fixed: true})
 	}
@@ -201,19 +198,12 @@ var wordless = map[moveKind]string{
 	moveTransfer: "One moment, I will connect you.",
 }
 
-// brokenOff tells the caller that an answer will not be finished.
-const brokenOff = " Sorry, I lost the thread. Could you say that again?"
-
-// breakOff ends an answer that its model has not ended. The second in a row is
-// a failure.
-func (m *promptMind) breakOff(text string, say func(line) error, cause error) (string, []ToolCall, error) {
-	if m.broken++; m.broken > 1 {
-		return "", nil, fmt.Errorf("answers break off: %w", cause)
-	}
-	if err := say(line{text: brokenOff, fixed: true}); err != nil {
-		return "", nil, err
-	}
-	return strings.TrimSpace(text + brokenOff), nil, nil
+// ask streams one answer of the first model that gives one.
+func (m *promptMind) ask(ctx context.Context, say func(line) error) (string, []ToolCall, error) {
+	return m.models.ask(ctx, Prompt{
+		System: m.spec.System, Messages: append(append([]Message(nil), m.messages...), m.open...),
+		Tools: m.tools(), MaxTokens: m.spec.MaxTokens, Temperature: m.spec.Temperature,
+	}, say)
 }
 
 func (m *promptMind) tools() []Tool {
@@ -264,7 +254,7 @@ func (m *promptMind) run(call ToolCall, say func(line) error) (result string, mv
 	return "error: there is no such tool", move{}
 }
 
-func (m *promptMind) spent() int { return m.tokens }
+func (m *promptMind) spent() int { return m.models.tokens }
 
 func (m *promptMind) heard(text string, interrupted bool) {
 	// The texts of the turn, however many rounds it took, become what was heard

@@ -17,10 +17,12 @@ type Model struct {
 	LLM     LLM
 }
 
-// models are those of a call, in the order they are asked.
+// models are those of a conversation, in the order they are asked.
 type models struct {
 	list   []Model
 	roster *roster
+	tokens int // taken in and given out
+	broken int // answers in a row that broke off
 }
 
 func newModels(list []Model, log *slog.Logger) *models {
@@ -38,13 +40,15 @@ const (
 	llmRounds = 2
 )
 
-// ask streams one answer of the first model that gives one.
-func (m *promptMind) ask(ctx context.Context, say func(line) error) (string, []ToolCall, error) {
-	p := Prompt{
-		System: m.spec.System, Messages: append(append([]Message(nil), m.messages...), m.open...),
-		Tools: m.tools(), MaxTokens: m.spec.MaxTokens, Temperature: m.spec.Temperature,
+// ask streams one answer of the first model that gives one. Its words go to
+// say as they come; with say nil nobody hears them, and another model may
+// answer in place of one that broke off.
+func (m *models) ask(ctx context.Context, p Prompt, say func(line) error) (string, []ToolCall, error) {
+	heard := say != nil
+	if !heard {
+		say = func(line) error { return nil }
 	}
-	try := m.models.roster.attempt(llmRounds)
+	try := m.roster.attempt(llmRounds)
 	for {
 		i, pause, ok := try.next(time.Now())
 		if !ok {
@@ -54,25 +58,40 @@ func (m *promptMind) ask(ctx context.Context, say func(line) error) (string, []T
 			try.dropped(i)
 			return "", nil, err
 		}
-		text, calls, err := m.askOne(ctx, m.models.list[i], p, say)
+		text, calls, err := m.askOne(ctx, m.list[i], p, say)
 		var mute sayError
 		switch {
 		case ctx.Err() != nil:
 			try.dropped(i)
-			return "", nil, ctx.Err()
+			return strings.TrimSpace(text), nil, ctx.Err()
 		case errors.As(err, &mute):
 			try.dropped(i)
-			return "", nil, mute.err
+			return strings.TrimSpace(text), nil, mute.err
 		case err == nil:
 			try.served(i)
 			m.broken = 0
 			return strings.TrimSpace(text), calls, nil
 		}
 		try.failed(i, err, time.Now())
-		if strings.TrimSpace(text) != "" { // it was half said: no other model can go on with it
+		if heard && strings.TrimSpace(text) != "" { // it was half said: no other model can go on with it
 			return m.breakOff(text, say, try.err())
 		}
 	}
+}
+
+// brokenOff tells the caller that an answer will not be finished.
+const brokenOff = " Sorry, I lost the thread. Could you say that again?"
+
+// breakOff ends an answer that its model has not ended. The second in a row is
+// a failure.
+func (m *models) breakOff(text string, say func(line) error, cause error) (string, []ToolCall, error) {
+	if m.broken++; m.broken > 1 {
+		return "", nil, fmt.Errorf("answers break off: %w", cause)
+	}
+	if err := say(line{text: brokenOff, fixed: true}); err != nil {
+		return "", nil, err
+	}
+	return strings.TrimSpace(text + brokenOff), nil, nil
 }
 
 // sayError tells that it was not the model who failed.
@@ -81,7 +100,7 @@ type sayError struct{ err error }
 func (e sayError) Error() string { return e.err.Error() }
 
 // askOne streams one answer of one model.
-func (m *promptMind) askOne(ctx context.Context, model Model, p Prompt, say func(line) error) (string, []ToolCall, error) {
+func (m *models) askOne(ctx context.Context, model Model, p Prompt, say func(line) error) (string, []ToolCall, error) {
 	var text strings.Builder
 	var calls []ToolCall
 	var usage *Usage
@@ -91,7 +110,7 @@ func (m *promptMind) askOne(ctx context.Context, model Model, p Prompt, say func
 		}
 		m.tokens += max(0, usage.PromptTokens) + max(0, usage.CompletionTokens)
 	}()
-	watch := guard{limit: charsPerToken * m.spec.MaxTokens}
+	watch := guard{limit: charsPerToken * p.MaxTokens}
 	for d, err := range firstBy(ctx, firstToken, model.LLM.Reply, p) {
 		if err != nil {
 			return text.String(), nil, err

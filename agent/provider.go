@@ -77,6 +77,7 @@ type Prompt struct {
 	Tools       []Tool
 	MaxTokens   int     // 0: the vendor's default
 	Temperature float64 // 0 to 2
+	MustCall    bool    // it is to answer by calling a tool, and by nothing else
 }
 
 // A Message is one entry of a model's context.

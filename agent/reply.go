@@ -133,9 +133,11 @@ func (c *conductor) think(ctx context.Context, r job, out chan<- clause, made *s
 			return ctx.Err()
 		}
 	}
+	var from line // that the words in split are of
 	flush := func() error {
 		for _, t := range split.Flush() {
-			if err := send(line{text: t}); err != nil {
+			from.text = t
+			if err := send(from); err != nil {
 				return err
 			}
 		}
@@ -165,8 +167,10 @@ func (c *conductor) think(ctx context.Context, r job, out chan<- clause, made *s
 		}
 		made.WriteString(l.text)
 		if l.digits == "" && !l.fixed {
+			from = l
 			for _, t := range split.Push(l.text) {
-				if err := send(line{text: t, node: l.node, policy: l.policy}); err != nil {
+				from.text = t
+				if err := send(from); err != nil {
 					return err
 				}
 			}

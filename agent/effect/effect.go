@@ -103,6 +103,7 @@ type Answers interface {
 type Performer struct {
 	HTTP    HTTP    // nil: no call is made
 	Secrets Secrets // nil: there are none
+	Models  Models  // nil: nodes that a model helps do without
 	// Contents is where flows find content. Nil: there is none, and flows say
 	// their own texts.
 	Contents Contents
@@ -153,7 +154,7 @@ func (p *Performer) Perform(ctx context.Context, e flow.Effect) flow.Result {
 	case flow.Record:
 		r = flow.Result{ID: e.ID, Outcome: "empty", Error: "this host does not record messages"}
 	case flow.Model:
-		r = flow.Result{ID: e.ID, Outcome: "error", Error: "this host has no language model for flows"}
+		r = p.model(ctx, e)
 	case flow.SendDigits:
 		p.log().Warn("keys are not sent: this host cannot", "node", e.Node)
 	case flow.SwitchLanguage:

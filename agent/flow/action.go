@@ -210,17 +210,16 @@ func (c *compiler) aggregate(m map[string]any, ptr string, into *ref) func(*turn
 func enterAction(t *turn, n *node) move {
 	t.frame().Index = 0
 	t.frame().Failed = false
-	return t.runActions(n)
+	return t.runActions(n, n.body.(*actionBody))
 }
 
 // runActions goes on with the frame's next action until one waits. The first
 // failure stops the node; what went before stays.
-func (t *turn) runActions(n *node) move {
-	b := n.body.(*actionBody)
+func (t *turn) runActions(n *node, b *actionBody) move {
 	for fr := t.frame(); fr.Index < len(b.actions); fr.Index++ {
 		a := b.actions[fr.Index]
 		if a.call != nil {
-			if m, ok := t.give(n, a.call, fr.Index); ok {
+			if m, ok := t.give(n, a.call, max(fr.Index, t.effects)); ok {
 				return m
 			}
 			if !t.failedAction(b, a, errors.New("the call cannot be made")) {
@@ -250,7 +249,11 @@ func (t *turn) failedAction(b *actionBody, a action, err error) bool {
 }
 
 func resultAction(t *turn, n *node, r Result) move {
-	b := n.body.(*actionBody)
+	return t.resultActions(n, n.body.(*actionBody), r)
+}
+
+// resultActions goes on after the effect of an action.
+func (t *turn) resultActions(n *node, b *actionBody, r Result) move {
 	fr := t.frame()
 	if fr.Index >= len(b.actions) || b.actions[fr.Index].call == nil {
 		return move{outcome: "error"}
@@ -260,5 +263,5 @@ func resultAction(t *turn, n *node, r Result) move {
 		return move{outcome: "error"}
 	}
 	fr.Index++
-	return t.runActions(n)
+	return t.runActions(n, b)
 }

@@ -27,8 +27,8 @@ func trimKeys(s string) string { return strings.TrimRight(strings.TrimSpace(s), 
 // claims tells whether the question itself takes an answer that a global would
 // take too: its own option, or keys where it waits for keys.
 func (t *turn) claims(n *node, in Input) bool {
-	b, ok := n.body.(*questionBody)
-	if !ok {
+	b := t.asked(n)
+	if b == nil {
 		return false
 	}
 	if _, ok := t.exactOption(t.choices(b), in); ok {
@@ -43,6 +43,20 @@ func (t *turn) claims(n *node, in Input) bool {
 		return ok && t.valid(b, &a, in)
 	}
 	return false
+}
+
+// asked is the question that is open: the node's, or that of the slot that a
+// listen node has asked for; nil if there is none.
+func (t *turn) asked(n *node) *questionBody {
+	switch b := n.body.(type) {
+	case *questionBody:
+		return b
+	case *modelBody:
+		if k := t.frame().Talk; k != nil && b.slot(k.Asked) != nil {
+			return b.slot(k.Asked).q
+		}
+	}
+	return nil
 }
 
 // read understands an input as the question's type.

@@ -164,6 +164,10 @@ func (t *turn) silence() {
 		t.fail("no-node", "the waiting node is gone")
 		return
 	}
+	if n.kind.silent != nil {
+		t.run(n.kind.silent(t, n))
+		return
+	}
 	t.run(t.noInput(n))
 }
 
@@ -340,7 +344,7 @@ func (t *turn) enter(n *node) move {
 	if !t.again || fr.Node != n.id {
 		fr.Drawn = nil
 	}
-	fr.Node, fr.Index, t.again = n.id, 0, false
+	fr.Node, fr.Index, fr.Talk, t.again = n.id, 0, nil, false
 	t.effects = 0
 	t.s.System.NoInput, t.s.System.NoMatch = 0, 0
 	t.s.Session.CurrentNode = n.id

@@ -42,6 +42,8 @@ type kind struct {
 	enter func(t *turn, n *node) move
 	// input takes the answer that enter waited for.
 	input func(t *turn, n *node, in Input) move
+	// silent takes the caller's silence; nil for what every question does.
+	silent func(t *turn, n *node) move
 	// result takes what an effect of the node came to.
 	result func(t *turn, n *node, r Result) move
 	// targets lists the nodes that the content names.

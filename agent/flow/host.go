@@ -1,9 +1,7 @@
 package flow
 
 import (
-	"encoding/json"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -44,20 +42,6 @@ type (
 		Max        time.Duration `json:"max"`
 		Silence    time.Duration `json:"silence"`
 		Transcribe bool          `json:"transcribe,omitempty"`
-	}
-
-	// Model lets a language model talk within bounds: a listen, agent or intent
-	// node. Its Result proposes one of Outcomes, and {"slots": {name: value}}
-	// as Data. The engine takes only declared outcomes and slots; any other
-	// outcome is "error".
-	Model struct {
-		effect
-		ID       string          `json:"id"`
-		Node     string          `json:"node"`
-		Kind     string          `json:"kind"` // listen, agent, intent
-		Spec     json.RawMessage `json:"spec"` // the node's content, references filled in
-		Outcomes []string        `json:"outcomes"`
-		Voice    Voice           `json:"voice"`
 	}
 )
 
@@ -175,80 +159,4 @@ func resultRecord(t *turn, n *node, r Result) move {
 		t.set(*variable, clean(v, MaxStateDepth-8))
 	}
 	return move{outcome: "recorded"}
-}
-
-// modelBody is a compiled listen, agent or intent node.
-type modelBody struct {
-	spec     valueTemplate
-	outcomes []string
-	slots    map[string]slot
-}
-
-type slot struct {
-	typ  string
-	into *ref
-}
-
-func compileModel(c *compiler, n *node) any {
-	b := &modelBody{spec: parseValue(n.content, c.flow.bare), slots: map[string]slot{}}
-	c.noSecret(b.spec, n.at)
-	list, _ := n.content["slots"].([]any)
-	for i, e := range list {
-		m, _ := e.(map[string]any)
-		name := str(m["name"])
-		b.slots[name] = slot{fold(str(m["type"])), c.target(name, n.at+"/slots/"+strconv.Itoa(i)+"/name")}
-	}
-	switch n.typ {
-	case "listen":
-		b.outcomes = []string{"filled", "gave_up", "no_input"}
-	case "agent":
-		b.outcomes = []string{"limit", "error"}
-	case "intent":
-		b.outcomes = []string{"no_match"}
-	}
-	for _, o := range sortedKeys(n.edges) {
-		if !slices.Contains(b.outcomes, o) && o != "default" && o != "success" {
-			b.outcomes = append(b.outcomes, o)
-		}
-	}
-	return b
-}
-
-func enterModel(t *turn, n *node) move {
-	b := n.body.(*modelBody)
-	if t.s.System.Left {
-		return move{outcome: "error"}
-	}
-	e := Model{ID: t.id(), Node: n.id, Kind: n.typ, Spec: rawJSON(t.value(b.spec)), Outcomes: b.outcomes, Voice: n.voice.Voice}
-	t.out = append(t.out, e)
-	t.pend(e.ID, "model", e)
-	return t.waitFor(ForResult, e.ID)
-}
-
-// resultModel is the guard: a model fills declared slots with answers that
-// their type takes, and names a declared outcome; nothing else.
-func resultModel(t *turn, n *node, r Result) move {
-	b := n.body.(*modelBody)
-	if v, err := decodeValue(r.Data); err == nil {
-		m, _ := v.(map[string]any)
-		slots, _ := m["slots"].(map[string]any)
-		for _, name := range sortedKeys(slots) {
-			s, ok := b.slots[name]
-			if !ok || s.into == nil {
-				continue
-			}
-			q := &questionBody{typ: s.typ}
-			if !inputTypes[q.typ] {
-				q.typ = "text"
-			}
-			if a, ok := t.read(q, Input{Text: text(slots[name]), Mode: "text"}); ok {
-				t.set(*s.into, a.value)
-			}
-		}
-	}
-	o := fold(r.Outcome)
-	if !slices.Contains(b.outcomes, o) {
-		return move{outcome: "error"}
-	}
-	return move{outcome: o}
 }

@@ -43,22 +43,3 @@ func TestHostNodes(t *testing.T) {
 	k.say("b")
 	k.wantAt("", Completed)
 }
-
-func TestModelStaysInBounds(t *testing.T) {
-	f := mustParse(t, `{"nodes": [{"id": "l", "type": "listen", "content": {"slots": [{"name": "size", "type": "number"}]},
-		"connections": {"filled": "ok", "error": "no"}},
-		{"id": "ok", "type": "message", "content": {"text": "ok {size}"}}, {"id": "no", "type": "message", "content": {"text": "no {size}{user.role}"}}]}`)
-	tests := []struct{ outcome, data, said string }{
-		{"filled", `{"slots": {"size": "four"}}`, "ok 4"},
-		{"filled", `{"slots": {"size": "many", "user.role": "admin"}}`, "ok "},
-		{"exit:admin", `{"slots": {"user.role": "admin"}}`, "no "},
-		{"@hangup", `nonsense`, "no "},
-		{"ok", ``, "no "},
-	}
-	for _, tt := range tests {
-		k := newTalk(t, f, Init{})
-		m := k.last[0].(Model)
-		k.step(Result{At: epoch, ID: m.ID, Outcome: tt.outcome, Data: json.RawMessage(tt.data)})
-		k.want(tt.said)
-	}
-}

@@ -13,7 +13,7 @@ func kindOf(typ string) kind {
 	case "message":
 		return kind{compile: compileMessage, enter: enterMessage, input: inputMessage}
 	case "question":
-		return kind{compile: compileQuestion, enter: enterQuestion, input: inputQuestion, targets: questionTargets, waits: true}
+		return kind{compile: compileQuestion, enter: enterQuestion, input: inputQuestion, result: resultQuestion, targets: questionTargets, waits: true}
 	case "condition":
 		return kind{compile: compileCondition, enter: enterCondition, targets: conditionTargets}
 	case "transfer":
@@ -27,7 +27,7 @@ func kindOf(typ string) kind {
 	case "say", "play":
 		return kind{compile: compileSay, enter: enterMessage}
 	case "menu":
-		return kind{compile: compileMenu, enter: enterQuestion, input: inputQuestion, targets: questionTargets, waits: true}
+		return kind{compile: compileMenu, enter: enterQuestion, input: inputQuestion, result: resultQuestion, targets: questionTargets, waits: true}
 	case "split":
 		return kind{compile: compileSplit, enter: enterSplit}
 	case "wait":
@@ -38,8 +38,12 @@ func kindOf(typ string) kind {
 		return kind{compile: compileLanguage, enter: enterLanguage}
 	case "voicemail", "record":
 		return kind{compile: compileRecord, enter: enterRecord, result: resultRecord, waits: true}
-	case "listen", "agent", "intent":
-		return kind{compile: compileModel, enter: enterModel, result: resultModel, waits: true}
+	case "agent":
+		return kind{compile: compileModel, enter: enterAgent, input: inputAgent, silent: silentAgent, result: resultAgent, targets: questionTargets, waits: true}
+	case "listen":
+		return kind{compile: compileModel, enter: enterListen, input: inputListen, result: resultListen, targets: questionTargets, waits: true}
+	case "intent":
+		return kind{compile: compileModel, enter: enterIntent, input: inputIntent, result: resultIntent, targets: questionTargets, waits: true}
 	case "hangup":
 		return kind{compile: compileHangup, enter: enterHangup}
 	}

@@ -159,6 +159,8 @@ type compiler struct {
 	otherwise   template         // what that node says where its content is missing
 	count       int              // nodes so far
 	nested      int              // composites around the node at hand
+	use         []ModelChoice    // defaults.model
+	shared      map[string]any   // tools of agent nodes, by name
 }
 
 func (c *compiler) fault(ptr, code, message, fix string) {
@@ -187,6 +189,8 @@ func (c *compiler) document(d map[string]any) {
 	errs, _ := defaults["errors"].(map[string]any)
 	f.failure = failure{say: c.localText(errs["say"]), goodbye: c.localText(defaults["goodbye"]), then: str(errs["then"])}
 	c.intents = parseIntents(d["intents"])
+	c.use = modelChoices(defaults["model"])
+	c.shared, _ = d["tools"].(map[string]any)
 	c.experiments, c.goalNames, f.experimentGoals = map[string][]any{}, map[string]bool{}, map[string]string{}
 	list, _ := d["experiments"].([]any)
 	for _, e := range list {

@@ -17,6 +17,8 @@ type questionBody struct {
 	rules    rules
 	retries  int  // bad answers asked again; -1 for no limit
 	whole    bool // store the option's object, not its value
+	model    bool // a language model may tell which option is meant
+	use      []ModelChoice
 }
 
 // rules are a question's validation.
@@ -70,6 +72,12 @@ func compileQuestion(c *compiler, n *node) any {
 		c.problem("warning", n.at, "empty-question", "the question asks nothing", "add \"question\"")
 	}
 	b.variable = c.target(n.content["variable"], n.at+"/variable")
+	if v, ok := n.content["model"]; ok {
+		b.model, b.use = v != false && v != nil, modelChoices(v)
+	}
+	if len(b.use) == 0 {
+		b.use = c.use
+	}
 	c.options(b, n)
 	c.rules(&b.rules, n)
 	if r, ok := integer(n.content["max_retries"]); ok && r >= 0 {
@@ -205,12 +213,19 @@ func enterQuestion(t *turn, n *node) move {
 // askWith asks a question with the messages of the moment. Those kept are what
 // repeat_last says again.
 func (t *turn) askWith(n *node, messages []Message, keep bool) {
-	b, ok := n.body.(*questionBody)
-	if !ok {
+	switch b := n.body.(type) {
+	case *questionBody:
+		t.ask(n, t.takes(n, b), messages, keep, false)
+	case *modelBody:
+		t.askOn(n, messages, keep)
+	default:
 		t.waitFor(ForInput, "")
-		return
 	}
-	e := Ask{ID: t.id(), Node: n.id, Messages: messages, Takes: t.takes(n, b), Voice: n.voice.Voice}
+}
+
+// ask gives out a question; spoken tells that the caller has heard it already.
+func (t *turn) ask(n *node, takes Takes, messages []Message, keep, spoken bool) {
+	e := Ask{ID: t.id(), Node: n.id, Messages: messages, Takes: takes, Voice: n.voice.Voice, Spoken: spoken}
 	if keep {
 		t.s.System.Last = messages
 	}
@@ -234,8 +249,13 @@ func (t *turn) dropAsk() {
 	t.s.System.Pending = kept
 }
 
-// askAgain asks the question at hand as if for the first time.
+// askAgain asks the question at hand as if for the first time. A model's node
+// goes on where it was.
 func (t *turn) askAgain(n *node) move {
+	if _, ok := n.body.(*modelBody); ok {
+		t.askOn(n, t.s.System.Last, false)
+		return wait
+	}
 	t.again = true
 	return move{target: n.id}
 }
@@ -289,8 +309,16 @@ func inputQuestion(t *turn, n *node, in Input) move {
 		ok = t.valid(b, &a, in)
 	}
 	if !ok {
+		if m, asked := t.unclear(n, b, in); asked {
+			return m
+		}
 		return t.noMatch(n, b)
 	}
+	return t.answered(b, a)
+}
+
+// answered stores an answer and goes on.
+func (t *turn) answered(b *questionBody, a answer) move {
 	t.dropAsk()
 	t.unwait()
 	t.s.System.Playing = ""

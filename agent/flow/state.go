@@ -116,6 +116,8 @@ type Frame struct {
 	Drawn []Drawn `json:"drawn,omitempty"`
 	// Out is the outcome of @out:name.
 	Out string `json:"out,omitempty"`
+	// Talk is what a node that a model helps has heard and done so far.
+	Talk *Talk `json:"talk,omitempty"`
 }
 
 // What a conversation may wait for.

@@ -90,6 +90,9 @@ type (
 		Node     string    `json:"node"`
 		Messages []Message `json:"messages"`
 		Voice    Voice     `json:"voice"`
+		// Spoken says that the host has given the messages to the caller
+		// already, as a model made them.
+		Spoken bool `json:"spoken,omitempty"`
 	}
 
 	// Ask shows or speaks a question and waits for [Input], or [Silence]
@@ -102,6 +105,7 @@ type (
 		Messages []Message `json:"messages"`
 		Takes    Takes     `json:"takes"`
 		Voice    Voice     `json:"voice"`
+		Spoken   bool      `json:"spoken,omitempty"` // as of [Say]
 	}
 
 	// End says that the conversation is over. Status is completed, failed,

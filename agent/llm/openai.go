@@ -155,6 +155,9 @@ func (m *openaiModel) request(p agent.Prompt) api.ChatCompletionRequest {
 			Name: t.Name, Description: t.Description, Parameters: t.Parameters,
 		}})
 	}
+	if p.MustCall && len(p.Tools) > 0 {
+		req.ToolChoice = "required"
+	}
 	return req
 }
 

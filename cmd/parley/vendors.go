@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"parley/agent"
+	"parley/agent/flow"
 	"parley/agent/llm"
 	"parley/agent/stt"
 	"parley/agent/tts"
@@ -164,4 +165,28 @@ func (v *vendors) synthesizers(tenant string, choices []control.VendorChoice, lo
 			Dial: func(ctx context.Context) (agent.TTS, error) { return vendor.Dial(ctx, o) }})
 	}
 	return out, nil
+}
+
+// proposer has models answer for the nodes of one conversation's flow: those
+// that the flow names, else those of own, else the program's default.
+func (v *vendors) proposer(tenant string, own []control.VendorChoice, log *slog.Logger) *agent.Proposer {
+	return &agent.Proposer{Log: log, Models: func(ctx context.Context, use []flow.ModelChoice) ([]agent.Model, error) {
+		if len(own) == 0 {
+			own = v.defaults("llm")
+		}
+		if len(own) == 0 && len(use) == 0 {
+			return nil, nil
+		}
+		choices := own
+		if len(use) > 0 {
+			choices = nil
+			for _, u := range use {
+				if u.Vendor == "" && len(own) > 0 {
+					u.Vendor = own[0].Vendor
+				}
+				choices = append(choices, control.VendorChoice{Vendor: u.Vendor, Model: u.Model})
+			}
+		}
+		return v.models(ctx, tenant, choices, log)
+	}}
 }
