@@ -115,7 +115,7 @@ const (
 	maxSay      = 2000     // characters of one answer
 	maxUtter    = 2000     // characters of one utterance of the caller's
 	maxLines    = 80       // lines that it is shown
-	maxTold    = 24 << 10 // bytes of them
+	maxTold     = 24 << 10 // bytes of them
 	maxValue    = 2000     // bytes of a slot's value
 	maxWishes   = 8        // wishes of one answer
 	maxRounds   = 5        // rounds from one answer of the caller's to the next

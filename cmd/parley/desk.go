@@ -146,6 +146,7 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 				return perform(control.WithParty(ctx, party), e)
 			}
 		}
+		s.Flow.Models = d.vendors.proposer(tenant, set.LLM, log)
 		return s, nil
 	}
 	s.Prompt = &agent.PromptSpec{System: set.Prompt, Greeting: set.Greeting, Transfers: map[string]string{}, Tools: set.Tools,

@@ -211,6 +211,7 @@ type flowRun struct {
 	JSON   bool     `name:"json" help:"Print one JSON object a message."`
 
 	AllowHTTP   bool     `name:"allow-http" help:"Make the flow's calls; without, they fail. A secret {secret:api_key} is read from PARLEY_SECRET_API_KEY."`
+	AllowModel  bool     `name:"allow-model" help:"Ask the language model of OPENAI_API_KEY, or of a server at OPENAI_BASE_URL; without, nodes that it helps do without it."`
 	EgressAllow []string `name:"egress-allow" help:"Private host:port that the flow may call, besides public addresses."`
 	Internal    string   `name:"internal" placeholder:"URL" help:"Address of the internal API, which URLs that begin with a slash go to. It may be private."`
 	InternalKey string   `name:"internal-key-file" type:"existingfile" help:"File of the key by which the internal API knows who calls."`
@@ -255,6 +256,10 @@ func (c flowRun) Run(ctx context.Context, io stdio) error {
 // performer reaches the world if it is told to.
 func (c flowRun) performer(log *slog.Logger) (func(context.Context, flow.Effect) flow.Result, error) {
 	p := &effect.Performer{Log: log}
+	if c.AllowModel {
+		set := Settings{OpenAIKey: os.Getenv("OPENAI_API_KEY"), OpenAIBaseURL: os.Getenv("OPENAI_BASE_URL")}
+		p.Models = newVendors(set, log).proposer("", nil, log)
+	}
 	if !c.AllowHTTP {
 		return p.Perform, nil
 	}

@@ -39,6 +39,7 @@ type outside struct {
 	memory  *effect.Memory
 	inside  *url.URL // the internal API; nil: none
 	key     []byte   // signs what the internal API is told; nil: nothing is
+	vendors *vendors // of language models; nil: flows do without
 	log     *slog.Logger
 }
 
@@ -80,8 +81,12 @@ func newEgress(o egress.Options, log *slog.Logger) (*egress.Client, error) {
 
 // performer does the effects of one conversation of a tenant.
 func (o *outside) performer(tenant uuid.UUID, log *slog.Logger) func(context.Context, flow.Effect) flow.Result {
-	return o.budgeted(&effect.Performer{HTTP: sender{o.client}, Secrets: o.secrets, Circuits: o.memory, Answers: o.memory,
-		Tenant: tenant.String(), Internal: o.inside, Log: log}, tenant)
+	p := &effect.Performer{HTTP: sender{o.client}, Secrets: o.secrets, Circuits: o.memory, Answers: o.memory,
+		Tenant: tenant.String(), Internal: o.inside, Log: log}
+	if o.vendors != nil {
+		p.Models = o.vendors.proposer(tenant.String(), nil, log)
+	}
+	return o.budgeted(p, tenant)
 }
 
 // performerOf is performer with the program's own log: one turn of a chat.

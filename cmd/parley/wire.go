@@ -168,6 +168,7 @@ func (g *gateway) buildOutside(ring *control.Keyring) error {
 	if g.desk.outside, err = newOutside(within, secrets, g.log); err != nil {
 		return err
 	}
+	g.desk.outside.vendors = g.desk.vendors
 	g.chats.Perform = g.desk.outside.performerOf
 	return nil
 }

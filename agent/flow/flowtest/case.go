@@ -7,6 +7,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+
+	"parley/agent/flow"
 )
 
 // A Case is one conversation and what must hold in it.
@@ -18,6 +20,7 @@ type Case struct {
 	Channel      string                     `json:"channel"`
 	InitialState map[string]any             `json:"initial_state"`
 	HTTP         []Server                   `json:"http"`
+	Model        []Answer                   `json:"model"`
 	Secrets      map[string]string          `json:"secrets"`
 	Content      shelf                      `json:"content"`
 	Steps        []Step                     `json:"steps"`
@@ -27,6 +30,14 @@ type Case struct {
 
 	Note, Source, Group any
 	SeedJustified       any `json:"seed_justified"`
+}
+
+// An Answer is what a language model proposes when it is asked: each once, in
+// turn. Where none is left, or Error is true, no model answers.
+type Answer struct {
+	flow.Proposal
+	Node  string `json:"node"` // who it is for; empty: anybody
+	Error bool   `json:"error"`
 }
 
 // A Server answers requests to one address; "*" is any.

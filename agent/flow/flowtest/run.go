@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,7 @@ func Run(c Case) Report {
 	r.net = network{servers: c.HTTP, secrets: c.Secrets, now: &r.now, next: map[int]int{}}
 	r.do = r.net.performer()
 	r.do.Contents = c.Content
+	r.do.Models = &answers{left: slices.Clone(c.Model)}
 	bad := func(step int, want, got string) Report { return Report{c.Name, false, step, want, got} }
 	problem, err := r.load()
 	switch {
@@ -250,7 +252,11 @@ func (r *runner) perform(e flow.Effect) []flow.Event {
 	case flow.Record:
 		return []flow.Event{flow.Result{At: at, ID: e.ID, Outcome: "empty"}}
 	case flow.Model:
-		return []flow.Event{flow.Result{At: at, ID: e.ID, Outcome: "error"}}
+		res := r.do.Perform(context.Background(), e)
+		if b, err := json.Marshal(res); err == nil {
+			r.trace = append(r.trace, string(b))
+		}
+		return []flow.Event{res}
 	}
 	return nil
 }
