@@ -272,7 +272,7 @@ func (t *turn) slotsFor(list []slot) []Slot {
 // silentAgent asks a silent caller whether they are there.
 func silentAgent(t *turn, n *node) move {
 	k, e := t.talk(), n.voice.noInput
-	t.settle(k)
+	t.heardOf(k)
 	t.s.System.NoInput++
 	most := e.max
 	if most == 0 {

@@ -185,8 +185,8 @@ func (k *Talk) add(l Line) {
 	k.Said = k.Said[from:]
 }
 
-// settle makes of what the agent was given to say what was heard of it.
-func (t *turn) settle(k *Talk) {
+// heardOf makes of what the agent was given to say what was heard of it.
+func (t *turn) heardOf(k *Talk) {
 	var open []string
 	var kept []Line
 	for _, l := range k.Said {
@@ -211,7 +211,7 @@ func (t *turn) settle(k *Talk) {
 
 // hears takes an answer of the caller's into the talk.
 func (t *turn) hears(k *Talk, in Input) {
-	t.settle(k)
+	t.heardOf(k)
 	said := in.Text
 	if in.Mode == "dtmf" {
 		said = "[pressed " + in.Text + "]"
@@ -313,7 +313,7 @@ func cut(s string, most int) string {
 // askOn asks for the same again, in other words or after something else.
 func (t *turn) askOn(n *node, messages []Message, keep bool) {
 	k, b := t.talk(), n.body.(*modelBody)
-	t.settle(k)
+	t.heardOf(k)
 	takes := Takes{Type: "text"}
 	if s := b.slot(k.Asked); s != nil {
 		takes = t.takes(n, s.q)
