@@ -75,7 +75,8 @@ type DeliveryStore interface {
 	// Deliveries lists a webhook's, newest first; status may be empty.
 	Deliveries(ctx context.Context, webhook uuid.UUID, status string, p Page) ([]Delivery, error)
 	// ReplayDeliveries makes one delivery pending again, or with a zero id all
-	// dead ones of the webhook, and returns how many.
+	// dead ones of the webhook, and returns how many. ErrNotFound, or
+	// ErrConflict if the one is pending.
 	ReplayDeliveries(ctx context.Context, webhook, id uuid.UUID) (int, error)
 }
 
@@ -151,6 +152,17 @@ func (s *Deliveries) queue(ctx context.Context, events []Event) error {
 		return nil
 	}
 	return s.Store.InsertDeliveries(ctx, list)
+}
+
+// Replay has one delivery sent again, delivered or dead, or with a zero id all
+// dead ones of the webhook, and returns how many. Within a session they come
+// late: who needs order looks at the sequence. Errors: ErrNotFound, ErrConflict
+// for one that is on its way.
+func (s *Deliveries) Replay(ctx context.Context, webhook, id uuid.UUID) (int, error) {
+	if _, err := s.Webhooks.Store.Webhook(ctx, webhook); err != nil {
+		return 0, err
+	}
+	return s.Store.ReplayDeliveries(ctx, webhook, id)
 }
 
 // Run sends until ctx ends, and waits for what is under way to be let go.

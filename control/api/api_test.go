@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"parley/agent"
+	"parley/agent/effect"
 	"parley/agent/flow"
 	"parley/control"
 	"parley/control/api"
@@ -54,6 +55,7 @@ type plane struct {
 	log   *strings.Builder
 	// perform does chats' effects; nil fails them.
 	effect func(flow.Effect) flow.Result
+	sent   []effect.Request // to webhooks
 }
 
 func (p *plane) perform(_ context.Context, e flow.Effect) flow.Result {
@@ -103,6 +105,9 @@ func newPlane(t *testing.T) *plane {
 		Tokens: &control.CallTokens{Ring: ring, Used: once{}},
 		Blobs:  blobs, Limits: always{}, Log: log, Ready: store.Ping,
 	}
+	p.o.Events = &control.Events{Store: store, Log: log}
+	p.o.Webhooks = &control.Webhooks{Store: store, Ring: ring}
+	p.o.Deliveries = &control.Deliveries{Store: store, Webhooks: p.o.Webhooks, HTTP: p, Changed: p.o.Events.Changed, Log: log}
 	if p.Server, err = api.New(p.o); err != nil {
 		t.Fatal(err)
 	}

@@ -33,10 +33,15 @@ type Options struct {
 	Numbers *control.Numbers
 	Calls   *control.Calls
 	Chats   *control.Chats
-	Tokens  *control.CallTokens
-	Blobs   control.Blobs
-	Limits  Limiter
-	Log     *slog.Logger
+
+	Events     *control.Events
+	Webhooks   *control.Webhooks
+	Deliveries *control.Deliveries
+
+	Tokens *control.CallTokens
+	Blobs  control.Blobs
+	Limits Limiter
+	Log    *slog.Logger
 	// Ready reports whether what the server depends on answers; it gets 1 s.
 	Ready func(context.Context) error
 	// Busy says in a word why no new calls are taken, or "". Nil: they are.
@@ -56,6 +61,7 @@ type Server struct {
 	csrf     *http.CrossOriginProtection
 	secure   bool
 	draining atomic.Bool
+	streams  streams
 }
 
 // New returns a Server with the control plane's own routes. Others join by
@@ -74,7 +80,8 @@ func New(o Options) (*Server, error) {
 	}
 	cfg.Transformers = []huma.Transformer{quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
-	return s, errors.Join(s.health(), s.auth(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.keys(), s.docs())
+	return s, errors.Join(s.health(), s.auth(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.events(), s.webhooks(),
+		s.keys(), s.docs())
 }
 
 // Handler answers the public listener.

@@ -167,6 +167,12 @@ func (s *Store) ReplayDeliveries(ctx context.Context, webhook, id uuid.UUID) (in
 		UPDATE webhook_deliveries SET status = 'pending', attempts = 0, due_at = now(), error = '', finished_at = NULL
 		WHERE webhook_id = $1 AND CASE WHEN $2::uuid IS NULL THEN status = 'dead' ELSE id = $2 AND status <> 'pending' END`
 	n, err := exec(ctx, s, q, webhook, nullable(id))
+	if err == nil && n == 0 && id != uuid.Nil {
+		_, err = one(ctx, s, pgx.RowTo[uuid.UUID], `SELECT id FROM webhook_deliveries WHERE webhook_id = $1 AND id = $2`, webhook, id)
+		if err == nil {
+			err = control.ErrConflict
+		}
+	}
 	if err != nil {
 		return 0, fmt.Errorf("replay deliveries: %w", err)
 	}
