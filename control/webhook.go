@@ -27,7 +27,8 @@ type Webhook struct {
 	// MaxAttempts is how often a delivery is tried before it is dead; 1 to 20.
 	MaxAttempts int
 
-	Enabled bool
+	Enabled   bool
+	EnabledAt time.Time // what happened before is not for it
 	// DisabledReason is "failing" where the program has disabled it, else empty.
 	DisabledReason string
 	Failures       int       // attempts in a row
@@ -294,10 +295,9 @@ func checkWebhook(w Webhook) error {
 	return nil
 }
 
-// wants tells whether an event is for the webhook. What happened before it was
-// made is not.
+// wants tells whether an event is for the webhook.
 func (w Webhook) wants(e Event) bool {
-	return w.Enabled && !e.At.Before(w.CreatedAt) &&
+	return w.Enabled && !e.At.Before(w.EnabledAt) &&
 		(len(w.Types) == 0 || slices.Contains(w.Types, e.Type)) &&
 		(len(w.Flows) == 0 || e.Flow != uuid.Nil && slices.Contains(w.Flows, e.Flow))
 }

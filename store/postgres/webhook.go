@@ -15,16 +15,17 @@ import (
 var _ control.WebhookStore = (*Store)(nil)
 
 const webhookColumns = `id, name, url, types, flow_ids, headers, secret, old_secret, old_until, timeout_ms, max_attempts,
-	enabled, disabled_reason, failures, failing_since, revision, created_at, updated_at`
+	enabled, enabled_at, disabled_reason, failures, failing_since, revision, created_at, updated_at`
 
 func scanWebhook(r pgx.CollectableRow) (control.Webhook, error) {
 	var w control.Webhook
 	var until, since *time.Time
 	var timeout int64
 	err := r.Scan(&w.ID, &w.Name, &w.URL, &w.Types, &w.Flows, &w.Headers, &w.Secret, &w.OldSecret, &until, &timeout, &w.MaxAttempts,
-		&w.Enabled, &w.DisabledReason, &w.Failures, &since, &w.Revision, &w.CreatedAt, &w.UpdatedAt)
+		&w.Enabled, &w.EnabledAt, &w.DisabledReason, &w.Failures, &since, &w.Revision, &w.CreatedAt, &w.UpdatedAt)
 	w.Timeout = time.Duration(timeout) * time.Millisecond
-	w.OldUntil, w.FailingSince, w.CreatedAt, w.UpdatedAt = orZero(until), orZero(since), w.CreatedAt.UTC(), w.UpdatedAt.UTC()
+	w.OldUntil, w.FailingSince = orZero(until), orZero(since)
+	w.EnabledAt, w.CreatedAt, w.UpdatedAt = w.EnabledAt.UTC(), w.CreatedAt.UTC(), w.UpdatedAt.UTC()
 	return w, err
 }
 
@@ -79,6 +80,7 @@ func (s *Store) UpdateWebhook(ctx context.Context, w control.Webhook, revision i
 	const q = `
 		UPDATE webhooks SET name = @name, url = @url, types = @types, flow_ids = @flows, headers = @headers, secret = @secret,
 		    old_secret = @old, old_until = @until, timeout_ms = @timeout, max_attempts = @attempts, enabled = @enabled,
+		    enabled_at = CASE WHEN @enabled AND NOT enabled THEN now() ELSE enabled_at END,
 		    disabled_reason = @reason, failures = @failures, failing_since = @since, revision = revision + 1, updated_at = now()
 		WHERE id = @id AND @revision IN (0, revision)
 		RETURNING ` + webhookColumns

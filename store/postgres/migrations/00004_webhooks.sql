@@ -41,6 +41,7 @@ CREATE TABLE webhooks (
     timeout_ms      int NOT NULL CHECK (timeout_ms > 0),
     max_attempts    int NOT NULL CHECK (max_attempts > 0),
     enabled         boolean NOT NULL,
+    enabled_at      timestamptz NOT NULL DEFAULT now(), -- what happened before is not for it
     disabled_reason text NOT NULL DEFAULT '',
     failures        int NOT NULL DEFAULT 0, -- attempts in a row
     failing_since   timestamptz,
