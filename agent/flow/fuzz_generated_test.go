@@ -11,7 +11,11 @@ import (
 // document and a conversation: changing a byte changes the flow, not its syntax.
 // (FuzzStep, which changes the text of documents, spends nearly all its tries
 // on what Parse refuses.)
-type choices struct{ b []byte }
+type choices struct {
+	b []byte
+	// inside has nodes write only what is a composite's own, or nobody's.
+	inside bool
+}
 
 func (c *choices) n(most int) int {
 	if len(c.b) == 0 {
@@ -46,7 +50,7 @@ func (c *choices) nodes(n, depth int) []any {
 		node := fields{"id": fmt.Sprint("n", i), "type": typ, "content": content}
 		conns := fields{}
 		for range c.n(4) {
-			conns[pick(c, "default", "success", "error", "complete", "fallback", "no_input", "no_match", "$0", "$1", "yes", "timeout")] = c.target(n)
+			conns[pick(c, "default", "success", "error", "complete", "fallback", "no_input", "no_match", "$0", "$1", "yes", "timeout", "filled", "exit:done", "intent:yes")] = c.target(n)
 		}
 		if len(conns) > 0 {
 			node["connections"] = conns
@@ -69,7 +73,18 @@ func (c *choices) target(n int) string {
 }
 
 func (c *choices) name() string {
+	if c.inside {
+		return pick(c, "local.z", "local.l.0", "output.o", "output.o2.p", "output", "input.i", "input.user.x", "session.id", "context.channel", "env.e")
+	}
 	return pick(c, "a", "b.c", "user.x", "temp.y", "local.z", "output.o", "input.i", "session.id", "a.0")
+}
+
+// into is where a composite's output goes.
+func (c *choices) into() string {
+	if c.inside {
+		return pick(c, "local.z", "output.o", "input.i")
+	}
+	return pick(c, "a", "user.x", "temp.y")
 }
 
 func (c *choices) value() any {
@@ -103,7 +118,9 @@ func (c *choices) test() any {
 }
 
 func (c *choices) content(depth int) (string, fields) {
-	switch c.n(12) {
+	switch c.n(13) {
+	case 11:
+		return c.model()
 	case 0:
 		return "message", fields{"text": "hi {" + c.name() + "}", "wait_for_ack": c.n(3) == 1}
 	case 1, 2:
@@ -126,7 +143,7 @@ func (c *choices) content(depth int) (string, fields) {
 		return "webhook", fields{"url": "https://x.example/{a}", "body": c.value(), "response_mapping": fields{c.name(): "$.v"}, "fallback_response": c.value()}
 	case 7:
 		if depth < 3 {
-			return "composite", fields{"nodes": c.nodes(1+c.n(4), depth+1), "inputs": fields{"i": c.value()}, "outputs": fields{"o": pick(c, "a", "user.x", "temp.y")}}
+			return "composite", fields{"nodes": c.nodes(1+c.n(4), depth+1), "inputs": fields{"i": c.value()}, "outputs": fields{"o": c.into()}}
 		}
 		return "say", fields{"text": "deep"}
 	case 8:
@@ -136,14 +153,33 @@ func (c *choices) content(depth int) (string, fields) {
 	case 10:
 		return "transfer", fields{"to": "+1{a}"}
 	}
-	return pick(c, "hangup", "say", "split", "send_dtmf", "switch_language", "voicemail", "agent"), fields{"text": "bye", "digits": "1", "locale": "es", "arms": []any{"a", "b"}}
+	other := pick(c, "say", "hangup", "split", "send_dtmf", "voicemail", "switch_language")
+	if c.inside && other == "switch_language" {
+		other = "say" // it changes context.locale, as it should
+	}
+	return other, fields{"text": "bye", "digits": "1", "locale": "es", "arms": []any{"a", "b"}}
+}
+
+// model makes a node that a language model leads.
+func (c *choices) model() (string, fields) {
+	switch c.n(3) {
+	case 0:
+		return "listen", fields{"prompt": "listen {" + c.name() + "}", "slots": []any{
+			fields{"name": c.name(), "type": pick(c, "text", "number", "date", "yes_no"), "prompt": "which?", "required": true}, fields{"name": c.name(), "type": "email"}}}
+	case 1:
+		return "intent", fields{"question": "what?", "variable": c.name(), "intents": fields{"yes": []any{"yes please"}, "$0": []any{"tea"}}, "threshold": 0.5}
+	}
+	return "agent", fields{"prompt": "talk {" + c.name() + "}", "max_turns": 2, "must_collect": []any{c.name()}, "tools": []any{},
+		"exits": []any{fields{"name": "done", "when": c.test()}, fields{"name": "$0"}}}
 }
 
 func (c *choices) event(s State, at At) Event {
 	w := s.System.Waiting
 	if w.For == ForResult && c.n(4) > 0 {
-		return Result{At: at, ID: w.ID, Outcome: pick(c, "success", "error", "timeout", "answered", "recorded", "cached"),
-			Data: json.RawMessage(pick(c, `{"v": [1, {"k": "{a}"}]}`, `"text"`, `null`, `nonsense`))}
+		return Result{At: at, ID: w.ID, Outcome: pick(c, "success", "error", "timeout", "answered", "recorded", "cached",
+			"filled", "gave_up", "exit:done", "intent:yes", "yes", "$0", "@end", "n1", "limit"),
+			Data: json.RawMessage(pick(c, `{"v": [1, {"k": "{a}"}]}`, `"text"`, `null`, `nonsense`,
+				`{"slots": {"a": "7", "b.c": "{secret:k}", "session.id": "x", "local.z": 1, "user.x": ["q"]}, "say": "\u0000{user.x}", "exit": "done", "intent": "yes"}`))}
 	}
 	switch c.n(10) {
 	case 0:
@@ -169,7 +205,7 @@ func FuzzGenerated(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c := &choices{b}
+		c := &choices{b: b}
 		channel := pick(c, "voice", "chat")
 		doc, err := json.Marshal(c.document())
 		if err != nil {
