@@ -14,7 +14,7 @@ import (
 func TestCompositesChangeOutputsAlone(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	completed, failed := 0, 0
-	for range 3000 {
+	for range 600 {
 		seed := make([]byte, 300)
 		for i := range seed {
 			seed[i] = byte(r.IntN(256))
@@ -26,7 +26,7 @@ func TestCompositesChangeOutputsAlone(t *testing.T) {
 			failed++
 		}
 	}
-	if completed < 200 || failed < 200 {
+	if completed < 30 || failed < 30 {
 		t.Errorf("%d composites completed and %d failed: too few to tell", completed, failed)
 	}
 }
