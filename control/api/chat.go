@@ -94,7 +94,7 @@ type chatStateJSON struct {
 func (s *Server) chats() error {
 	route := func(method, pattern string, perMinute int, body int64) Route {
 		return Route{Method: method, Pattern: pattern, Class: Session, Permission: control.Anyone,
-			Limit: Limit{perMinute, time.Minute}, Body: body}
+			Limit: Limit{perMinute, time.Minute}, Keyed: Limit{10 * perMinute, time.Minute}, Body: body}
 	}
 	const one = "/chat/sessions/{token}"
 	return errors.Join(

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
@@ -48,11 +49,24 @@ func chatPrincipal(ctx context.Context) (context.Context, error) {
 	return ctx, control.Allow(p, control.Chat, control.Object{})
 }
 
+// perChat is how often one chat may be asked anything, by whoever.
+var perChat = Limit{600, time.Minute}
+
 // openChat finds the chat of a request and checks that the request may come to
 // it: by Bearer, a key's or the chat's own, or else by the token in the path or
 // cookie, with the double-submit token for a change. Whatever does not open the
 // chat is the same ErrNotFound.
 func (s *Server) openChat(ctx context.Context, in ChatPath, change bool) (context.Context, control.Conversation, error) {
+	ctx, c, err := s.findChat(ctx, in, change)
+	if err == nil {
+		if ok, wait := s.o.Limits.Allow(ctx, "chat "+c.ID.String(), perChat.N, perChat.Per); !ok {
+			err = tooMany(wait)
+		}
+	}
+	return ctx, c, err
+}
+
+func (s *Server) findChat(ctx context.Context, in ChatPath, change bool) (context.Context, control.Conversation, error) {
 	ctx, err := chatPrincipal(ctx)
 	if err != nil {
 		return ctx, control.Conversation{}, err

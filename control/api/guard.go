@@ -5,10 +5,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"parley/control"
@@ -109,8 +110,7 @@ func (s *Server) guard(route Route, h http.Handler) http.Handler {
 			return
 		}
 		if ok, wait := s.allow(r, route, p); !ok {
-			w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-			newProblem(429, "too_many", "too many requests; wait a while").write(w)
+			tooMany(wait).write(w)
 			return
 		}
 		if p.Kind != "" {
@@ -132,16 +132,24 @@ func (s *Server) admit(route Route, r *http.Request) (control.Principal, error) 
 		}
 		return control.Principal{}, control.ErrCredentials
 	}
-	// Guesses of credentials are limited by address before they are checked.
-	if ok, _ := s.o.Limits.Allow(r.Context(), "address:"+address(r), 600, time.Minute); !ok {
-		return control.Principal{}, newProblem(429, "too_many", "too many requests; wait a while")
+	// Checking them costs a look into storage.
+	if ok, wait := s.o.Limits.Allow(r.Context(), "checks address:"+address(r), checks.N, checks.Per); !ok {
+		return control.Principal{}, tooMany(wait)
 	}
 	p, err := s.Authenticate(r)
-	if route.Class == Session {
+	if route.Class == Session { // what is no key of ours is for the handler
+		if errors.Is(err, control.ErrUnavailable) {
+			return p, err
+		}
 		if err != nil {
 			return control.Principal{}, nil
 		}
 		return p, nil
+	}
+	if errors.Is(err, control.ErrCredentials) {
+		if ok, wait := s.o.Limits.Allow(r.Context(), "guesses address:"+address(r), guesses.N, guesses.Per); !ok {
+			return p, tooMany(wait)
+		}
 	}
 	if err != nil {
 		return p, err
@@ -155,21 +163,48 @@ func (s *Server) admit(route Route, r *http.Request) (control.Principal, error) 
 	return p, control.Allow(p, route.Permission, control.Object{})
 }
 
+// Credentials of one address that are checked, and that may be wrong: a server
+// with many users and good keys is not held to the second.
+var (
+	checks  = Limit{6000, time.Minute}
+	guesses = Limit{60, time.Minute}
+)
+
+// allow counts a request against its principal, or where there is none, its
+// address. Where anybody may come, those with a key are counted by their address
+// too: who holds many keys gains nothing.
 func (s *Server) allow(r *http.Request, route Route, p control.Principal) (bool, time.Duration) {
-	who := "address:" + address(r)
-	if p.Kind != "" {
-		who = p.Kind + ":" + p.ID.String()
+	count := func(who string, l Limit) (bool, time.Duration) {
+		return s.o.Limits.Allow(r.Context(), route.key()+" "+who, l.N, l.Per)
 	}
-	return s.o.Limits.Allow(r.Context(), route.key()+" "+who, route.Limit.N, route.Limit.Per)
+	if p.Kind == "" {
+		return count("address:"+address(r), route.Limit)
+	}
+	limit := route.Limit
+	if p.Kind == control.PrincipalKey && route.Keyed.N > 0 {
+		limit = route.Keyed
+	}
+	ok, wait := count(p.Kind+":"+p.ID.String(), limit)
+	if ok && route.Class == Session {
+		ok, wait = count(p.Kind+" address:"+address(r), limit)
+	}
+	return ok, wait
 }
 
-// address is the client's, without the port.
+// address is the client's, without the port; of IPv6 the network, of which one
+// client has all addresses.
 func address(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
-	return host
+	a := at.Addr().Unmap()
+	if a.Is6() {
+		if network, err := a.WithZone("").Prefix(64); err == nil {
+			return network.String()
+		}
+	}
+	return a.String()
 }
 
 // A recorder remembers what was answered. Sockets can be taken out of it.

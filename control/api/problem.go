@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -23,6 +25,8 @@ type Problem struct {
 	Code   string         `json:"code" doc:"Stable word for programs."`
 	Detail string         `json:"detail,omitempty" doc:"For people."`
 	Errors []ProblemField `json:"errors,omitempty"`
+
+	retry time.Duration // when to come again; 0: not said
 }
 
 // A ProblemField is one thing that is wrong with what was sent.
@@ -37,11 +41,26 @@ func (p *Problem) Error() string { return p.Code }
 // GetStatus implements huma.StatusError.
 func (p *Problem) GetStatus() int { return p.Status }
 
+// GetHeaders implements huma.HeadersError.
+func (p *Problem) GetHeaders() http.Header {
+	if p.retry <= 0 {
+		return nil
+	}
+	return http.Header{"Retry-After": {strconv.Itoa(int((p.retry + time.Second - 1) / time.Second))}}
+}
+
 // ContentType implements huma.ContentTypeFilter.
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
 
 func newProblem(status int, code, detail string) *Problem {
 	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
+}
+
+// tooMany refuses what is over a limit for so long.
+func tooMany(wait time.Duration) *Problem {
+	p := newProblem(429, "too_many", "too many requests; wait a while")
+	p.retry = max(wait, time.Second)
+	return p
 }
 
 // problem turns the domain's errors into answers. What it does not know is a
@@ -82,6 +101,7 @@ func (s *Server) problem(ctx context.Context, err error) *Problem {
 
 // write sends p outside of a typed handler.
 func (p *Problem) write(w http.ResponseWriter) {
+	maps.Copy(w.Header(), p.GetHeaders())
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the client is gone, or it is not

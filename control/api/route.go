@@ -39,6 +39,7 @@ type Route struct {
 	Class           Class
 	Permission      control.Permission // control.Anyone for public, webhook and session
 	Limit           Limit              // by principal, or by address where there is none
+	Keyed           Limit              // by API key instead, where programs speak for many people; zero: Limit
 	Body            int64              // bytes; NoBody for none
 	Verifier        string             // class webhook: who checks, e.g. "twilio"
 	Long            bool               // a socket or a stream: no time limit
