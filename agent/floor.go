@@ -218,6 +218,7 @@ func (c *conductor) proceed(ctx context.Context, r *reply, now time.Time) {
 	if mv.kind == movePlayed {
 		// The same turn goes on: a flow's next message.
 		r.in = input{kind: inputPlayed, at: now, heard: r.ledger.textAt(c.heardOf(r))}
+		r.guess = nil // what goes on is certain
 		r.began = now
 		c.start(ctx, r)
 		return

@@ -205,3 +205,23 @@ func TestFlowComesBackToItsMessage(t *testing.T) {
 		s.want("agent: We are open every day from nine in the morning until ten in the evening, all year round. Goodbye then.")
 	})
 }
+
+// An answer that was begun early goes on after its message was heard: what
+// follows is not the answer once more.
+func TestFlowActsAfterAMessageBegunEarly(t *testing.T) {
+	play(t, func(s *scene) {
+		s.spec.Prompt = nil
+		s.spec.Flow = &FlowSpec{Init: flow.Init{ID: "c1", Locale: "en-US"}, Flow: mustFlow(t, `{"entry":"which","nodes":[
+			{"id":"which","type":"question","content":{"question":"Which one?","variable":"one"},"connections":{"default":"told"}},
+			{"id":"told","type":"message","content":{"text":"You said {one}."},"connections":{"default":"note"}},
+			{"id":"note","type":"action","content":{"actions":[{"type":"append","variable":"list","value":"{one}"}]},"connections":{"success":"like"}},
+			{"id":"like","type":"question","content":{"question":"Do you like it?","input_type":"yes_no","variable":"like"}}]}`)}
+		recognizes(s, "the first one", 300*time.Millisecond, "the first one")
+	}, func(s *scene) {
+		s.wait(3 * time.Second)
+		s.line.say(800 * time.Millisecond)
+		s.wait(6 * time.Second)
+		s.hangUp()
+		s.want("agent: Which one?\ncaller: the first one\nagent: You said the first one. Do you like it?")
+	})
+}
