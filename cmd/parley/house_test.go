@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"control/console/consoletest": {},
 
 	// Whole calls, tests alone: nobody imports it.
-	"cmd/parley/calltest": {"agent/tts", "signaling/signalingtest"},
+	"cmd/parley/calltest": {"agent/tts", "signaling/signalingtest", "control", "examples/bookbot/library"},
 
 	"examples":                 {"agent/flow"}, // its tests check the documents
 	"examples/bookbot/library": {},

@@ -140,6 +140,10 @@ func TestRecommendations(t *testing.T) {
 	if got, _ := list(m); m["fallback"] != true || len(got) == 0 || m["spoken"] != "The Tale of Peter Rabbit, The Three Little Pigs or The Elves and the Shoemaker" {
 		t.Errorf("%v", m)
 	}
+	_, m = ask(t, tokenOf(""), "POST", path, `{"preferences":{"genres":["mystery"],"reading_level":"advanced","age":8},"limit":1}`)
+	if got := m["recommendations"].([]any)[0].(map[string]any); m["fallback"] != true || got["reading_level"] != "intermediate" {
+		t.Errorf("a young reader who reads well is given %v", got)
+	}
 }
 
 func TestAssessment(t *testing.T) {

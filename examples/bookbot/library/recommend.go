@@ -131,15 +131,27 @@ func (l *Library) choose(f Filters) []Book {
 	return list[:min(f.Limit, len(list))]
 }
 
-// popular returns what fits the age alone, in the order of the shelf.
+// popular returns what fits the age alone, in the order of the shelf, and what
+// is nearest to the reading level first.
 func (l *Library) popular(f Filters) []Book {
 	list := []Book{}
 	for _, b := range l.books {
-		if !f.excludes(b) && len(list) < f.Limit {
+		if !f.excludes(b) {
 			list = append(list, b)
 		}
 	}
-	return list
+	if f.ReadingLevel != "" {
+		slices.SortStableFunc(list, func(a, b Book) int {
+			return apart(a.ReadingLevel, f.ReadingLevel) - apart(b.ReadingLevel, f.ReadingLevel)
+		})
+	}
+	return list[:min(f.Limit, len(list))]
+}
+
+// apart is how many levels lie between two.
+func apart(a, b string) int {
+	at := func(name string) int { return slices.IndexFunc(levels, func(l level) bool { return l.name == name }) }
+	return max(at(a)-at(b), at(b)-at(a))
 }
 
 func (f Filters) excludes(b Book) bool {
