@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"parley/agent/effect"
 	"parley/agent/flow"
 )
 
@@ -49,6 +48,13 @@ type Chats struct {
 	Idle, Life time.Duration
 	// Lease is how long a turn's claim outlives its process. Default 10 s.
 	Lease time.Duration
+	// Tasks lets workers do asynchronous nodes. Nil: they are done in their turn.
+	Tasks TaskStore
+	// TaskWait is how long a task may lie without a worker before a process
+	// does it itself. Default 10 s.
+	TaskWait time.Duration
+	// Counted is told what becomes of each task. Nil: nobody.
+	Counted func(what string)
 	// Patience is the longest turn that somebody waits for. What is not done by
 	// then is done behind it. Default 30 s.
 	Patience time.Duration
@@ -328,14 +334,4 @@ func takes(s flow.State) *flow.Takes {
 func waits(e flow.Effect) (time.Duration, bool) {
 	w, ok := e.(flow.Wait)
 	return w.After, ok && w.After > chatWait
-}
-
-// rest tells whether s is where a turn may end: nothing is left to be done now.
-func rest(s flow.State) bool {
-	e := effect.Unfinished(s)
-	if e == nil {
-		return true
-	}
-	_, later := waits(e)
-	return later
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,10 +32,11 @@ type chatTurn struct {
 	flow       *flow.Flow
 	state      flow.State // as last committed
 	claim      Claim
-	begin      bool // the row is not there yet
-	held       bool // the claim stands in storage
-	broken     bool // a commit failed: it may stand, or not
-	background bool // nobody waits
+	begin      bool   // the row is not there yet
+	held       bool   // the claim stands in storage
+	broken     bool   // a commit failed: it may stand, or not
+	background bool   // nobody waits
+	inline     string // the asynchronous call that is done here, not by a worker
 
 	messages []flow.Message
 }
@@ -94,7 +94,7 @@ func (t *chatTurn) release() {
 	}
 	left := LeaveDue
 	switch {
-	case t.broken || t.flow != nil && !rest(t.state):
+	case t.broken || t.flow != nil && !t.rests(t.state):
 		left = DueNow
 	case t.background && effect.Unfinished(t.state) == nil:
 		left = NothingDue
@@ -115,12 +115,14 @@ func (t *chatTurn) resume() (Reply, bool, error) {
 	if e == nil {
 		return Reply{}, false, nil
 	}
-	_, wait := waits(e)
-	if wait && !t.conv.Due {
+	_, later := t.later(e)
+	if later && !t.conv.Due {
 		return Reply{}, false, nil
 	}
 	do := func(ctx context.Context, h *effect.TextHost) (flow.State, error) { return h.Resume(ctx, t.state) }
-	if wait {
+	if call, ok := e.(flow.Call); ok && later {
+		t.doInline(call, "no worker has done it in time")
+	} else if later {
 		do = func(ctx context.Context, h *effect.TextHost) (flow.State, error) {
 			return h.Turn(ctx, t.state, flow.Result{At: at(), ID: t.state.System.Waiting.ID, Outcome: "timeout"})
 		}
@@ -152,6 +154,32 @@ func (t *chatTurn) earlier() error {
 	return nil
 }
 
+// later tells whether an effect is left for after the turn, and after how long
+// it is due if nobody has seen to it.
+func (t *chatTurn) later(e flow.Effect) (time.Duration, bool) {
+	if c, ok := e.(flow.Call); ok {
+		return orDuration(t.s.TaskWait, taskWait), c.Async && t.s.Tasks != nil && c.ID != t.inline
+	}
+	return waits(e)
+}
+
+// rests tells whether s is where a turn may end: nothing is left to be done now.
+func (t *chatTurn) rests(s flow.State) bool {
+	e := effect.Unfinished(s)
+	if e == nil {
+		return true
+	}
+	_, later := t.later(e)
+	return later
+}
+
+// doInline has an asynchronous call done in this turn.
+func (t *chatTurn) doInline(c flow.Call, why string) {
+	t.inline = c.ID
+	t.s.count(TaskInline)
+	t.s.Log.Warn("an asynchronous node is done in the turn: is the queue down?", "conversation", t.conv.ID, "route", c.Route, "why", why)
+}
+
 // run gives the flow an event.
 func (t *chatTurn) run(ev flow.Event) (Reply, error) {
 	return t.finish(func(ctx context.Context, h *effect.TextHost) (flow.State, error) { return h.Turn(ctx, t.state, ev) })
@@ -170,7 +198,7 @@ func (t *chatTurn) finish(do func(context.Context, *effect.TextHost) (flow.State
 	perform := t.s.Perform(tenant)
 	host := &effect.TextHost{Flow: t.flow, Commit: t.commit,
 		Perform: func(ctx context.Context, e flow.Effect) flow.Result { return t.perform(ctx, perform, e) },
-		Later:   func(e flow.Effect) bool { _, later := waits(e); return later },
+		Later:   func(e flow.Effect) bool { _, later := t.later(e); return later },
 	}
 	_, err := do(ctx, host)
 	switch {
@@ -196,16 +224,24 @@ func (t *chatTurn) commit(ctx context.Context, st effect.Step) error {
 	if err != nil {
 		return err
 	}
-	c := TurnCommit{Revision: r, Claim: t.claim, Last: rest(st.State),
+	c := TurnCommit{Revision: r, Claim: t.claim, Last: t.rests(st.State),
 		Idle: orDuration(t.s.Idle, chatIdle), Life: orDuration(t.s.Life, ChatLife)}
-	if d, later := waits(effect.Unfinished(st.State)); later {
+	wanted := effect.Unfinished(st.State)
+	if d, later := t.later(wanted); later {
 		c.Due, c.KeepDue = d, st.Before.System.Waiting == st.State.System.Waiting
+		if call, ok := wanted.(flow.Call); ok && !c.KeepDue {
+			c.Task = &Task{Tenant: tenantOf(ctx), Conversation: t.conv.ID, Revision: m.Revision, Effect: call.ID}
+		}
 	}
 	t.broken = true
 	if t.begin {
 		err = t.s.Turns.BeginConversation(ctx, t.conv, c)
 	} else {
 		err = t.s.Turns.CommitTurn(ctx, t.conv.ID, c)
+	}
+	if c.Task != nil && errors.Is(err, ErrNoQueue) {
+		t.doInline(wanted.(flow.Call), err.Error())
+		return t.commit(ctx, st)
 	}
 	if err != nil {
 		return err
@@ -223,30 +259,9 @@ func (t *chatTurn) commit(ctx context.Context, st effect.Step) error {
 func (t *chatTurn) perform(ctx context.Context, do func(context.Context, flow.Effect) flow.Result, e flow.Effect) flow.Result {
 	ctx, cancel := context.WithTimeout(ctx, backgroundCall)
 	defer cancel()
-	var renewing sync.WaitGroup
-	defer renewing.Wait()
-	done := make(chan struct{})
-	defer close(done)
-	renewing.Go(func() {
-		tick := time.NewTicker(t.claim.Lease / 3)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			try, stop := context.WithTimeout(ctx, t.claim.Lease/3)
-			err := t.s.Turns.RenewClaim(try, t.conv.ID, t.claim)
-			stop()
-			if errors.Is(err, ErrConflict) {
-				cancel()
-				return
-			}
-		}
-	})
-	tenant, _ := TenantOf(t.ctx)
-	return do(WithParty(ctx, t.conv.party(tenant)), e)
+	ctx = WithParty(ctx, t.conv.party(tenantOf(t.ctx)))
+	return keeping(ctx, t.claim.Lease, func(ctx context.Context) error { return t.s.Turns.RenewClaim(ctx, t.conv.ID, t.claim) },
+		func(ctx context.Context) flow.Result { return do(ctx, e) })
 }
 
 // Run goes on with conversations that have waited long enough, finishes turns

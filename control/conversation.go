@@ -149,6 +149,7 @@ const (
 type TurnCommit struct {
 	Revision
 	Claim   Claim
+	Task    *Task         // to be done after it; nil: none. ErrNoQueue: it cannot be ordered
 	Last    bool          // of the turn: the claim ends
 	Due     time.Duration // until what the flow waits for comes by itself; 0: it does not
 	KeepDue bool          // it waited for that before: the time stands

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"parley/control"
 	"parley/media"
 	"parley/signaling"
 )
@@ -64,4 +65,15 @@ func (m *signalMetrics) webrtc() signaling.WebRTCMetrics {
 		Jitter:  func(t media.JitterStats) { m.concealed.WithLabelValues("webrtc").Add(float64(t.Concealed)) },
 		Dropped: func(what string) { m.dropped.WithLabelValues("webrtc", what).Inc() },
 	}
+}
+
+// newTaskMetrics counts what becomes of asynchronous nodes.
+func newTaskMetrics(reg prometheus.Registerer) func(what string) {
+	tasks := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "parley_flow_tasks_total",
+		Help: "Asynchronous nodes: done by a worker, a duplicate, stale, or done inline because no queue or worker did."}, []string{"result"})
+	for _, what := range []string{control.TaskDone, control.TaskDuplicate, control.TaskStale, control.TaskInline} {
+		tasks.WithLabelValues(what)
+	}
+	reg.MustRegister(tasks)
+	return func(what string) { tasks.WithLabelValues(what).Inc() }
 }

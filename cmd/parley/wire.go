@@ -52,6 +52,7 @@ type gateway struct {
 
 	tokens  *control.CallTokens
 	desk    *desk
+	queue   *postgres.Queue
 	slots   *control.Admission
 	load    *loadWatch
 	twilio  *signaling.Twilio
@@ -89,6 +90,9 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 		return nil, err
 	}
 	if err := g.buildEvents(ring); err != nil {
+		return nil, err
+	}
+	if err := g.openQueue(ctx); err != nil {
 		return nil, err
 	}
 	g.noted = newSignalMetrics(g.metrics)
@@ -136,6 +140,18 @@ func (g *gateway) openStores(ctx context.Context) (err error) {
 	g.blobs, err = blob.Open(filepath.Join(g.settings.Data, "recordings"))
 	return err
 }
+
+// openQueue lets this process work the jobs of all.
+func (g *gateway) openQueue(ctx context.Context) (err error) {
+	g.chats.Tasks, g.chats.Counted = g.db, newTaskMetrics(g.metrics)
+	g.queue, err = postgres.OpenQueue(ctx, cmp.Or(g.settings.DatabaseListenURL, g.settings.DatabaseURL), g.chats.DoTask,
+		postgres.QueueOptions{Drain: max(min(g.settings.Drain, queueDrain), time.Millisecond), Log: g.log})
+	return err
+}
+
+// queueDrain is how long jobs may go on when the process ends: most calls are
+// answered by then, and the rest another process makes again.
+const queueDrain = 5 * time.Second
 
 func (g *gateway) buildControl(ring *control.Keyring) {
 	v := newVendors(g.settings, g.log)
@@ -450,6 +466,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return g.chats.Run(work) })
 	group.Go(func() error { return g.events.Run(work) })
 	group.Go(func() error { return g.deliveries.Run(work) })
+	group.Go(func() error { return g.queue.Run(work) })
 	serve(g.public, g.listener)
 	serve(g.internal, g.admin)
 	ready()

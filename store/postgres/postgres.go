@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
 
 	"parley/control"
 )
@@ -25,8 +26,9 @@ import (
 // A Store implements the storage interfaces of package control.
 type Store struct {
 	pool    *pgxpool.Pool
-	direct  *pgx.ConnConfig // of the connection that listens
-	written chan struct{}   // holds one: see Written
+	direct  *pgx.ConnConfig       // of the connection that listens
+	written chan struct{}         // holds one: see Written
+	order   *river.Client[pgx.Tx] // puts jobs into transactions
 }
 
 // Options tunes the pool of connections; the zero value is good.
@@ -63,7 +65,12 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
-	return &Store{pool: pool, direct: direct, written: make(chan struct{}, 1)}, nil
+	order, err := newOrders()
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open postgres: %w", err)
+	}
+	return &Store{pool: pool, direct: direct, written: make(chan struct{}, 1), order: order}, nil
 }
 
 func orDefault[T comparable](v, d T) T {

@@ -27,7 +27,7 @@ func (s *Store) BeginConversation(ctx context.Context, c control.Conversation, m
 	args := turnArgs(c.ID, m)
 	args["flow"], args["version"], args["pins"] = c.Flow, c.FlowVersion, pins(c)
 	args["user"], args["token"], args["life"] = text(c.User), c.TokenHash, m.Life
-	if _, err := one(ctx, s, pgx.RowTo[int], q, args); err != nil {
+	if _, err := s.commit(ctx, q, args, m.Task); err != nil {
 		return fmt.Errorf("begin a conversation: %w", err)
 	}
 	s.wrote()
@@ -96,13 +96,14 @@ func (s *Store) CommitTurn(ctx context.Context, id uuid.UUID, m control.TurnComm
 		WITH c AS (
 			UPDATE conversations SET revision = @revision, current_node = @node, status = @status, state = @state,
 			    state_hash = @hash, reported = @reported, claim_id = @claim, claimed_until = now() + @lease,
-			    due_at = CASE WHEN @keep THEN due_at ELSE now() + @due END, idle_until = now() + @idle, updated_at = now()
+			    due_at = CASE WHEN @keep THEN due_at ELSE now() + @due END,
+			    task = CASE WHEN @keep THEN task END, idle_until = now() + @idle, updated_at = now()
 			WHERE id = @id AND claim_id = @held AND revision = @revision - 1
 			RETURNING id
 		)` + writeEntry
 	args := turnArgs(id, m)
 	args["held"], args["keep"] = m.Claim.ID, m.KeepDue
-	n, err := one(ctx, s, pgx.RowTo[int], q, args)
+	n, err := s.commit(ctx, q, args, m.Task)
 	if err == nil && n == 0 {
 		err = control.ErrConflict
 	}
