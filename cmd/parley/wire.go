@@ -141,18 +141,6 @@ func (g *gateway) openStores(ctx context.Context) (err error) {
 	return err
 }
 
-// openQueue lets this process work the jobs of all.
-func (g *gateway) openQueue(ctx context.Context) (err error) {
-	g.chats.Tasks, g.chats.Counted = g.db, newTaskMetrics(g.metrics)
-	g.queue, err = postgres.OpenQueue(ctx, cmp.Or(g.settings.DatabaseListenURL, g.settings.DatabaseURL), g.chats.DoTask,
-		postgres.QueueOptions{Drain: max(min(g.settings.Drain, queueDrain), time.Millisecond), Log: g.log})
-	return err
-}
-
-// queueDrain is how long jobs may go on when the process ends: most calls are
-// answered by then, and the rest another process makes again.
-const queueDrain = 5 * time.Second
-
 func (g *gateway) buildControl(ring *control.Keyring) {
 	v := newVendors(g.settings, g.log)
 	g.users = &control.Users{Store: g.db, Sessions: g.db, Ring: ring, Hasher: control.NewHasher(2)}
@@ -496,6 +484,10 @@ func (g *gateway) close() {
 	}
 	if g.admin != nil {
 		_ = g.admin.Close()
+	}
+	if g.queue != nil {
+		g.queue.Close()
+		g.queue = nil
 	}
 	if g.db != nil {
 		g.db.Close()

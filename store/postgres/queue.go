@@ -79,7 +79,7 @@ func OpenQueue(ctx context.Context, url string, do func(context.Context, control
 // Run works until ctx ends, then lets jobs at work finish for a while, and
 // closes the connections. A database that is away it waits for.
 func (q *Queue) Run(ctx context.Context) error {
-	defer q.pool.Close()
+	defer q.Close()
 	for warned := false; ; warned = true {
 		err := q.client.Start(ctx)
 		if err == nil {
@@ -97,6 +97,10 @@ func (q *Queue) Run(ctx context.Context) error {
 	<-q.client.Stopped()
 	return nil
 }
+
+// Close ends the connections of a Queue that does not run. Calling it twice
+// does nothing.
+func (q *Queue) Close() { q.pool.Close() }
 
 // newOrders returns a client that only puts jobs into transactions.
 func newOrders() (*river.Client[pgx.Tx], error) {
