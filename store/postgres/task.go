@@ -70,5 +70,6 @@ func (s *Store) ReportStale(ctx context.Context, k control.Task) error {
 	if _, err := exec(ctx, s, q, k.Conversation, k.Effect, k.Revision); err != nil {
 		return fmt.Errorf("report a stale task: %w", err)
 	}
+	s.wrote()
 	return nil
 }
