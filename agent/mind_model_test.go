@@ -101,7 +101,7 @@ func TestAgentNodeIsInterrupted(t *testing.T) {
 func TestAgentNodeIsCutWhileItSpeaks(t *testing.T) {
 	endless := func(yield func(Delta, error) bool) {
 		for _, w := range strings.SplitAfter("Once upon a time. There was a king. He lived by the sea. He had three daughters. They were bold. ", " ") {
-			time.Sleep(300 * time.Millisecond)
+			<-time.After(300 * time.Millisecond)
 			if !yield(Delta{Text: w}, nil) {
 				return
 			}
@@ -161,7 +161,7 @@ func TestAgentNodeUsesAToolOnACall(t *testing.T) {
 	play(t, func(s *scene) {
 		atModel(s, talkFlow)
 		s.spec.Flow.Perform = func(_ context.Context, e flow.Effect) flow.Result {
-			time.Sleep(500 * time.Millisecond)
+			<-time.After(500 * time.Millisecond)
 			return flow.Result{ID: e.(flow.Call).ID, Outcome: "success", Data: json.RawMessage(`"seven"`)}
 		}
 		s.results = []string{"What is free?"}
