@@ -62,6 +62,9 @@ type DeliveryStore interface {
 	// LocateDueWebhooks returns enabled webhooks with something to be sent now,
 	// the longest waiting first, at most 1,000.
 	LocateDueWebhooks(ctx context.Context) ([]Located, error)
+	// OldestDue returns how long the longest waiting attempt of a webhook has
+	// been due; 0: none is.
+	OldestDue(ctx context.Context, webhook uuid.UUID) (time.Duration, error)
 	// InsertDeliveries queues deliveries; of one event for one webhook there is
 	// never a second.
 	InsertDeliveries(ctx context.Context, list []Delivery) error
@@ -109,10 +112,12 @@ type Deliveries struct {
 	Changed  func() <-chan struct{}
 	Log      *slog.Logger
 	// Noted is told of each attempt: "delivered", "failed" or "dead", and how
-	// long it was due; and Disabled of each webhook that was disabled. Both may
-	// be nil.
+	// long it was due; Disabled of each webhook that was disabled; Oldest, at
+	// each look, how long the longest waiting attempt of all has been due. They
+	// may be nil.
 	Noted    func(outcome string, waited time.Duration)
 	Disabled func()
+	Oldest   func(time.Duration)
 
 	// First is the pause after a first failure, of which jitter takes up to
 	// half; default 5 s. Each further is twice as long, up to 1 h.
@@ -175,6 +180,9 @@ func (s *Deliveries) Run(ctx context.Context) error {
 	for {
 		changed := s.Changed()
 		due, err := s.Store.LocateDueWebhooks(ctx)
+		if err == nil {
+			err = s.age(ctx, due)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -197,6 +205,19 @@ func (s *Deliveries) Run(ctx context.Context) error {
 		case <-look.C:
 		}
 	}
+}
+
+// age tells how long the first of what is due has waited.
+func (s *Deliveries) age(ctx context.Context, due []Located) (err error) {
+	var oldest time.Duration
+	if s.Oldest == nil {
+		return nil
+	}
+	if len(due) > 0 {
+		oldest, err = s.Store.OldestDue(WithTenant(ctx, due[0].Tenant), due[0].ID)
+	}
+	s.Oldest(oldest)
+	return err
 }
 
 // enter takes a webhook's lane, unless it is taken or there are too many.

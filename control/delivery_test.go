@@ -251,7 +251,11 @@ func TestDeadLettersAndReplay(t *testing.T) {
 		}
 	})
 	outcomes := make(chan string, 100)
-	d := w.mail(t, w.store, func(d *control.Deliveries) { d.Noted = func(o string, _ time.Duration) { outcomes <- o } })
+	var waited atomic.Int64
+	d := w.mail(t, w.store, func(d *control.Deliveries) {
+		d.Noted = func(o string, _ time.Duration) { outcomes <- o }
+		d.Oldest = func(age time.Duration) { waited.Store(max(waited.Load(), int64(age))) }
+	})
 	h, _ := w.webhook(d, control.Webhook{URL: v.url, MaxAttempts: 3}, nil)
 	s := w.script()
 	must(t, s.write("a", flow.Active))
@@ -270,6 +274,9 @@ func TestDeadLettersAndReplay(t *testing.T) {
 	}
 	if got := strings.Join([]string{<-outcomes, <-outcomes, <-outcomes, <-outcomes}, " "); got != "failed failed dead delivered" {
 		t.Errorf("noted %s", got)
+	}
+	if waited.Load() == 0 {
+		t.Error("nothing was ever due")
 	}
 	healthy.Store(true)
 	if n, err := d.Replay(w.ctx, h.ID, uuid.Nil); n != 1 || err != nil {

@@ -24,7 +24,8 @@ func (g *gateway) buildEvents(ring *control.Keyring) error {
 	g.webhooks = &control.Webhooks{Store: g.db, Ring: ring}
 	g.events = &control.Events{Store: g.db, Log: g.log, Noted: func(n int) { m.published.Add(float64(n)) }}
 	g.deliveries = &control.Deliveries{Store: g.db, Webhooks: g.webhooks, HTTP: sender{client}, Secrets: g.desk.outside.secrets,
-		Changed: g.events.Changed, Log: g.log, Noted: m.delivered, Disabled: m.disabled.Inc}
+		Changed: g.events.Changed, Log: g.log, Noted: m.delivered, Disabled: m.disabled.Inc,
+		Oldest: func(d time.Duration) { m.oldest.Set(d.Seconds()) }}
 	g.events.Readers = []control.EventReader{g.deliveries.Reader()}
 	return nil
 }
@@ -34,6 +35,7 @@ type eventMetrics struct {
 	published  prometheus.Counter
 	deliveries *prometheus.CounterVec
 	waited     prometheus.Histogram
+	oldest     prometheus.Gauge
 	disabled   prometheus.Counter
 }
 
@@ -43,9 +45,10 @@ func newEventMetrics(reg prometheus.Registerer) *eventMetrics {
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "parley_webhook_attempts_total", Help: "Attempts to deliver an event: delivered, failed and to be tried again, or dead."}, []string{"outcome"}),
 		waited: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "parley_webhook_queue_seconds", Help: "Time from when an attempt was due until it was over.",
 			Buckets: []float64{.01, .03, .1, .3, 1, 3, 10, 30, 100, 300, 1000, 3000}}),
+		oldest:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "parley_webhook_oldest_due_seconds", Help: "How long the longest waiting attempt that is due has waited, over all webhooks."}),
 		disabled: prometheus.NewCounter(prometheus.CounterOpts{Name: "parley_webhooks_disabled_total", Help: "Webhooks disabled because they went on failing."}),
 	}
-	reg.MustRegister(m.published, m.deliveries, m.waited, m.disabled)
+	reg.MustRegister(m.published, m.deliveries, m.waited, m.oldest, m.disabled)
 	return m
 }
 

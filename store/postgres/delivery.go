@@ -42,6 +42,12 @@ func (s *Store) LocateDueWebhooks(ctx context.Context) ([]control.Located, error
 	return s.locateAll(ctx, `SELECT tenant, id FROM locate_due_webhooks()`)
 }
 
+// OldestDue implements [control.DeliveryStore].
+func (s *Store) OldestDue(ctx context.Context, webhook uuid.UUID) (time.Duration, error) {
+	return one(ctx, s, pgx.RowTo[time.Duration], `SELECT coalesce(max(now() - due_at), interval '0') FROM (SELECT due_at FROM webhook_deliveries
+		WHERE webhook_id = $1 AND status = 'pending' AND due_at <= now() ORDER BY due_at LIMIT 1) d`, webhook)
+}
+
 // InsertDeliveries implements [control.DeliveryStore].
 func (s *Store) InsertDeliveries(ctx context.Context, list []control.Delivery) error {
 	const q = `
