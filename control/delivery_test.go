@@ -48,9 +48,11 @@ type receiver struct {
 	t      *testing.T
 	url    string
 	answer func(n int, w http.ResponseWriter, r *http.Request) // nil: 204
+	refuse int                                                 // every so many, unseen; 0: none
 
-	mu  sync.Mutex
-	got []received
+	mu    sync.Mutex
+	asked int
+	got   []received
 }
 
 type received struct {
@@ -81,6 +83,12 @@ func (v *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.t.Error(err)
 	}
 	v.mu.Lock()
+	v.asked++
+	if v.refuse > 0 && v.asked%v.refuse == 0 {
+		v.mu.Unlock()
+		w.WriteHeader(503)
+		return
+	}
 	v.got = append(v.got, received{e.ID, r.Header.Get("Parley-Delivery"), e.Type, e.Session, e.Seq, r.Header, body})
 	n := len(v.got)
 	v.mu.Unlock()
@@ -152,7 +160,8 @@ func TestDeliveriesKeepTheOrderOfSessions(t *testing.T) {
 	t.Cleanup(second.Close)
 	w.mail(t, second, nil)
 	v, foreign := newReceiver(t, nil), newReceiver(t, nil)
-	_, secret := w.webhook(d, control.Webhook{URL: v.url, Types: []string{"node_changed"}, Flows: []uuid.UUID{uuid.New(), w.flow}}, nil)
+	v.refuse = 3 // what is behind must not overtake
+	_, secret := w.webhook(d, control.Webhook{URL: v.url, MaxAttempts: 20, Types: []string{"node_changed"}, Flows: []uuid.UUID{uuid.New(), w.flow}}, nil)
 	w.webhook(d, control.Webhook{URL: foreign.url, Flows: []uuid.UUID{uuid.New()}}, nil)
 	const sessions, revisions = 8, 8
 	var load sync.WaitGroup
