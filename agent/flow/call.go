@@ -314,27 +314,13 @@ func (t *turn) give(n *node, s *callSpec, index int) (move, bool) {
 	return t.waitFor(ForResult, e.ID), true
 }
 
-// renderURL fills in an address. A value is one path segment, or within the
-// query one value; "." and ".." cannot climb.
+// renderURL fills in the address of a call. One that climbs is refused: however
+// "." and ".." are escaped, some servers read them as what they mean.
 func (t *turn) renderURL(tpl template) ([]Part, bool) {
-	var b strings.Builder
-	for _, p := range tpl {
-		switch {
-		case p.ref == nil:
-			b.WriteString(p.text)
-		case p.ref.secret != "":
-			return nil, false
-		case strings.Contains(b.String(), "?"):
-			b.WriteString(url.QueryEscape(text(t.want(p.ref))))
-		default:
-			s := url.PathEscape(text(t.want(p.ref)))
-			if s == "." || s == ".." {
-				s = strings.ReplaceAll(s, ".", "%2E")
-			}
-			b.WriteString(s)
-		}
+	if tpl.secrets() {
+		return nil, false
 	}
-	s := strings.TrimSpace(b.String())
+	s := strings.TrimSpace(t.address(tpl, false))
 	if s == "" || strings.HasPrefix(s, "//") || strings.ContainsAny(s, "\r\n\\") {
 		return nil, false
 	}
@@ -342,7 +328,40 @@ func (t *turn) renderURL(tpl template) ([]Part, bool) {
 	if err != nil || s[0] != '/' && (u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
 		return nil, false
 	}
+	for _, segment := range strings.Split(u.EscapedPath(), "/") {
+		if s, err := url.PathUnescape(segment); err != nil || s == "." || s == ".." {
+			return nil, false
+		}
+	}
 	return []Part{{Text: s}}, true
+}
+
+// address fills in an address: a value is one path segment, or within the query
+// one value. With whole, the value that it begins with may be an address of the
+// web itself.
+func (t *turn) address(tpl template, whole bool) string {
+	var b strings.Builder
+	for i, p := range tpl {
+		if p.ref == nil {
+			b.WriteString(p.text)
+			continue
+		}
+		switch v := text(t.want(p.ref)); {
+		case whole && i == 0 && isWeb(v):
+			b.WriteString(v)
+		case strings.Contains(b.String(), "?"):
+			b.WriteString(url.QueryEscape(v))
+		default:
+			b.WriteString(url.PathEscape(v))
+		}
+	}
+	return b.String()
+}
+
+// isWeb tells whether s is an address that a page may load: not a script.
+func isWeb(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" || err == nil && u.Scheme == "" && strings.HasPrefix(s, "/")
 }
 
 // parts fills in a text and leaves its secrets as references.

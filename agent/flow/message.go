@@ -107,7 +107,7 @@ func (c *compiler) message(m map[string]any, ptr string) messageTemplate {
 func (t *turn) show(list []messageTemplate) []Message {
 	var out []Message
 	for _, m := range t.expandAll(list) {
-		msg := Message{Type: m.typ, Text: t.render(m.text), URL: t.render(m.url), Alt: t.render(m.alt)}
+		msg := Message{Type: m.typ, Text: t.render(m.text), URL: t.address(m.url, true), Alt: t.render(m.alt)}
 		for k, v := range m.extra {
 			if msg.Extra == nil {
 				msg.Extra = map[string]json.RawMessage{}

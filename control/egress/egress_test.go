@@ -124,12 +124,16 @@ func TestRefusedTargets(t *testing.T) {
 	w.names["inside.example"] = [][]netip.Addr{addrs("10.0.0.1")}
 	w.names["mixed.example"] = [][]netip.Addr{addrs("93.184.215.14", "127.0.0.1")}
 	w.names["meta.example"] = [][]netip.Addr{addrs("169.254.169.254")}
-	w.names["decimal"] = [][]netip.Addr{addrs("127.0.0.1")}
+	// Forms that some resolvers read as an IPv4 address.
+	for _, name := range []string{"decimal", "2130706433", "0177.0.0.1", "0x7f.1", "127.1"} {
+		w.names[name] = [][]netip.Addr{addrs("127.0.0.1")}
+	}
 	c := w.client(t, Options{Allow: []string{"meta.example:80"}})
 	tests := []struct{ url, reason string }{
 		{"http://127.0.0.1/", ReasonAddress}, {"http://[::1]/", ReasonAddress}, {"http://[::ffff:10.0.0.1]/", ReasonAddress},
 		{"http://169.254.169.254/latest/meta-data", ReasonAddress}, {"http://[fe80::1%25eth0]/", ReasonAddress},
 		{"http://inside.example/", ReasonAddress}, {"http://mixed.example/", ReasonAddress}, {"http://decimal/", ReasonAddress},
+		{"http://2130706433/", ReasonAddress}, {"http://0177.0.0.1/", ReasonAddress}, {"http://0x7f.1/", ReasonAddress}, {"http://127.1/", ReasonAddress},
 		{"http://meta.example/", ReasonAddress}, // the list opens private addresses, not credentials
 		{"ftp://example.com/", ReasonURL}, {"http://user:pw@example.com/", ReasonURL}, {"file:///etc/passwd", ReasonURL}, {"http:///x", ReasonURL},
 	}

@@ -104,6 +104,8 @@ func problem(err error) error {
 			return fmt.Errorf("%w: %s", control.ErrConflict, pg.Code)
 		case pg.Code[:2] == "08", pg.Code[:2] == "53", pg.Code[:3] == "57P", pg.Code == "57014": // connection, resources, shutdown, time limit
 			return fmt.Errorf("%w: %w", control.ErrUnavailable, err)
+		case pg.Code == "22P05", pg.Code == "22021", pg.Code == "22P02", pg.Code == "22003": // U+0000, half a character, no bounds
+			return &control.Invalid{Field: "body", Reason: "holds a character or a number that cannot be stored"}
 		}
 		// The detail may hold a row's values; the code and the constraint say enough.
 		return fmt.Errorf("postgres: %s (SQLSTATE %s) %s", pg.Message, pg.Code, pg.ConstraintName)
