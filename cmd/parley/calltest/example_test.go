@@ -3,6 +3,7 @@ package calltest
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) { os.Exit(databases.Main(m)) }
 type example struct {
 	files   []string // the flow first
 	service bool     // the library answers
+	model   []string // what a language model says in turn; "exit:name" takes an exit
 }
 
 var (
@@ -63,6 +65,8 @@ type answers []string
 func TestExamplesAreTheSameByChatAndByTelephone(t *testing.T) {
 	away := bookBot
 	away.service = false
+	asked := frontDesk
+	asked.model = []string{"What would you like to know?", "Yes, dogs are welcome in the garden.", "exit:book"}
 	for name, tt := range map[string]struct {
 		example
 		answers answers
@@ -72,6 +76,9 @@ func TestExamplesAreTheSameByChatAndByTelephone(t *testing.T) {
 		"desk-booking": {frontDesk, answers{"I'd like to book a table", "ten", "Monday", "Friday", "no", "two", "Sunday", "yes", "no"},
 			"Thank you for calling the Parley demo. Goodbye.", flow.Completed},
 		"desk-keys": {frontDesk, answers{"#2", "#4#", "#7", "#1", "#1", "#1", "#2"}, "Thank you for calling the Parley demo. Goodbye.", flow.Completed},
+		"desk-questions": {asked, answers{"I have a question", "May I bring my dog?", "Then I want a table", "four", "Sunday", "yes", "no"},
+			"Thank you for calling the Parley demo. Goodbye.", flow.Completed},
+		"desk-without-a-model": {frontDesk, answers{"I have a question", "opening hours", "no"}, "Thank you for calling the Parley demo. Goodbye.", flow.Completed},
 		"books": {bookBot, answers{"Lily", "nine", "chapters", "puppy", "dragon", "the ship", "yes", "the bus", "rain", "her brother",
 			"the first one", "yes", "more", "the second one", "no", "that is all"}, "Goodbye, and enjoy your book.", flow.Completed},
 		"books-keys": {bookBot, answers{"Ben", "#14#", "#1", "#1", "#2", "#3", "#2", "#1", "#1", "#2", "Tom", "#5#", "#2", "#3", "#3", "#1", "no", "#1", "#2", "goodbye"},
@@ -131,13 +138,41 @@ func (x example) performer(t *testing.T) func(context.Context, flow.Effect) flow
 	if err != nil {
 		t.Fatal(err)
 	}
+	models := x.proposer()
 	return func(ctx context.Context, e flow.Effect) flow.Result {
-		p := &effect.Performer{HTTP: served{books.Handler(), x.service}, Circuits: memory, Answers: memory, Internal: base,
+		p := &effect.Performer{Models: models, HTTP: served{books.Handler(), x.service}, Circuits: memory, Answers: memory, Internal: base,
 			Bearer: func(*url.URL) (effect.Secret, error) {
 				party, _ := control.PartyOf(ctx)
 				return effect.Secret(party.Token(sharedKey, time.Now())), nil
 			}}
 		return p.Perform(ctx, e)
+	}
+}
+
+// proposer is the example's model; each conversation needs its own.
+func (x example) proposer() *agent.Proposer {
+	m := &scriptedModel{lines: x.model}
+	return &agent.Proposer{Models: func(context.Context, []flow.ModelChoice) ([]agent.Model, error) {
+		if x.model == nil {
+			return nil, nil
+		}
+		return []agent.Model{{Vendor: "stand-in", LLM: m}}, nil
+	}}
+}
+
+// A scriptedModel says its lines in turn.
+type scriptedModel struct{ lines []string }
+
+// Reply implements [agent.LLM].
+func (m *scriptedModel) Reply(context.Context, agent.Prompt) iter.Seq2[agent.Delta, error] {
+	said := m.lines[0]
+	m.lines = m.lines[1:]
+	return func(yield func(agent.Delta, error) bool) {
+		d := agent.Delta{Text: said, Finish: "stop"}
+		if exit, ok := strings.CutPrefix(said, "exit:"); ok {
+			d = agent.Delta{Call: &agent.ToolCall{ID: "1", Name: flow.WishExit, Arguments: `{"exit":"` + exit + `"}`}, Finish: "tool_calls"}
+		}
+		yield(d, nil)
 	}
 }
 
@@ -253,7 +288,7 @@ func (x example) byPhone(t *testing.T, in answers) conversation {
 	p := plan{align: true, up: line(50), down: line(50), spec: func(s *agent.Spec) {
 		notes.call = s.Journal.(*call)
 		s.Prompt, s.Journal = nil, notes
-		s.Flow = &agent.FlowSpec{Flow: main.With(subs), Init: flow.Init{ID: party.Conversation.String()},
+		s.Flow = &agent.FlowSpec{Models: x.proposer(), Flow: main.With(subs), Init: flow.Init{ID: party.Conversation.String()},
 			Perform: func(ctx context.Context, e flow.Effect) flow.Result {
 				return perform(control.WithParty(ctx, party), e)
 			}}
