@@ -25,10 +25,11 @@ import (
 
 // TestEndToEnd holds calls over Twilio's protocol with the whole program.
 func TestEndToEnd(t *testing.T) {
-	b := newExchange(t)
+	b, books := newExchange(t), newBookService(t)
 	g := startGateway(t, "--log-level", "warn", "--openai-api-key", providertest.Canary, "--openai-base-url", b.url+"/v1",
-		"--deepgram-api-key", providertest.Canary, "--deepgram-base-url", b.url)
-	e := &endToEnd{gatewayRun: g, vendors: b}
+		"--deepgram-api-key", providertest.Canary, "--deepgram-base-url", b.url, "--internal-url", books.URL)
+	books.open(t, g.data)
+	e := &endToEnd{gatewayRun: g, vendors: b, books: books}
 	for _, tt := range []struct {
 		name string
 		test func(*testing.T, *endToEnd)
@@ -40,6 +41,7 @@ func TestEndToEnd(t *testing.T) {
 		{"vendor-faults", testVendorFaults},
 		{"call-command", testCallCommand},
 		{"example-scripts", testExampleScripts},
+		{"book-bot", testBookBot},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, e) })
 	}
@@ -48,6 +50,7 @@ func TestEndToEnd(t *testing.T) {
 type endToEnd struct {
 	*gatewayRun
 	vendors *exchange
+	books   *bookService
 }
 
 // A gatewayRun is parley dev, run in this process.
