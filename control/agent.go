@@ -31,11 +31,12 @@ type Agent struct {
 // AgentSettings is how an agent hears, thinks and speaks. Its JSON form is both
 // the API's and the table's.
 type AgentSettings struct {
-	Kind     string    `json:"kind" enum:"flow,prompt" doc:"Who leads the conversation: a flow or a language model."`
-	Prompt   string    `json:"prompt,omitempty" doc:"Kind prompt: what the model is told."`
-	Greeting string    `json:"greeting,omitempty" doc:"Kind prompt: the first words."`
-	FlowID   uuid.UUID `json:"flow_id,omitzero" doc:"Kind flow: the published flow to run."`
-	Language string    `json:"language,omitempty" doc:"BCP 47. Default en-US."`
+	Kind        string    `json:"kind" enum:"flow,prompt" doc:"Who leads the conversation: a flow or a language model."`
+	Prompt      string    `json:"prompt,omitempty" doc:"Kind prompt: what the model is told."`
+	Greeting    string    `json:"greeting,omitempty" doc:"Kind prompt: the first words."`
+	FlowID      uuid.UUID `json:"flow_id,omitzero" doc:"Kind flow: the published flow to run."`
+	Environment string    `json:"environment,omitempty" doc:"Kind flow: where it is published, such as staging. Default live."`
+	Language    string    `json:"language,omitempty" doc:"BCP 47. Default en-US."`
 
 	// In order of preference: the next is used when one fails. Empty: the
 	// program's default.
@@ -180,8 +181,12 @@ func (s *Agents) Validate(ctx context.Context, a Agent) error {
 		return invalid("settings.call_tokens", "must be 1000 to 100000000")
 	}
 	if set.Kind == KindFlow {
-		if _, err := s.Flows.PublishedVersion(ctx, set.FlowID); err != nil {
+		f, err := s.Flows.Flow(ctx, set.FlowID)
+		if err != nil || len(f.Environments) == 0 {
 			return invalid("settings.flow_id", "must name a published flow")
+		}
+		if f.In(set.Environment).Published == uuid.Nil {
+			return invalid("settings.environment", "must name one where the flow is published")
 		}
 	}
 	for _, err := range []error{

@@ -72,10 +72,13 @@ func orDuration(d, otherwise time.Duration) time.Duration {
 
 // A Beginning is a chat that somebody wants.
 type Beginning struct {
-	Flow   string // id, or name where the tenant is known
-	User   string // who it is with; only a key's owner may say
-	Locale string
-	State  map[string]any // initial values by scope, as of [flow.Patch]
+	Flow string // id, or name where the tenant is known
+	// Environment where the flow is published; "" is [Live], and all that there
+	// is without a key.
+	Environment string
+	User        string // who it is with; only a key's owner may say
+	Locale      string
+	State       map[string]any // initial values by scope, as of [flow.Patch]
 }
 
 // A Reply is where a conversation stands, and what was said on the way.
@@ -109,7 +112,7 @@ const (
 // found. Errors: ErrNotFound, [Invalid], ErrForbidden (what only a key may set).
 func (s *Chats) Start(ctx context.Context, b Beginning) (Reply, string, error) {
 	p := PrincipalOf(ctx)
-	if p.Kind == "" && b.User != "" {
+	if p.Kind == "" && (b.User != "" || b.Environment != "") {
 		return Reply{}, "", ErrForbidden
 	}
 	if len(b.User) > 200 {
@@ -123,16 +126,15 @@ func (s *Chats) Start(ctx context.Context, b Beginning) (Reply, string, error) {
 		return Reply{}, "", err
 	}
 	c := Conversation{ID: newID(), Channel: ChannelChat, Flow: f, User: b.User}
-	v, err := s.Flows.Pick(ctx, f, c.ID)
-	if err != nil {
+	if c.FlowVersion, err = s.Flows.Pick(ctx, f, b.Environment, c.ID); err != nil {
 		return Reply{}, "", err
 	}
-	g, pins, err := s.Graphs.Pin(ctx, v)
+	g, pins, err := s.Graphs.Pin(ctx, c.FlowVersion, b.Environment)
 	if err != nil {
 		return Reply{}, "", err
 	}
 	token := randomText(32)
-	c.FlowVersion, c.Pins, c.TokenHash = v.ID, pins, s.tokenHash(token)
+	c.Pins, c.TokenHash = pins, s.tokenHash(token)
 	state, err := initialState(g, c.ID.String(), b)
 	if err != nil {
 		return Reply{}, "", err

@@ -77,8 +77,8 @@ func ensureDemoAgents(ctx context.Context, s DemoServices, d Demo, made *DemoMad
 	if errors.Is(err, ErrNotFound) {
 		f, _, err = s.Flows.Create(ctx, "front-desk", d.Flow)
 	}
-	if err == nil && f.Published == uuid.Nil {
-		_, err = s.Flows.Publish(ctx, f.ID, 0, 100, 0)
+	if err == nil && f.In(Live).Published == uuid.Nil {
+		_, err = s.Flows.Publish(ctx, f.ID, Release{}, 0)
 	}
 	if err != nil {
 		return fmt.Errorf("make the demo flow: %w", err)

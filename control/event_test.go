@@ -102,12 +102,12 @@ func (s *script) write(node, status string, reported ...control.Reported) error 
 	if s.n > 1 {
 		return s.w.store.CommitTurn(s.w.ctx, s.id, m)
 	}
-	v, err := s.w.store.PublishedVersion(s.w.ctx, s.w.flow)
+	f, err := s.w.store.Flow(s.w.ctx, s.w.flow)
 	if err != nil {
 		return err
 	}
 	return s.w.store.BeginConversation(s.w.ctx, control.Conversation{ID: s.id, Channel: control.ChannelChat, Flow: s.w.flow,
-		FlowVersion: v.ID, User: "u", TokenHash: s.id[:]}, m)
+		FlowVersion: f.In(control.Live).Published, User: "u", TokenHash: s.id[:]}, m)
 }
 
 func must(t testing.TB, err error) {

@@ -1,9 +1,10 @@
 package control
 
 import (
+	"bytes"
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -14,19 +15,40 @@ import (
 	"parley/agent/flow"
 )
 
+// Live is the environment of sessions that name none.
+const Live = "live"
+
 // A Flow is a conversation graph under a name; its documents are versions.
 type Flow struct {
-	ID        uuid.UUID
-	Name      string    // unique in the tenant
-	Public    bool      // anybody may chat with it, without a key
-	Published uuid.UUID // the version that new sessions run; zero for none
-	// Canary is the version that CanaryPercent of new sessions run instead;
-	// zero for none.
-	Canary        uuid.UUID
-	CanaryPercent int // 1 to 99
-	Revision      int // counts from 1 with every change, versions included
-	CreatedAt     time.Time
-	UpdatedAt     time.Time
+	ID           uuid.UUID
+	Name         string        // unique in the tenant
+	Public       bool          // anybody may chat with what is live, without a key
+	Environments []Environment // where it is published, by name
+	Revision     int           // counts from 1 with every change, versions included
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+}
+
+// An Environment is where sessions run a flow, such as "live" or "staging",
+// and which of its versions they run there.
+type Environment struct {
+	Name      string    `json:"name"`
+	Published uuid.UUID `json:"published_id"` // what new sessions run; zero for nothing
+	// Canary is what CanaryPercent of new sessions run instead; zero for none.
+	Canary        uuid.UUID `json:"canary_id,omitzero"`
+	CanaryPercent int       `json:"canary_percent,omitzero"` // 1 to 99
+}
+
+// In returns an environment of f, "" being [Live]; one in which it was never
+// published is empty.
+func (f Flow) In(environment string) Environment {
+	environment = cmp.Or(environment, Live)
+	for _, e := range f.Environments {
+		if e.Name == environment {
+			return e
+		}
+	}
+	return Environment{Name: environment}
 }
 
 // A FlowVersion is one document of a flow. It never changes.
@@ -34,19 +56,30 @@ type FlowVersion struct {
 	ID        uuid.UUID
 	Flow      uuid.UUID
 	Number    int    // counts from 1 in its flow
+	Label     string // the document's own "version", such as 1.4.0; may be empty
+	Hash      string // [flow.Hash] of the canonical document
 	Document  []byte // JSON, as it was given; empty in lists
 	CreatedAt time.Time
 }
 
 // A Publication is one change of what new sessions run.
 type Publication struct {
-	ID      uuid.UUID
-	Flow    uuid.UUID
-	Version uuid.UUID
-	Number  int    // of the version
-	Percent int    // of new sessions: 100, or 1 to 99 for a canary
-	By      string // "user:id" or "key:id"; empty for the program itself
-	At      time.Time
+	ID          uuid.UUID
+	Flow        uuid.UUID
+	Version     uuid.UUID
+	Environment string // "" is [Live]
+	Number      int    // of the version
+	Percent     int    // of new sessions: 100, or 1 to 99 for a canary
+	// Withdraws is the version that a rollback takes back; zero for none.
+	Withdraws uuid.UUID
+	By        string // "user:id" or "key:id"; empty for the program itself
+	At        time.Time
+}
+
+// A Draft is a flow's work in progress. It may have any fault.
+type Draft struct {
+	Document  []byte
+	UpdatedAt time.Time
 }
 
 // FlowStore keeps flows and their versions.
@@ -58,14 +91,18 @@ type FlowStore interface {
 	Flow(ctx context.Context, id uuid.UUID) (Flow, error)
 	FlowByName(ctx context.Context, name string) (Flow, error)
 	Flows(ctx context.Context, p Page) ([]Flow, error)
-	// PublishedVersion returns ErrNotFound for a flow that is not published.
-	PublishedVersion(ctx context.Context, flow uuid.UUID) (FlowVersion, error)
+	// ReleasedVersions returns, without documents and newest first, what was
+	// published for all sessions of an environment once and is not taken back.
+	ReleasedVersions(ctx context.Context, flow uuid.UUID, environment string) ([]FlowVersion, error)
 	// LatestVersion returns the newest version, published or not.
 	LatestVersion(ctx context.Context, flow uuid.UUID) (FlowVersion, error)
 	FlowVersion(ctx context.Context, id uuid.UUID) (FlowVersion, error)
 	NumberedVersion(ctx context.Context, flow uuid.UUID, number int) (FlowVersion, error)
 	FlowVersions(ctx context.Context, flow uuid.UUID, p Page) ([]FlowVersion, error)
-	Publications(ctx context.Context, flow uuid.UUID, p Page) ([]Publication, error)
+	// Publications of one environment, or of all where it is "".
+	Publications(ctx context.Context, flow uuid.UUID, environment string, p Page) ([]Publication, error)
+	// FlowDraft returns ErrNotFound for a flow without one.
+	FlowDraft(ctx context.Context, flow uuid.UUID) (Draft, error)
 }
 
 // FlowChanges writes flows. Each method is one conditional update: ErrConflict
@@ -78,8 +115,10 @@ type FlowChanges interface {
 	// InsertFlowVersion numbers v and stores it.
 	InsertFlowVersion(ctx context.Context, v FlowVersion, revision int) (FlowVersion, error)
 	// PublishFlow notes p and makes it so: a version for all sessions ends a
-	// canary.
+	// canary. A canary needs a version that is published for all.
 	PublishFlow(ctx context.Context, p Publication, revision int) (Flow, error)
+	// PutFlowDraft stores a draft over the one before; an empty one removes it.
+	PutFlowDraft(ctx context.Context, flow uuid.UUID, document []byte, revision int) (Flow, error)
 }
 
 // Flows is the service of flows.
@@ -101,9 +140,9 @@ func (s *Flows) Create(ctx context.Context, name string, document []byte) (Flow,
 	if err := s.check(document); err != nil {
 		return Flow{}, FlowVersion{}, err
 	}
-	now := time.Now().UTC()
-	f := Flow{ID: newID(), Name: name, Revision: 1, CreatedAt: now, UpdatedAt: now}
-	v := FlowVersion{ID: newID(), Flow: f.ID, Number: 1, Document: document, CreatedAt: now}
+	v := newVersion(newID(), document)
+	v.Number = 1
+	f := Flow{ID: v.Flow, Name: name, Revision: 1, CreatedAt: v.CreatedAt, UpdatedAt: v.CreatedAt}
 	if err := s.Changes.InsertFlow(ctx, f, v); err != nil {
 		return Flow{}, FlowVersion{}, fmt.Errorf("create flow: %w", err)
 	}
@@ -130,8 +169,44 @@ func (s *Flows) AddVersion(ctx context.Context, id uuid.UUID, document []byte, r
 	if err := s.check(document); err != nil {
 		return FlowVersion{}, err
 	}
+	return s.Changes.InsertFlowVersion(ctx, newVersion(id, document), revision)
+}
+
+// Keep makes the draft a version, and is done with it. ErrNotFound: there is
+// none.
+func (s *Flows) Keep(ctx context.Context, id uuid.UUID, revision int) (FlowVersion, error) {
+	d, err := s.Store.FlowDraft(ctx, id)
+	if err != nil {
+		return FlowVersion{}, err
+	}
+	v, err := s.AddVersion(ctx, id, d.Document, revision)
+	if err != nil {
+		return FlowVersion{}, err
+	}
+	_, err = s.DropDraft(ctx, id, 0)
+	return v, err
+}
+
+// newVersion makes a version of a document that was checked.
+func newVersion(id uuid.UUID, document []byte) FlowVersion {
 	v := FlowVersion{ID: newID(), Flow: id, Document: document, CreatedAt: time.Now().UTC()}
-	return s.Changes.InsertFlowVersion(ctx, v, revision)
+	if f, err := flow.Parse(document); err == nil {
+		v.Label, v.Hash = f.Version, flow.Hash(f.Canonical())
+	}
+	return v
+}
+
+// SaveDraft keeps a document that is being worked on, faults and all.
+func (s *Flows) SaveDraft(ctx context.Context, id uuid.UUID, document []byte, revision int) (Flow, error) {
+	if len(document) > maxFlowBytes || !json.Valid(document) || bytes.Contains(document, []byte(`\u0000`)) {
+		return Flow{}, invalid("document", "must be JSON of at most 1 MiB, without U+0000")
+	}
+	return s.Changes.PutFlowDraft(ctx, id, document, revision)
+}
+
+// DropDraft forgets the draft, if there is one.
+func (s *Flows) DropDraft(ctx context.Context, id uuid.UUID, revision int) (Flow, error) {
+	return s.Changes.PutFlowDraft(ctx, id, nil, revision)
 }
 
 // Version returns a version by its number; 0 is the newest.
@@ -140,111 +215,6 @@ func (s *Flows) Version(ctx context.Context, flow uuid.UUID, number int) (FlowVe
 		return s.Store.LatestVersion(ctx, flow)
 	}
 	return s.Store.NumberedVersion(ctx, flow, number)
-}
-
-// Publish makes a version, 0 for the newest, what percent of new sessions run;
-// with less than 100 the others run what is published already. Sessions in
-// progress keep the version that they began with.
-func (s *Flows) Publish(ctx context.Context, id uuid.UUID, number, percent, revision int) (FlowVersion, error) {
-	v, err := s.Version(ctx, id, number)
-	if err != nil {
-		return FlowVersion{}, err
-	}
-	if err := s.check(v.Document); err != nil {
-		return FlowVersion{}, err
-	}
-	if percent < 1 || percent > 100 {
-		return FlowVersion{}, invalid("percent", "must be 1 to 100")
-	}
-	if percent < 100 {
-		f, err := s.Store.Flow(ctx, id)
-		if err != nil {
-			return FlowVersion{}, err
-		}
-		if f.Published == uuid.Nil || f.Published == v.ID {
-			return FlowVersion{}, invalid("percent", "needs another version that is published for all")
-		}
-	}
-	return v, s.publish(ctx, v, percent, revision)
-}
-
-func (s *Flows) publish(ctx context.Context, v FlowVersion, percent, revision int) error {
-	p := Publication{ID: newID(), Flow: v.Flow, Version: v.ID, Number: v.Number, Percent: percent, At: time.Now().UTC()}
-	if who := PrincipalOf(ctx); who.Kind != "" {
-		p.By = who.Kind + ":" + who.ID.String()
-	}
-	_, err := s.Changes.PublishFlow(ctx, p, revision)
-	return err
-}
-
-// Rollback ends a canary; without one it publishes the newest version before
-// the published one that was published for all once. ErrNotFound: there is none.
-func (s *Flows) Rollback(ctx context.Context, id uuid.UUID, revision int) (FlowVersion, error) {
-	f, err := s.Store.Flow(ctx, id)
-	if err != nil {
-		return FlowVersion{}, err
-	}
-	if f.Published == uuid.Nil {
-		return FlowVersion{}, ErrNotFound
-	}
-	v, err := s.Store.FlowVersion(ctx, f.Published)
-	if err == nil && f.Canary == uuid.Nil {
-		v, err = s.before(ctx, v)
-	}
-	if err != nil {
-		return FlowVersion{}, err
-	}
-	return v, s.publish(ctx, v, 100, revision)
-}
-
-func (s *Flows) before(ctx context.Context, v FlowVersion) (FlowVersion, error) {
-	best := Publication{}
-	for page := (Page{Limit: 200}); ; {
-		list, err := s.Store.Publications(ctx, v.Flow, page)
-		if err != nil {
-			return v, err
-		}
-		for _, p := range list {
-			if p.Percent == 100 && p.Number < v.Number && p.Number > best.Number {
-				best = p
-			}
-			page.After = p.ID
-		}
-		if len(list) < page.Limit {
-			break
-		}
-	}
-	if best.Number == 0 {
-		return v, ErrNotFound
-	}
-	return s.Store.FlowVersion(ctx, best.Version)
-}
-
-// Pick returns the version that a new session runs: always the same for the
-// same session.
-func (s *Flows) Pick(ctx context.Context, flow, session uuid.UUID) (FlowVersion, error) {
-	return pick(ctx, s.Store, flow, session)
-}
-
-func pick(ctx context.Context, store FlowStore, flow, session uuid.UUID) (FlowVersion, error) {
-	f, err := store.Flow(ctx, flow)
-	if err != nil {
-		return FlowVersion{}, err
-	}
-	version := f.Published
-	if f.Canary != uuid.Nil && drawn(flow, session) < f.CanaryPercent {
-		version = f.Canary
-	}
-	if version == uuid.Nil {
-		return FlowVersion{}, fmt.Errorf("flow %s is not published: %w", flow, ErrNotFound)
-	}
-	return store.FlowVersion(ctx, version)
-}
-
-// drawn is a number from 0 to 99 that a session draws in a flow.
-func drawn(flow, session uuid.UUID) int {
-	sum := sha256.Sum256(append(flow[:], session[:]...))
-	return int(binary.BigEndian.Uint64(sum[:]) % 100)
 }
 
 // check refuses what may not be published, with every fault.

@@ -29,6 +29,7 @@ const (
 	SessionsWrite Permission = "sessions.write" // end and delete them
 	WebhooksRead  Permission = "webhooks.read"
 	WebhooksWrite Permission = "webhooks.write" // have events sent elsewhere
+	AuditRead     Permission = "audit.read"     // who did what
 	Anyone        Permission = "anyone"         // public routes
 	SignedIn      Permission = "signed_in"
 )
@@ -37,7 +38,7 @@ const (
 func Scopes() []Permission {
 	return []Permission{AgentsRead, AgentsWrite, CallsRead, CallsListen, CallsControl, CallsStart,
 		Chat, EventsRead, FlowsRead, FlowsWrite, KeysManage, NumbersRead, NumbersWrite, SessionsRead, SessionsWrite,
-		WebhooksRead, WebhooksWrite}
+		WebhooksRead, WebhooksWrite, AuditRead}
 }
 
 // A Role is a person's place in a tenant.

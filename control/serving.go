@@ -168,12 +168,12 @@ func (s *Calls) gatherFlow(ctx context.Context, v *Serving, conv *Conversation) 
 		v.Flow, err = s.Graphs.Load(ctx, conv.FlowVersion, conv.Pins)
 		return err
 	}
-	version, err := pick(ctx, s.Graphs.Store, v.Agent.Settings.FlowID, conv.ID)
-	if err != nil {
+	set := v.Agent.Settings
+	if conv.FlowVersion, err = pick(ctx, s.Graphs.Store, set.FlowID, set.Environment, conv.ID); err != nil {
 		return err
 	}
-	conv.Flow, conv.FlowVersion = version.Flow, version.ID
-	v.Flow, conv.Pins, err = s.Graphs.Pin(ctx, version)
+	conv.Flow = set.FlowID
+	v.Flow, conv.Pins, err = s.Graphs.Pin(ctx, conv.FlowVersion, set.Environment)
 	return err
 }
 

@@ -52,7 +52,7 @@ func (s *Flows) Simulate(ctx context.Context, g *Graphs, document []byte, sim Si
 	}
 	f, err := flow.Parse(document)
 	if err == nil {
-		f, _, err = g.withSubflows(ctx, f)
+		f, _, err = g.withSubflows(ctx, f, Live)
 	}
 	if err != nil {
 		return nil, err

@@ -6,7 +6,7 @@ import (
 
 // compositeBody is a compiled composite node.
 type compositeBody struct {
-	flow    string
+	use     Use
 	inline  *graph
 	inputs  map[string]compositeInput
 	outputs map[string]*ref
@@ -18,32 +18,37 @@ type compositeInput struct {
 	path  *ref
 }
 
-// With returns f with the flows that its composites may name by id, and that
-// those may name in turn. The host pins their versions: it passes those that
-// the session began with.
+// With returns f with the flows that its composites may name, and that those
+// may name in turn, by [Use.Key]. The host pins their versions: it passes those
+// that the session began with. One under a bare id stands in for any use of it
+// whose range does not exclude its version: for hosts that have files alone.
 func (f *Flow) With(subs map[string]*Flow) *Flow {
 	out := *f
 	out.subs = subs
 	return &out
 }
 
-// Uses lists the flows that f names by id.
-func (f *Flow) Uses() []string {
-	seen := map[string]bool{}
+// Uses lists the flows that f names, each once, in the order of their keys.
+func (f *Flow) Uses() []Use {
+	seen := map[string]Use{}
 	var visit func(g *graph)
 	visit = func(g *graph) {
 		for _, n := range g.order {
 			if b, ok := n.body.(*compositeBody); ok {
 				if b.inline != nil {
 					visit(b.inline)
-				} else if b.flow != "" {
-					seen[b.flow] = true
+				} else if b.use.Flow != "" {
+					seen[b.use.Key()] = b.use
 				}
 			}
 		}
 	}
 	visit(f.root)
-	return sortedKeys(seen)
+	out := make([]Use, 0, len(seen))
+	for _, k := range sortedKeys(seen) {
+		out = append(out, seen[k])
+	}
+	return out
 }
 
 // inside returns the graph of a composite node, nil if it has none.
@@ -55,14 +60,21 @@ func (f *Flow) inside(n *node) *graph {
 	if b.inline != nil {
 		return b.inline
 	}
-	if sub := f.subs[b.flow]; sub != nil {
+	if sub := f.subs[b.use.Key()]; sub != nil {
 		return sub.root
 	}
-	return nil
+	sub := f.subs[b.use.Flow]
+	if sub == nil || b.use.Version == "" {
+		return nil
+	}
+	if r, err := ParseRange(b.use.Version); err == nil && sub.Version != "" && !r.Has(sub.Version) {
+		return nil
+	}
+	return sub.root
 }
 
 func compileComposite(c *compiler, n *node) any {
-	b := &compositeBody{flow: first(n.content, "flow", "composite_flow_id", "flow_id"), inputs: map[string]compositeInput{}, outputs: map[string]*ref{}}
+	b := &compositeBody{use: Use{Flow: first(n.content, "flow", "composite_flow_id", "flow_id")}, inputs: map[string]compositeInput{}, outputs: map[string]*ref{}}
 	if nodes := n.content["nodes"]; nodes != nil {
 		if c.nested++; c.nested > MaxStateDepth {
 			c.fault(n.at+"/nodes", "too-deep", "composites are nested too deep", "move the inner part into a sub-flow")
@@ -73,8 +85,12 @@ func compileComposite(c *compiler, n *node) any {
 		if e := first(n.content, "entry", "entry_node_id"); e != "" && b.inline != nil {
 			b.inline.entry, b.inline.entryPtr = e, n.at+"/entry"
 		}
-	} else if b.flow == "" {
+	} else if b.use.Flow == "" {
 		c.problem("error", n.at, "missing-field", "the composite has neither a flow nor nodes", "add \"flow\" or \"nodes\"")
+	}
+	var err error
+	if b.use.Version, err = pinned(n.content["version"]); err != nil {
+		c.problem("error", n.at+"/version", "bad-version", err.Error(), "write a version (1.4.0), a range (^1.2, ~1.4.0, 1.x), or a version's number")
 	}
 	in, _ := n.content["inputs"].(map[string]any)
 	for name, v := range in {

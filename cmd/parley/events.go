@@ -16,7 +16,7 @@ const webhookAnswer = 64 << 10
 // buildEvents lets the world know what happens.
 func (g *gateway) buildEvents(ring *control.Keyring) error {
 	// A redirect would take the signed body to an address that nobody chose.
-	client, err := newEgress(egress.Options{Allow: g.settings.EgressAllow, MaxRedirects: -1, MaxResponse: webhookAnswer}, g.log)
+	client, err := newEgress(egress.Options{Allow: g.settings.EgressAllow, MaxRedirects: -1, MaxResponse: webhookAnswer}, g.db, g.log)
 	if err != nil {
 		return err
 	}

@@ -270,7 +270,7 @@ func (c flowRun) performer(log *slog.Logger) (func(context.Context, flow.Effect)
 			return nil, err
 		}
 	}
-	o, err := newOutside(within, envSecrets(os.Getenv), log)
+	o, err := newOutside(within, envSecrets(os.Getenv), nil, log)
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,8 @@ type reach struct {
 }
 
 // newOutside opens the way out to public addresses and to what is within reach.
-func newOutside(r reach, secrets effect.Secrets, log *slog.Logger) (*outside, error) {
+// What is refused is noted in audit, which may be nil.
+func newOutside(r reach, secrets effect.Secrets, audit control.Audit, log *slog.Logger) (*outside, error) {
 	o := &outside{secrets: secrets, memory: &effect.Memory{}, key: r.key, log: log}
 	allow := r.allow
 	if r.internal != "" {
@@ -63,15 +64,13 @@ func newOutside(r reach, secrets effect.Secrets, log *slog.Logger) (*outside, er
 		o.inside, allow = u, append(slices.Clone(allow), net.JoinHostPort(u.Hostname(), port))
 	}
 	var err error
-	o.client, err = newEgress(egress.Options{Allow: allow}, log)
+	o.client, err = newEgress(egress.Options{Allow: allow}, audit, log)
 	return o, err
 }
 
-// newEgress opens a way out that tells the log what it refuses.
-func newEgress(o egress.Options, log *slog.Logger) (*egress.Client, error) {
-	o.Audit = func(ctx context.Context, r *egress.Refusal) {
-		log.Warn("outbound request refused", "reason", r.Reason, "host", effect.Redact(ctx, r.Host), "address", r.Addr)
-	}
+// newEgress opens a way out that tells log and audit what it refuses.
+func newEgress(o egress.Options, audit control.Audit, log *slog.Logger) (*egress.Client, error) {
+	o.Audit = refusals(audit, log)
 	client, err := egress.New(o)
 	if err != nil {
 		return nil, fmt.Errorf("PARLEY_EGRESS_ALLOW: %w", err)

@@ -89,7 +89,8 @@ func TestOutsideOfACall(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	o, err := newOutside(reach{allow: []string{host}}, secrets, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	var trail trail
+	o, err := newOutside(reach{allow: []string{host}}, secrets, &trail, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +112,9 @@ func TestOutsideOfACall(t *testing.T) {
 	call.URL, call.Headers = []flow.Part{{Text: "http://169.254.169.254/latest"}}, nil
 	if r := o.performer(tenant, o.log)(t.Context(), call); r.Outcome != "error" || !strings.Contains(log.String(), "outbound request refused") {
 		t.Errorf("%+v; log: %s", r, log.String())
+	}
+	if got := trail.of(tenant); got != "egress.refuse host:169.254.169.254:80" {
+		t.Errorf("audited: %q", got)
 	}
 	if strings.Contains(log.String(), "t0p") {
 		t.Errorf("the log holds the secret: %s", log.String())

@@ -169,7 +169,7 @@ func (g *gateway) buildOutside(ring *control.Keyring) error {
 			return err
 		}
 	}
-	if g.desk.outside, err = newOutside(within, secrets, g.log); err != nil {
+	if g.desk.outside, err = newOutside(within, secrets, g.db, g.log); err != nil {
 		return err
 	}
 	g.desk.outside.vendors = g.desk.vendors
@@ -252,7 +252,7 @@ func (c *twilioCarrier) Reconnect(ctx context.Context, carrier, id string) error
 func (g *gateway) buildHTTP() (err error) {
 	g.api, err = api.New(api.Options{
 		Users: g.users, Keys: g.keys, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
-		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
+		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
 	if err != nil {

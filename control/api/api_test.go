@@ -102,8 +102,8 @@ func newPlane(t *testing.T) *plane {
 			Graphs: graphs, Log: log, Node: uuid.New()},
 		Chats: &control.Chats{Store: store, Turns: store, Flows: flows, Graphs: graphs, Ring: ring, Log: log,
 			Perform: func(uuid.UUID) func(context.Context, flow.Effect) flow.Result { return p.perform }},
-		Tokens: &control.CallTokens{Ring: ring, Used: once{}},
-		Blobs:  blobs, Limits: always{}, Log: log, Ready: store.Ping,
+		Tokens: &control.CallTokens{Ring: ring, Used: once{}}, Audit: store,
+		Blobs: blobs, Limits: always{}, Log: log, Ready: store.Ping,
 	}
 	p.o.Events = &control.Events{Store: store, Log: log}
 	p.o.Webhooks = &control.Webhooks{Store: store, Ring: ring}
@@ -324,7 +324,7 @@ func TestCrossTenantIsNotFound(t *testing.T) {
 	theirs := map[string]string{"{id}": c.ID.String(), "{agent}": other.Agents[0].ID.String(),
 		"{flow}": other.Agents[0].Settings.FlowID.String()}
 	bodies := map[string]string{"/versions": `{"document":` + greeting + `}`, "/call-tokens": `{}`, "/v1/agents/{agent}": `{"public":true}`,
-		"/v1/flows/{flow}": `{"public":true}`, "/simulate": `{}`, "/interact": `{"input":"x"}`, "/state": `{"updates":{}}`}
+		"/v1/flows/{flow}": `{"public":true}`, "/simulate": `{}`, "/interact": `{"input":"x"}`, "/draft": `{"document":{}}`, "/state": `{"updates":{}}`}
 	chat := p.chat(other.APIKey, `{"flow_id":"front-desk"}`)
 	n := 0
 	for _, r := range p.Routes() {

@@ -118,13 +118,14 @@ func (s *Server) startChat(ctx context.Context, in *struct {
 		UserID       string          `json:"user_id,omitempty" maxLength:"200" doc:"Who it is with; only with a key."`
 		InitialState json.RawMessage `json:"initial_state,omitempty" doc:"Values by scope: user, variables, context, temp."`
 		Locale       string          `json:"locale,omitempty" maxLength:"35"`
+		Environment  string          `json:"environment,omitempty" maxLength:"32" doc:"Where the flow is published, such as staging; only with a key. Default live."`
 	}
 }) (*startChatOut, error) {
 	ctx, err := chatPrincipal(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b := control.Beginning{Flow: in.Body.FlowID, User: in.Body.UserID, Locale: in.Body.Locale}
+	b := control.Beginning{Flow: in.Body.FlowID, Environment: in.Body.Environment, User: in.Body.UserID, Locale: in.Body.Locale}
 	if b.State, err = readScopes("initial_state", in.Body.InitialState); err != nil {
 		return nil, err
 	}

@@ -14,19 +14,22 @@ import (
 )
 
 type flowJSON struct {
-	ID            uuid.UUID  `json:"id"`
-	Name          string     `json:"name"`
-	Public        bool       `json:"public" doc:"Anybody may chat with it, without a key."`
-	PublishedID   *uuid.UUID `json:"published_id" doc:"The version that new sessions run."`
-	CanaryID      *uuid.UUID `json:"canary_id,omitempty" doc:"The version that some of them run instead."`
-	CanaryPercent int        `json:"canary_percent,omitempty"`
-	Revision      int        `json:"revision"`
-	CreatedAt     time.Time  `json:"created_at"`
-	UpdatedAt     time.Time  `json:"updated_at"`
+	ID            uuid.UUID             `json:"id"`
+	Name          string                `json:"name"`
+	Public        bool                  `json:"public" doc:"Anybody may chat with what is live, without a key."`
+	PublishedID   *uuid.UUID            `json:"published_id" doc:"The version that new sessions run, live."`
+	CanaryID      *uuid.UUID            `json:"canary_id,omitempty" doc:"The version that some of them run instead, live."`
+	CanaryPercent int                   `json:"canary_percent,omitempty"`
+	Environments  []control.Environment `json:"environments" doc:"Where it is published, live among them."`
+	Revision      int                   `json:"revision"`
+	CreatedAt     time.Time             `json:"created_at"`
+	UpdatedAt     time.Time             `json:"updated_at"`
 }
 
 func newFlowJSON(f control.Flow) flowJSON {
-	return flowJSON{f.ID, f.Name, f.Public, someID(f.Published), someID(f.Canary), f.CanaryPercent, f.Revision, f.CreatedAt, f.UpdatedAt}
+	live := f.In(control.Live)
+	return flowJSON{f.ID, f.Name, f.Public, someID(live.Published), someID(live.Canary), live.CanaryPercent,
+		append([]control.Environment{}, f.Environments...), f.Revision, f.CreatedAt, f.UpdatedAt}
 }
 
 // someID is null for none.
@@ -48,26 +51,15 @@ type versionJSON struct {
 	ID        uuid.UUID       `json:"id"`
 	FlowID    uuid.UUID       `json:"flow_id"`
 	Number    int             `json:"number"`
+	Version   string          `json:"version,omitempty" doc:"As the document has it."`
+	Hash      string          `json:"hash,omitempty" doc:"Base64 of SHA-256 of the canonical document."`
 	Document  json.RawMessage `json:"document,omitempty"`
 	CreatedAt time.Time       `json:"created_at"`
 }
 
 // newVersionJSON leaves the document out.
 func newVersionJSON(v control.FlowVersion) versionJSON {
-	return versionJSON{v.ID, v.Flow, v.Number, nil, v.CreatedAt}
-}
-
-type publicationJSON struct {
-	ID        uuid.UUID `json:"id"`
-	VersionID uuid.UUID `json:"version_id"`
-	Number    int       `json:"number"`
-	Percent   int       `json:"percent"`
-	By        string    `json:"published_by,omitempty"`
-	At        time.Time `json:"published_at"`
-}
-
-func newPublicationJSON(p control.Publication) publicationJSON {
-	return publicationJSON{p.ID, p.Version, p.Number, p.Percent, p.By, p.At.UTC()}
+	return versionJSON{v.ID, v.Flow, v.Number, v.Label, v.Hash, nil, v.CreatedAt}
 }
 
 // FlowPath names a flow in a route; exported for huma, which fills it.
@@ -116,9 +108,7 @@ func (s *Server) flows() error {
 		operation(s, reads("/v1/flows/{flow}/versions", read), "list-flow-versions", "List versions", 200, s.listVersions),
 		operation(s, reads("/v1/flows/{flow}/versions/{number}", read), "get-flow-version", "Get a version with its document", 200, s.getVersion),
 		operation(s, writes("POST", "/v1/flows/{flow}/versions", write, maxFlow), "create-flow-version", "Add a version", 201, s.createVersion),
-		operation(s, writes("POST", "/v1/flows/{flow}/publish", write, 4<<10), "publish-flow", "Publish a version to all new sessions, or to some", 200, s.publishFlow),
-		operation(s, writes("POST", "/v1/flows/{flow}/rollback", write, NoBody), "roll-back-flow", "End a trial, or publish the version before", 200, s.rollbackFlow),
-		operation(s, reads("/v1/flows/{flow}/publications", read), "list-flow-publications", "List what was published when, and by whom", 200, s.listPublications),
+		s.releases(),
 		s.flowTools(),
 	)
 }
@@ -214,73 +204,23 @@ func (s *Server) createVersion(ctx context.Context, in *struct {
 	FlowPath
 	FlowMatch
 	Body struct {
-		Document json.RawMessage `json:"document"`
+		Document json.RawMessage `json:"document,omitempty" doc:"The draft by default, which is a draft no longer then."`
 	}
 }) (*reply[versionJSON], error) {
 	revision, err := in.revision()
 	if err != nil {
 		return nil, err
+	}
+	if len(in.Body.Document) == 0 {
+		v, err := s.o.Flows.Keep(ctx, in.Flow, revision)
+		if err != nil {
+			return nil, in.matched(err)
+		}
+		return &reply[versionJSON]{newVersionJSON(v)}, nil
 	}
 	v, err := s.o.Flows.AddVersion(ctx, in.Flow, in.Body.Document, revision)
 	if err != nil {
 		return nil, in.matched(err)
 	}
 	return &reply[versionJSON]{newVersionJSON(v)}, nil
-}
-
-type publishIn struct {
-	FlowPath
-	FlowMatch
-	Body *struct {
-		Number  int `json:"number,omitempty" minimum:"1" doc:"The version; the newest by default."`
-		Percent int `json:"percent,omitempty" minimum:"1" maximum:"100" doc:"Of new sessions; 100 by default. The others run what is published already."`
-	}
-}
-
-func (s *Server) publishFlow(ctx context.Context, in *publishIn) (*reply[versionJSON], error) {
-	number, percent := 0, 100
-	if in.Body != nil {
-		number = in.Body.Number
-		if in.Body.Percent != 0 {
-			percent = in.Body.Percent
-		}
-	}
-	revision, err := in.revision()
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.o.Flows.Publish(ctx, in.Flow, number, percent, revision)
-	if err != nil {
-		return nil, in.matched(err)
-	}
-	return &reply[versionJSON]{newVersionJSON(v)}, nil
-}
-
-func (s *Server) rollbackFlow(ctx context.Context, in *struct {
-	FlowPath
-	FlowMatch
-}) (*reply[versionJSON], error) {
-	revision, err := in.revision()
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.o.Flows.Rollback(ctx, in.Flow, revision)
-	if err != nil {
-		return nil, in.matched(err)
-	}
-	return &reply[versionJSON]{newVersionJSON(v)}, nil
-}
-
-func (s *Server) listPublications(ctx context.Context, in *struct {
-	FlowPath
-	PageQuery
-}) (*listOut[publicationJSON], error) {
-	if _, err := s.o.Flows.Store.Flow(ctx, in.Flow); err != nil {
-		return nil, err
-	}
-	rows, err := s.o.Flows.Store.Publications(ctx, in.Flow, in.page())
-	if err != nil {
-		return nil, err
-	}
-	return newList(in.PageQuery, rows, newPublicationJSON, func(p control.Publication) uuid.UUID { return p.ID }), nil
 }

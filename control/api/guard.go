@@ -18,21 +18,13 @@ import (
 // requestTime is the longest that a request without a stream may take.
 const requestTime = 15 * time.Second
 
-type requestKey struct{}
-
-// requestID returns the id under which the request is logged and answered.
-func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestKey{}).(string)
-	return id
-}
-
 // outer is what every answer goes through, also those without a route.
 func (s *Server) outer(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var raw [8]byte
 		_, _ = rand.Read(raw[:]) // never fails (crypto/rand)
 		id := hex.EncodeToString(raw[:])
-		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, id))
+		r = r.WithContext(control.WithRequest(r.Context(), id))
 		s.headers(w.Header(), id)
 		out := &recorder{ResponseWriter: w, began: time.Now()}
 		defer s.finish(out, r, id)

@@ -92,10 +92,10 @@ func (s *Server) problem(ctx context.Context, err error) *Problem {
 	case errors.Is(err, control.ErrBusy):
 		return newProblem(503, "busy", "no capacity left; try again shortly")
 	case errors.Is(err, control.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
-		s.o.Log.ErrorContext(ctx, "storage is away", "request", requestID(ctx), "error", err)
+		s.o.Log.ErrorContext(ctx, "storage is away", "request", control.RequestOf(ctx), "error", err)
 		return newProblem(503, "unavailable", "try again shortly")
 	}
-	s.o.Log.ErrorContext(ctx, "fault", "request", requestID(ctx), "error", err)
+	s.o.Log.ErrorContext(ctx, "fault", "request", control.RequestOf(ctx), "error", err)
 	return newProblem(500, "internal", "internal error")
 }
 

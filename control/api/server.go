@@ -37,6 +37,7 @@ type Options struct {
 	Events     *control.Events
 	Webhooks   *control.Webhooks
 	Deliveries *control.Deliveries
+	Audit      control.Audit
 
 	Tokens *control.CallTokens
 	Blobs  control.Blobs
@@ -81,7 +82,7 @@ func New(o Options) (*Server, error) {
 	cfg.Transformers = []huma.Transformer{quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
 	return s, errors.Join(s.health(), s.auth(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.events(), s.webhooks(),
-		s.keys(), s.docs())
+		s.keys(), s.audit(), s.docs())
 }
 
 // Handler answers the public listener.

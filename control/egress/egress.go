@@ -75,7 +75,7 @@ type Options struct {
 	Resolver Resolver
 	// TLS is cloned; its MinVersion is at least 1.2. Nil: the system's roots.
 	TLS *tls.Config
-	// Audit is told of every refusal, before Do returns. It must not block.
+	// Audit is told of every refusal, before Do returns, and may take a moment.
 	Audit func(ctx context.Context, r *Refusal)
 	// Dial opens a connection to an address that was checked. Nil: a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)

@@ -16,22 +16,22 @@ var (
 )
 
 const (
-	flowColumns    = `id, name, public, published_id, canary_id, canary_percent, revision, created_at, updated_at`
-	versionColumns = `v.id, v.flow_id, v.number, v.document, v.created_at`
+	flowColumns = `id, name, public, revision, created_at, updated_at, coalesce((
+		SELECT jsonb_agg(to_jsonb(e) - 'tenant_id' - 'flow_id' ORDER BY e.name) FROM flow_environments e WHERE e.flow_id = flows.id), '[]')`
+	versionHead    = `v.id, v.flow_id, v.number, coalesce(v.label, ''), v.hash, v.created_at`
+	versionColumns = versionHead + `, v.document`
 )
 
 func scanFlow(r pgx.CollectableRow) (control.Flow, error) {
 	var f control.Flow
-	var published, canary *uuid.UUID
-	err := r.Scan(&f.ID, &f.Name, &f.Public, &published, &canary, &f.CanaryPercent, &f.Revision, &f.CreatedAt, &f.UpdatedAt)
-	f.Published, f.Canary = orNil(published), orNil(canary)
+	err := r.Scan(&f.ID, &f.Name, &f.Public, &f.Revision, &f.CreatedAt, &f.UpdatedAt, &f.Environments)
 	f.CreatedAt, f.UpdatedAt = f.CreatedAt.UTC(), f.UpdatedAt.UTC()
 	return f, err
 }
 
 func scanVersion(r pgx.CollectableRow) (control.FlowVersion, error) {
 	var v control.FlowVersion
-	err := r.Scan(&v.ID, &v.Flow, &v.Number, &v.Document, &v.CreatedAt)
+	err := r.Scan(&v.ID, &v.Flow, &v.Number, &v.Label, &v.Hash, &v.CreatedAt, &v.Document)
 	v.CreatedAt = v.CreatedAt.UTC()
 	return v, err
 }
@@ -72,8 +72,8 @@ func (s *Store) InsertFlow(ctx context.Context, f control.Flow, v control.FlowVe
 	}
 	b.Queue(`INSERT INTO flows (id, tenant_id, name, created_at, updated_at)
 		VALUES ($1, current_tenant(), $2, $3, $3)`, f.ID, f.Name, f.CreatedAt)
-	b.Queue(`INSERT INTO flow_versions (id, tenant_id, flow_id, number, document, created_at)
-		VALUES ($1, current_tenant(), $2, $3, $4, $5)`, v.ID, f.ID, v.Number, v.Document, v.CreatedAt)
+	b.Queue(`INSERT INTO flow_versions (id, tenant_id, flow_id, number, document, hash, created_at)
+		VALUES ($1, current_tenant(), $2, $3, $4, $5, $6)`, v.ID, f.ID, v.Number, v.Document, v.Hash, v.CreatedAt)
 	return s.send(ctx, b)
 }
 
@@ -118,46 +118,13 @@ func collectFlow(ctx context.Context, tx pgx.Tx, q string, args ...any) (control
 func (s *Store) InsertFlowVersion(ctx context.Context, v control.FlowVersion, revision int) (control.FlowVersion, error) {
 	err := s.changeFlow(ctx, v.Flow, revision, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, `
-			INSERT INTO flow_versions (id, tenant_id, flow_id, number, document, created_at)
-			SELECT $1, current_tenant(), $2, coalesce(max(number), 0) + 1, $3, $4
+			INSERT INTO flow_versions (id, tenant_id, flow_id, number, document, hash, created_at)
+			SELECT $1, current_tenant(), $2, coalesce(max(number), 0) + 1, $3, $4, $5
 			FROM flow_versions WHERE flow_id = $2
-			RETURNING number`, v.ID, v.Flow, v.Document, v.CreatedAt).Scan(&v.Number)
+			RETURNING number`, v.ID, v.Flow, v.Document, v.Hash, v.CreatedAt).Scan(&v.Number)
 	})
 	if err != nil {
 		return v, fmt.Errorf("insert flow version: %w", err)
-	}
-	return v, nil
-}
-
-// PublishFlow implements [control.FlowChanges].
-func (s *Store) PublishFlow(ctx context.Context, p control.Publication, revision int) (control.Flow, error) {
-	q := `UPDATE flows SET published_id = $2, canary_id = NULL, canary_percent = 0 WHERE id = $1 RETURNING ` + flowColumns
-	args := []any{p.Flow, p.Version}
-	if p.Percent < 100 {
-		q, args = `UPDATE flows SET canary_id = $2, canary_percent = $3 WHERE id = $1 RETURNING `+flowColumns, append(args, p.Percent)
-	}
-	var f control.Flow
-	err := s.changeFlow(ctx, p.Flow, revision, func(tx pgx.Tx) (err error) {
-		if f, err = collectFlow(ctx, tx, q, args...); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, `
-			INSERT INTO flow_publications (id, tenant_id, flow_id, version_id, percent, published_by, published_at)
-			VALUES ($1, current_tenant(), $2, $3, $4, $5, $6)`, p.ID, p.Flow, p.Version, p.Percent, p.By, p.At)
-		return err
-	})
-	if err != nil {
-		return f, fmt.Errorf("publish flow %s: %w", p.Flow, err)
-	}
-	return f, nil
-}
-
-// PublishedVersion implements [control.FlowStore].
-func (s *Store) PublishedVersion(ctx context.Context, flow uuid.UUID) (control.FlowVersion, error) {
-	const q = `SELECT ` + versionColumns + ` FROM flows f JOIN flow_versions v ON v.id = f.published_id WHERE f.id = $1`
-	v, err := one(ctx, s, scanVersion, q, flow)
-	if err != nil {
-		return v, fmt.Errorf("published version of flow %s: %w", flow, err)
 	}
 	return v, nil
 }
@@ -194,18 +161,9 @@ func (s *Store) NumberedVersion(ctx context.Context, flow uuid.UUID, number int)
 // FlowVersions implements [control.FlowStore].
 func (s *Store) FlowVersions(ctx context.Context, flow uuid.UUID, p control.Page) ([]control.FlowVersion, error) {
 	const q = `
-		SELECT v.id, v.flow_id, v.number, NULL::jsonb, v.created_at FROM flow_versions v
+		SELECT ` + versionHead + `, NULL::jsonb FROM flow_versions v
 		WHERE v.flow_id = $1 AND ($2::uuid IS NULL OR v.id < $2) ORDER BY v.id DESC LIMIT $3`
 	return rows(ctx, s, scanVersion, q, flow, after(p), limit(p))
-}
-
-// Publications implements [control.FlowStore].
-func (s *Store) Publications(ctx context.Context, flow uuid.UUID, p control.Page) ([]control.Publication, error) {
-	const q = `
-		SELECT p.id, p.flow_id, p.version_id, v.number, p.percent, p.published_by, p.published_at
-		FROM flow_publications p JOIN flow_versions v ON v.id = p.version_id
-		WHERE p.flow_id = $1 AND ($2::uuid IS NULL OR p.id < $2) ORDER BY p.id DESC LIMIT $3`
-	return rows(ctx, s, pgx.RowToStructByPos[control.Publication], q, flow, after(p), limit(p))
 }
 
 // LocatePublicFlow implements [control.FlowStore].

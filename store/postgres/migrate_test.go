@@ -26,8 +26,9 @@ func TestMigrateKeepsConversations(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := list(t, super, `
-		SELECT channel || ' ' || (c.flow_id = f.id) || ' ' || p.percent || ' ' || (p.version_id = f.published_id)
-		FROM conversations c JOIN flows f ON f.tenant_id = c.tenant_id JOIN flow_publications p ON p.flow_id = f.id`)
+		SELECT channel || ' ' || (c.flow_id = f.id) || ' ' || p.percent || ' ' || (p.version_id = e.published_id)
+		FROM conversations c JOIN flows f ON f.tenant_id = c.tenant_id JOIN flow_publications p ON p.flow_id = f.id
+		JOIN flow_environments e ON e.flow_id = f.id AND e.name = p.environment`)
 	if fmt.Sprint(got) != "[voice true 100 true]" {
 		t.Errorf("carried over: %v", got)
 	}

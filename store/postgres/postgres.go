@@ -123,7 +123,9 @@ func problem(err error) error {
 
 var errNoTenant = errors.New("postgres: the context has no tenant")
 
-const setTenant = `SELECT set_config('app.tenant', $1, true)`
+// setTenant says, for the transaction, whose rows are seen, and what its audit
+// entries say of who asked.
+const setTenant = `SELECT set_config('app.tenant', $1, true), set_config('app.actor', $2, true), set_config('app.request', $3, true)`
 
 // batch returns a batch that begins with setting the tenant of ctx. The
 // server runs a batch as one transaction: nothing in it may begin or end one.
@@ -133,7 +135,7 @@ func batch(ctx context.Context) (*pgx.Batch, uuid.UUID, error) {
 		return nil, t, errNoTenant
 	}
 	b := new(pgx.Batch)
-	b.Queue(setTenant, t.String())
+	b.Queue(setTenant, t.String(), control.ActorOf(ctx), control.RequestOf(ctx))
 	return b, t, nil
 }
 
@@ -214,7 +216,7 @@ func (s *Store) tx(ctx context.Context, fn func(pgx.Tx, uuid.UUID) error) error 
 		return errNoTenant
 	}
 	return problem(pgx.BeginFunc(ctx, s.sender(ctx), func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, setTenant, t.String()); err != nil {
+		if _, err := tx.Exec(ctx, setTenant, t.String(), control.ActorOf(ctx), control.RequestOf(ctx)); err != nil {
 			return err
 		}
 		return fn(tx, t)

@@ -78,7 +78,6 @@ func TestTenantsAreWalledOff(t *testing.T) {
 		"key":          second(s.Key(a.ctx, b.key)),
 		"agent":        second(s.Agent(a.ctx, b.agent)),
 		"flow":         second(s.Flow(a.ctx, b.flow)),
-		"published":    second(s.PublishedVersion(a.ctx, b.flow)),
 		"call":         second(s.Call(a.ctx, b.call)),
 		"conversation": second(s.Conversation(a.ctx, b.call)),
 		"claim":        second(s.ClaimCall(a.ctx, b.call, uuid.New(), time.Minute)),
