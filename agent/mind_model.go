@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"parley/agent/effect"
@@ -84,10 +85,16 @@ func (m *flowMind) firstModel(state flow.State, in input) (flow.Model, bool) {
 // early has a model answer a guess. The step that asks it is taken when the
 // guess has become certain: if the model would be asked the same then.
 func (m *flowMind) early(ctx context.Context, in input, e flow.Model, say func(line) error) (move, error) {
+	// What is certain does not change: one look is enough, for all clauses.
+	var once sync.Once
+	var fit bool
 	state := m.state
 	fits := func(in input) bool {
-		now, ok := m.firstModel(state, in)
-		return ok && alike(now, e)
+		once.Do(func() {
+			now, ok := m.firstModel(state, in)
+			fit = ok && alike(now, e)
+		})
+		return fit
 	}
 	p, failed := m.spec.Models.propose(ctx, e, m.voiced(e, say, fits))
 	if failed == nil && p.Spoken {

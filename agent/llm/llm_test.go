@@ -1,7 +1,9 @@
 package llm_test
 
 import (
+	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,5 +38,28 @@ func TestVendors(t *testing.T) {
 				})
 			}})
 		})
+	}
+}
+
+// A model that must call a tool is told so, where there is one.
+func TestMustCall(t *testing.T) {
+	s := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Replies: []providertest.Reply{{Text: "x"}}})
+	t.Cleanup(s.Close)
+	m, err := llm.Vendors["openai"].Dial(t.Context(), llm.Options{Key: providertest.Key, URL: s.URL, Client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tool := []agent.Tool{{Name: "note", Parameters: json.RawMessage(`{"type":"object","properties":{}}`)}}
+	for _, p := range []agent.Prompt{{System: "s", MustCall: true, Tools: tool}, {System: "s", Tools: tool}, {System: "s", MustCall: true}} {
+		for _, err := range m.Reply(t.Context(), p) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i, r := range s.Requests() {
+		if got, want := strings.Contains(string(r.Body), `"tool_choice":"required"`), i == 0; got != want {
+			t.Errorf("request %d requires a call: %v, want %v: %s", i, got, want, r.Body)
+		}
 	}
 }

@@ -38,6 +38,7 @@ func TestEndToEnd(t *testing.T) {
 		{"interruption", testInterruption},
 		{"prompt-agent", testPromptAgent},
 		{"transfer", testTransfer},
+		{"model-nodes", testModelNodes},
 		{"vendor-faults", testVendorFaults},
 		{"call-command", testCallCommand},
 		{"example-scripts", testExampleScripts},

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"parley/agent/flow"
+	"parley/agent/providertest"
 )
 
 const frontDesk = "../../examples/front-desk/flow.json"
@@ -121,5 +122,21 @@ func TestFlowExport(t *testing.T) {
 	}
 	if _, again, _ := parley(t, out, "flow", "export", "-"); again != out {
 		t.Errorf("exported again: %s", again)
+	}
+}
+
+// A flow in the terminal asks a model where it may, and does without where it
+// may not.
+func TestFlowRunAsksAModel(t *testing.T) {
+	llm := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Replies: []providertest.Reply{{Text: "We open at nine."}}})
+	t.Cleanup(llm.Close)
+	t.Setenv("OPENAI_API_KEY", providertest.Canary)
+	t.Setenv("OPENAI_BASE_URL", llm.URL)
+	doc := file(t, `{"nodes":[{"id":"a","type":"agent","content":{"prompt":"Be brief.","greeting":"Hello.","exits":["done"]},"connections":{"error":"sorry"}},
+		{"id":"sorry","type":"message","content":{"text":"Sorry."}}]}`)
+	for _, tt := range []struct{ flag, want string }{{"--allow-model", "Hello.\nWe open at nine.\n(abandoned)\n"}, {"--json=false", "Hello.\nSorry.\n(completed)\n"}} {
+		if status, out, errs := parley(t, "when?\n", "flow", "run", tt.flag, doc); status != 0 || out != tt.want || strings.Contains(out+errs, providertest.Canary) {
+			t.Errorf("%s: status %d, says %q, want %q; %s", tt.flag, status, out, tt.want, errs)
+		}
 	}
 }
