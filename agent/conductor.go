@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"parley/agent/flow"
 	"parley/media"
 )
 
@@ -26,9 +27,10 @@ type conductor struct {
 	log     *slog.Logger
 	lexicon *lexicon
 
-	inbox   chan event
-	gone    chan struct{} // closed when run has ended: events go nowhere
-	replies sync.WaitGroup
+	inbox    chan event
+	happened chan flow.Happened // from outside, for the mind
+	gone     chan struct{}      // closed when run has ended: events go nowhere
+	replies  sync.WaitGroup
 
 	began     time.Time
 	state     string
@@ -51,17 +53,20 @@ type conductor struct {
 	caller    *Turn     // to be recorded once the agent's answer is heard
 	keys      []byte
 	keyAt     time.Time
-	keyed     time.Time // when an answer by keys was taken
-	typed     []string  // written by the caller, not taken yet
-	taken     taken     // the turn whose last words may still come
-	lag       *Lag      // of the recognizer in use
-	asked     time.Time // when it was told of a pause that it has not answered
-	pace      pacing    // of this caller
-	guess     *reply    // begun before the end of the caller's turn
-	endBy     time.Time // a goodbye is over by then
-	fault     error     // for which the call ends
-	shown     string    // last caption of the reply
-	gaps      uint64    // of the player, counted so far
+	keyed     time.Time  // when an answer by keys was taken
+	typed     []string   // written by the caller, not taken yet
+	taken     taken      // the turn whose last words may still come
+	lag       *Lag       // of the recognizer in use
+	asked     time.Time  // when it was told of a pause that it has not answered
+	pace      pacing     // of this caller
+	guess     *reply     // begun before the end of the caller's turn
+	message   *voicemail // that the caller is leaving
+	cutTo     *move      // its prompt was cut: it begins at once
+	left      *voicemail // that the caller had left when the call ended
+	endBy     time.Time  // a goodbye is over by then
+	fault     error      // for which the call ends
+	shown     string     // last caption of the reply
+	gaps      uint64     // of the player, counted so far
 	end       *Ending
 
 	rhythm   rhythm    // of the voice
@@ -76,6 +81,8 @@ const (
 	limitSlack = 15 * time.Second
 	// greetFirst is when the apology is made though no greeting was heard.
 	greetFirst = 2 * time.Second
+	// maxHappened bounds events from outside that the mind has not taken.
+	maxHappened = 20
 	// maxTyped bounds what is written while the agent cannot take it.
 	maxTyped = 32
 )
@@ -111,7 +118,7 @@ func newConductor(leg media.Leg, player *media.Player, m mind, spec Spec) *condu
 		lag:  lag,
 		spec: spec, leg: leg, info: info, player: player, mind: m, log: spec.Log,
 		voice: newVoice(spec.Synthesizers, info.Rate, spec.Cache, spec.Log),
-		inbox: make(chan event, 64), gone: make(chan struct{}),
+		inbox: make(chan event, 64), gone: make(chan struct{}), happened: make(chan flow.Happened, maxHappened),
 		greeted: make(chan struct{}),
 		lexicon: lexiconOf(spec.Language), turns: spec.Turns, saidIdx: -1, began: time.Now().Add(-spec.Elapsed), before: func() {},
 	}
@@ -231,7 +238,7 @@ func (c *conductor) prepare(ctx context.Context) (stop func()) {
 func (c *conductor) step(ctx context.Context, now time.Time) time.Time {
 	next := now.Add(time.Minute)
 	for _, rule := range []func(context.Context, time.Time) time.Time{
-		c.checkLimits, c.checkReply, c.checkMore, c.checkInterruption, c.checkKeys, c.checkTyped,
+		c.checkLimits, c.checkReply, c.checkMessage, c.checkMore, c.checkInterruption, c.checkKeys, c.checkTyped,
 		c.checkUtterance, c.checkGuess, c.checkSilence,
 	} {
 		if at := rule(ctx, now); !at.IsZero() && at.Before(next) {
@@ -299,10 +306,17 @@ func (c *conductor) recognized(ev recognized) {
 
 // kept is what of the caller's words may be shown and recorded.
 func (c *conductor) kept(text string) string {
-	if c.waiting.sensitive || c.awaited().sensitive {
+	if c.private() {
 		return "[not kept]"
 	}
 	return text
+}
+
+// private reports that what the caller says or presses now is for nobody to see:
+// the answer to a sensitive question, or to the message before one.
+func (c *conductor) private() bool {
+	r := c.cur
+	return c.waiting.sensitive || c.awaited().sensitive || r != nil && r.move != nil && r.move.sensitive
 }
 
 // callerIndex gives the utterance its place among the turns.
@@ -355,6 +369,12 @@ func (c *conductor) command(ctx context.Context, cmd Command) {
 		c.farewell(ctx, drainNotice, "drain")
 	case "drop":
 		c.finish(Ending{Reason: "network"})
+	case "event":
+		select {
+		case c.happened <- flow.Happened{At: flow.At{At: time.Now()}, Event: cmd.Event, Data: cmd.Data}:
+		default:
+			c.log.Warn("an event is dropped: too many wait", "event", cmd.Event)
+		}
 	}
 }
 
@@ -384,6 +404,10 @@ func (c *conductor) finish(e Ending) {
 // leave gives up the reply under way and records what was said last.
 func (c *conductor) leave(now time.Time) {
 	c.dropGuess("dropped")
+	if c.message != nil {
+		c.left = c.message
+		c.endMessage(now)
+	}
 	if c.cur != nil {
 		heard := c.heardOf(c.cur)
 		c.close(c.cur, heard, heard < c.cur.ledger.end(), now)
@@ -401,12 +425,15 @@ func (c *conductor) settle(e Ending) {
 	ctx, cancel := context.WithTimeout(context.Background(), teardown/2)
 	defer cancel()
 	c.before()
-	switch e.Reason {
-	case "transfer", "goodbye", "network":
-	default:
-		if _, err := c.mind.reply(ctx, input{kind: inputHangup, at: time.Now(), text: e.Reason}, func(line) error { return nil }); err != nil {
-			c.log.Warn("the hang-up path was not finished", "err", err)
-		}
+	last := input{kind: inputHangup, at: time.Now(), text: e.Reason, recorded: c.left}
+	switch {
+	case e.Reason == "network" && c.left != nil:
+		last.kind = inputRecorded // who comes back goes on behind it
+	case e.Reason == "transfer", e.Reason == "goodbye", e.Reason == "network":
+		return
+	}
+	if _, err := c.mind.reply(ctx, last, func(line) error { return nil }); err != nil {
+		c.log.Warn("the hang-up path was not finished", "err", err)
 	}
 }
 

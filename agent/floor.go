@@ -89,7 +89,7 @@ func (c *conductor) replyEvent(ctx context.Context, ev event) {
 		}
 	case replyFirm:
 		if of(ev.id) {
-			r.firm = true
+			r.firm, r.quiet, r.yields = true, ev.quiet, ev.yields
 		}
 	case replyClause:
 		if of(ev.id) && r.latency.FirstClause == 0 {
@@ -117,6 +117,9 @@ func (c *conductor) replyEvent(ctx context.Context, ev event) {
 		if of(ev.id) {
 			r.made.WriteString(ev.made)
 			r.move = &ev.move
+			if r.quiet {
+				r.silent = time.Time{} // its silence was meant until now
+			}
 			c.thought(r)
 		}
 	case replyDone:
@@ -139,6 +142,7 @@ func (c *conductor) replyEvent(ctx context.Context, ev event) {
 
 // thought prepares for what comes after a reply, while it is still spoken.
 func (c *conductor) thought(r *reply) {
+	c.ears.record.paused.Store(r.move.sensitive)
 	switch {
 	case r.move.kind == moveListen:
 		c.expect(*r.move) // it may be answered while it is asked
@@ -190,6 +194,9 @@ func (c *conductor) checkReply(ctx context.Context, now time.Time) time.Time {
 	} else if r.silent.IsZero() {
 		r.silent = now
 	}
+	if !r.complete && left == 0 && r.quiet && r.move == nil {
+		return time.Time{}
+	}
 	if !r.complete && left == 0 {
 		if at := r.silent.Add(replyLimit); now.Before(at) {
 			return at
@@ -233,6 +240,8 @@ func (c *conductor) proceed(ctx context.Context, r *reply, now time.Time) {
 		c.finish(Ending{Reason: mv.reason})
 	case moveTransfer:
 		c.finish(Ending{Reason: "transfer", Transfer: mv.target})
+	case moveRecord:
+		c.takeMessage(ctx, mv, false, now)
 	default:
 		c.listen(mv, now)
 	}
@@ -248,6 +257,9 @@ func (c *conductor) listen(mv move, now time.Time) {
 // expect tells the ears what is waited for.
 func (c *conductor) expect(mv move) {
 	c.rec.expects(mv.expect)
+	h := mv.hearing.in(c.spec.Language)
+	c.rec.retune(h)
+	c.lexicon = lexiconOf(h.Language)
 	c.ears.record.paused.Store(mv.sensitive)
 	c.ears.setSilence(cmp.Or(mv.endSilence, c.spec.Endpointing.Silence))
 }
@@ -390,12 +402,15 @@ func (c *conductor) interrupt(now time.Time) {
 	mv := r.move
 	c.endBy = time.Time{}
 	c.close(r, heard, heard < r.ledger.end() || !r.complete, now)
-	if mv != nil && mv.kind == moveListen {
+	switch {
+	case mv == nil:
+	case mv.kind == moveListen:
 		c.listen(*mv, now) // the question stands, though it was cut
 		return
-	}
-	if mv != nil && mv.kind == movePlayed {
-		c.waiting = move{kind: moveListen, silence: cutSilence}
+	case mv.kind == moveRecord:
+		c.cutTo = mv // once whoever cut it is done
+	case mv.kind == movePlayed:
+		c.waiting = move{kind: moveListen, silence: cutSilence, sensitive: mv.sensitive}
 	}
 	c.quiet = now
 	c.setState("listening")

@@ -301,7 +301,7 @@ func TestSensitiveWordsAreNeverShown(t *testing.T) {
 func TestHeardIsNotOvercountedOfASlowVoice(t *testing.T) {
 	play(t, func(s *scene) {
 		told(s, "Stop please.")
-		s.spec.Synthesizers[0].Dial = func(context.Context) (TTS, error) { return &realTimeTTS{}, nil }
+		s.spec.Synthesizers[0].Dial = func(context.Context, Delivery) (TTS, error) { return &realTimeTTS{}, nil }
 	}, func(s *scene) {
 		s.listenTo(3 * time.Second)
 		s.line.say(700 * time.Millisecond)
@@ -337,7 +337,7 @@ func TestVoiceThatDiesInAClauseIsNotHeardToItsEnd(t *testing.T) {
 	play(t, func(s *scene) {
 		told(s)
 		s.llm.answers[0] = text("Once upon a time there was a king who lived by the sea.")
-		s.spec.Synthesizers = []Synthesizer{{Vendor: "rude", Voice: "rude", Dial: func(context.Context) (TTS, error) {
+		s.spec.Synthesizers = []Synthesizer{{Vendor: "rude", Voice: "rude", Dial: func(context.Context, Delivery) (TTS, error) {
 			return &dyingTTS{}, nil
 		}}}
 	}, func(s *scene) {

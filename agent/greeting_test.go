@@ -73,10 +73,10 @@ func TestToolSlowerThan1200msGetsAHoldLine(t *testing.T) {
 		want  string
 	}{
 		"fast":         {"", 800 * time.Millisecond, "Found you."},
-		"slow":         {"", 2 * time.Second, holdLine + " Found you."},
+		"slow":         {"", 2 * time.Second, holdLine("en") + " Found you."},
 		"slow-its-own": {`,"say_while":[{"type":"text","text":"Let me look that up."}]`, 2 * time.Second, "Let me look that up. Found you."},
 		"its-own-time": {`,"say_while":[{"type":"text","text":"Let me look."}],"voice":{"filler_after_ms":500}`, 800 * time.Millisecond, "Let me look. Found you."},
-		"very-slow":    {"", 8 * time.Second, holdLine + " " + holdLine + " Found you."},
+		"very-slow":    {"", 8 * time.Second, holdLine("en") + " " + holdLine("en") + " Found you."},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

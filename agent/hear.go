@@ -102,13 +102,14 @@ func newDetector(w *media.VADWeights, rate int) (detector, error) {
 // ears carry the caller's audio from the leg to the recorder, the voice
 // activity detector and the recognizer: goroutine one of a session.
 type ears struct {
-	leg    media.Leg
-	player *media.Player
-	vad    detector
-	rec    *recognizer
-	record *tap
-	tones  *media.ToneDetector // nil unless asked for
-	post   func(event)
+	leg     media.Leg
+	player  *media.Player
+	vad     detector
+	rec     *recognizer
+	record  *tap
+	tones   *media.ToneDetector       // nil unless asked for
+	message atomic.Pointer[voicemail] // that the caller is leaving
+	post    func(event)
 
 	silence atomic.Int64 // frames of quiet that end a stretch of speech
 	nobody  atomic.Bool  // the agent paused in vain: what seemed speech was its echo
@@ -140,6 +141,9 @@ func (e *ears) run() error {
 		now := time.Now()
 		e.hearFar(len(f.PCM))
 		e.record.frame(f.PCM, e.far)
+		if m := e.message.Load(); m != nil {
+			m.write(f.PCM)
+		}
 		if e.tones != nil {
 			if d, ok := e.tones.Detect(f); ok {
 				e.post(keyPressed{digit: d, at: now})

@@ -237,7 +237,7 @@ func interruptedReply(t *testing.T, clauses []saidClause, aligned bool, delay ti
 		}
 		s.llm.answers = append(s.llm.answers, text(strings.Join(texts, " ")), text("Alright."))
 		voice := &knownTTS{toneTTS: *s.tts, said: clauses, aligned: aligned}
-		s.spec.Synthesizers = []Synthesizer{{Vendor: "test", Voice: "test", Dial: func(context.Context) (TTS, error) { return voice, nil }}}
+		s.spec.Synthesizers = []Synthesizer{{Vendor: "test", Voice: "test", Dial: func(context.Context, Delivery) (TTS, error) { return voice, nil }}}
 	}, func(s *scene) {
 		s.wait(3 * time.Second)
 		s.line.say(time.Second)

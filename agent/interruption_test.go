@@ -250,7 +250,7 @@ func TestGateFollowsTheServingRecognizer(t *testing.T) {
 			}
 			for i, v := range r.vendors {
 				l := &link{stream: &scriptedSTT{}, vendor: v}
-				if err := r.attach(l, i, r.rate); err != nil {
+				if err := r.attach(l, i, Hearing{Rate: r.rate}); err != nil {
 					t.Fatal(err)
 				}
 				if r.interims() != v.Interims {

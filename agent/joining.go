@@ -60,8 +60,8 @@ func (q *clauseQueue) take() (clause, bool) {
 
 // joins reports whether more may be said in one piece with c.
 func (c clause) joins(more clause) bool {
-	return !c.fixed && !more.fixed && c.digits == "" && more.digits == "" && c.fits == nil && more.fits == nil &&
-		c.node == more.node && c.policy == more.policy
+	alone := func(c clause) bool { return c.fixed || c.sounds() || c.ssml != "" || c.fits != nil }
+	return !alone(c) && !alone(more) && c.node == more.node && c.policy == more.policy && c.how == more.how
 }
 
 // thrifty reports whether the vendor in use has taken half of the clauses that it

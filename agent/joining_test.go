@@ -78,7 +78,7 @@ func TestVoiceIsThrifty(t *testing.T) {
 			if got := v.thrifty(); got != want {
 				t.Errorf("after %d clauses thrifty %v, want %v", n, got, want)
 			}
-			if err := v.say(context.Background(), Clause{Text: "Hello."}, false, func(spoken) error { return nil }); err != nil {
+			if err := v.say(context.Background(), Clause{Text: "Hello."}, Delivery{}, false, func(spoken) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -89,11 +89,8 @@ func NewCommit(before flow.State, ev flow.Event, after flow.State, effects []flo
 			return Commit{}, err
 		}
 	}
-	for _, p := range before.Pending() {
-		if ask, ok := p.(flow.Ask); ok && ask.Voice.Sensitive {
-			_, c.Sensitive = ev.(flow.Input)
-		}
-	}
+	_, answered := ev.(flow.Input)
+	c.Sensitive = answered && after.System.Sensitive
 	return c, nil
 }
 

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"time"
+
+	"parley/agent/flow"
 )
 
 // A mind decides what the agent says: a model with a prompt, or a flow. One
@@ -37,6 +39,7 @@ const (
 	inputPlayed                        // what was said was heard, and the mind wanted to know
 	inputReturned                      // a transfer came back: text is its outcome
 	inputHangup                        // the caller has left: no audio
+	inputRecorded                      // a message was recorded: recorded
 )
 
 // An input is what a mind answers.
@@ -46,8 +49,9 @@ type input struct {
 	text       string
 	mode       string // inputSaid: "speech", "text", "dtmf"
 	confidence float64
-	heard      string // inputPlayed
-	cut        bool   // inputPlayed: it was interrupted
+	heard      string     // inputPlayed
+	cut        bool       // inputPlayed: it was interrupted
+	recorded   *voicemail // inputRecorded, inputHangup: the message, nil if there is none
 
 	// commit is set if the input is a guess: the caller may not have finished.
 	// The mind may think and speak on it, and calls commit before it decides or
@@ -68,8 +72,14 @@ func (in input) certain(ctx context.Context) (input, error) {
 type line struct {
 	text   string
 	fixed  bool   // written by an author: its speech may be cached
-	digits string // keys to press, as tones; instead of text
+	ssml   string // the text with marks
+	how    Delivery
+	digits string // keys to press, as tones, and w for a pause; instead of text
+	audio  string // address of a sound file; text stands in for it
+	beep   bool   // the tone before a recording; instead of text
 	firm   bool   // says nothing, but that the reply is not given up from here on
+	quiet  bool   // with firm: nobody need be spoken to meanwhile
+	yields bool   // with firm: but for a caller who speaks
 	ends   bool   // says nothing, but that what was said before is a whole clause
 	cut    bool   // says nothing, but that what is no whole clause yet is not said
 	node   string // of the flow
@@ -88,7 +98,11 @@ const (
 	movePlayed                       // ask the mind again with inputPlayed
 	moveEnd                          // end the call, for reason
 	moveTransfer                     // connect the caller to target
+	moveRecord                       // record what the caller says, then ask the mind with inputRecorded
 )
+
+// sounds reports whether a line is other than text.
+func (l line) sounds() bool { return l.digits != "" || l.audio != "" || l.beep }
 
 // A move is what is to be done when a reply was said and heard.
 type move struct {
@@ -98,9 +112,11 @@ type move struct {
 	digits  keypad
 	// endSilence overrides how much quiet makes the end of a turn a candidate.
 	endSilence time.Duration
-	sensitive  bool   // the answer is neither recorded nor kept
-	patient    bool   // it is not answered before its end is certain
-	node       string // of the flow
+	sensitive  bool // the answer is neither recorded nor kept
+	patient    bool // it is not answered before its end is certain
+	hearing    Hearing
+	record     flow.Record // moveRecord
+	node       string      // of the flow
 	target     string
 	reason     string
 }

@@ -1,11 +1,8 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"strings"
-	"time"
 
 	"parley/agent/flow"
 )
@@ -38,6 +35,9 @@ type flowMind struct {
 	earlier *flow.State // before the last answer, to take it back
 	effects bool        // the last reply did something outside
 	cut     cutAnswer   // of a model, that the flow does not know of yet
+
+	happened <-chan flow.Happened // events from outside; nil: none come
+	ended    []flow.Happened      // … that end the wait which is taken up next
 }
 
 func newFlowMind(spec Spec) (*flowMind, error) {
@@ -59,18 +59,22 @@ func (m *flowMind) reply(ctx context.Context, in input, say func(line) error) (m
 	if in.kind != inputPlayed { // which goes on with the same turn
 		m.effects, m.earlier = false, nil
 	}
+	m.takeEvents(ctx)
 	if in.kind == inputStart && len(m.state.System.Frames) > 0 && m.unfinished() == nil {
 		return m.again(say) // the call came back: the question stands
 	}
-	if e := m.unfinished(); e != nil && in.kind != inputHangup && !m.closeCut(ctx, e) {
+	if in.kind == inputRecorded {
+		return m.step(ctx, in.recorded.result(in.at), say)
+	}
+	if e := m.unfinished(); e != nil && in.kind != inputHangup && !cancels(e, in) && !m.closeCut(ctx, e) {
 		// A turn was given up while this was done. It comes first: the flow
 		// waits for nothing else.
 		if _, err := in.certain(ctx); err != nil {
 			return move{}, err
 		}
-		ev, err := m.outside(ctx, e, say)
-		if err != nil {
-			return move{}, err
+		mv, ev, err := m.perform(ctx, []flow.Effect{e}, say)
+		if err != nil || ev == nil {
+			return mv, err
 		}
 		return m.step(ctx, ev, say)
 	}
@@ -172,7 +176,7 @@ func (m *flowMind) eventOf(s flow.State, in input) flow.Event {
 	case inputSaid:
 		return flow.Input{At: at, Text: in.text, Mode: in.mode, Confidence: in.confidence}
 	case inputSilence:
-		if id := s.System.Playing; id != "" && len(s.Pending()) == 0 {
+		if id := s.System.Playing; id != "" && s.System.Waiting.For == flow.ForPlayed {
 			// A message was cut, and nothing followed.
 			return flow.Played{At: at, ID: id, Heard: s.System.Heard, Interrupted: true}
 		}
@@ -180,7 +184,12 @@ func (m *flowMind) eventOf(s flow.State, in input) flow.Event {
 	case inputPlayed:
 		return flow.Played{At: at, ID: s.System.Playing, Heard: in.heard, Interrupted: in.cut}
 	case inputHangup:
-		return flow.Hangup{At: at}
+		ev := flow.Hangup{At: at}
+		if in.recorded != nil {
+			r := in.recorded.result(in.at)
+			ev.Result = &r
+		}
+		return ev
 	case inputReturned:
 		for _, p := range s.Pending() {
 			if t, ok := p.(flow.Transfer); ok {
@@ -228,9 +237,14 @@ func (m *flowMind) perform(ctx context.Context, effects []flow.Effect, say func(
 		case flow.End:
 			mv = move{kind: moveEnd, reason: "goodbye"}
 		case flow.Emit:
+		case flow.SwitchLanguage: // the state says so, see hearing
 		case flow.SendDigits:
 			m.effects = true
-			err = say(line{digits: strings.ReplaceAll(e.Digits, "w", ""), node: e.Node})
+			err = say(line{digits: e.Digits, node: e.Node})
+		case flow.Record:
+			mv, err = m.record(e, say)
+		case flow.Wait:
+			again, err = m.await(ctx, e, say)
 		default:
 			again, err = m.outside(ctx, e, say)
 		}
@@ -238,146 +252,10 @@ func (m *flowMind) perform(ctx context.Context, effects []flow.Effect, say func(
 			return mv, nil, err
 		}
 	}
+	if mv.kind == movePlayed {
+		mv.sensitive = m.leadsToSensitive()
+	}
 	return mv, again, nil
-}
-
-// What is said while something outside takes its time: first after holdFirst,
-// then every holdNext, so that no silence is longer than a caller bears.
-const (
-	holdFirst = 1200 * time.Millisecond
-	holdNext  = 4 * time.Second
-	holdLine  = "One moment, please."
-)
-
-// outside does an effect that is not speech. The caller is told if it takes long.
-func (m *flowMind) outside(ctx context.Context, e flow.Effect, say func(line) error) (flow.Event, error) {
-	if q, ok := e.(flow.Model); ok {
-		return m.consult(ctx, q, say)
-	}
-	m.effects = true
-	if m.spec.Perform == nil {
-		return nil, fmt.Errorf("flow wants %T, which this host cannot do", e)
-	}
-	if err := say(line{firm: true}); err != nil {
-		return nil, err
-	}
-	done := make(chan flow.Result, 1)
-	go func() { done <- m.spec.Perform(ctx, e) }()
-	after, filler := holdFirst, []line{{text: holdLine, fixed: true}}
-	if c, ok := e.(flow.Call); ok {
-		after, filler = m.filler(c)
-	}
-	wait := time.NewTimer(after)
-	defer wait.Stop()
-	for {
-		select {
-		case r := <-done:
-			if r.ID == "" { // an effect that nothing comes back of: the flow has gone on
-				return nil, ctx.Err()
-			}
-			return r, ctx.Err() // given up in the middle, its result means nothing
-		case <-wait.C:
-			for _, l := range filler {
-				if err := say(l); err != nil {
-					<-done
-					return nil, err
-				}
-			}
-			filler = []line{{text: holdLine, fixed: true}}
-			wait.Reset(holdNext)
-		}
-	}
-}
-
-// filler is what is said during a call first, and after how long.
-func (m *flowMind) filler(c flow.Call) (after time.Duration, lines []line) {
-	_ = m.say(c.Node, c.SayWhile, flow.Voice{}, func(l line) error {
-		lines = append(lines, l)
-		return nil
-	})
-	if len(lines) == 0 {
-		lines = []line{{text: holdLine, fixed: true, node: c.Node}}
-	}
-	return cmp.Or(c.Filler, holdFirst), lines
-}
-
-// say speaks messages. What an author wrote is worth keeping as speech.
-func (m *flowMind) say(node string, messages []flow.Message, v flow.Voice, say func(line) error) error {
-	p := policyOf(v)
-	for _, msg := range messages {
-		text := flow.Text([]flow.Message{msg})
-		if strings.TrimSpace(text) == "" {
-			continue
-		}
-		// Sentence by sentence: the first is heard while the rest is made.
-		var split ClauseSplitter
-		for _, s := range append(split.Push(text+" "), split.Flush()...) { // another message may follow
-			if err := say(line{text: s, fixed: !v.Sensitive, node: node, policy: p}); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// ask turns a waiting question into what the conductor listens for.
-func (m *flowMind) ask(e flow.Ask) move {
-	pad := keypad{max: e.Voice.Digits.Max, interKey: e.Voice.Digits.InterDigit, finish: '#'}
-	if k := e.Voice.Digits.FinishKey; k != "" {
-		pad.finish = k[0]
-	}
-	mv := move{kind: moveListen, silence: e.Voice.NoInput, endSilence: e.Voice.EndSilence, patient: e.Voice.Patient, sensitive: e.Voice.Sensitive, node: e.Node}
-	mv.expect, pad.immediate = expectation(e)
-	mv.digits = pad
-	return mv
-}
-
-// expectation tells recognizers and the end-of-turn rule what an answer may
-// be. key reports that one key is an answer.
-func expectation(e flow.Ask) (exp Expectation, key bool) {
-	exp = Expectation{Kind: e.Takes.Type, Digits: e.Voice.Digits.Max}
-	switch e.Takes.Type {
-	case "yes_no":
-		exp.Phrases = append(exp.Phrases, "yes", "no", "yes please", "no thanks", "yeah", "nope", "sure", "correct", "right",
-			"that's right", "that's wrong", "yes it is", "no it isn't", "okay")
-		key = true
-	case "choice", "buttons", "menu", "image_choice", "multiple_choice":
-		exp.Kind = "choice"
-		key = e.Voice.Digits.Max <= 1
-	}
-	for _, o := range e.Takes.Options {
-		exp.Phrases = append(exp.Phrases, o.Label)
-		if v, ok := o.Value.(string); ok {
-			exp.Phrases = append(exp.Phrases, v)
-		}
-		exp.Phrases = append(exp.Phrases, o.Say...)
-		key = key && len(o.DTMF) <= 1
-	}
-	exp.Phrases = append(append(exp.Phrases, e.Takes.Hints...), e.Voice.Hints...)
-	return exp, key
-}
-
-// again says once more what a call that came back was hearing: the standing
-// question, else the messages that were not heard to their end.
-func (m *flowMind) again(say func(line) error) (move, error) {
-	mv, said := move{kind: moveListen}, []flow.Say(nil)
-	for _, e := range m.state.Pending() {
-		switch e := e.(type) {
-		case flow.Ask:
-			return m.ask(e), m.say(m.state.Session.CurrentNode, m.state.System.Last, flow.Voice{}, say)
-		case flow.Say:
-			mv, said = move{kind: movePlayed}, append(said, e)
-		}
-	}
-	if m.state.Session.Status != flow.Active {
-		mv = move{kind: moveEnd, reason: "goodbye"}
-	}
-	for _, e := range said {
-		if err := m.say(e.Node, e.Messages, e.Voice, say); err != nil {
-			return mv, err
-		}
-	}
-	return mv, nil
 }
 
 // store hands a step to the journal.
@@ -400,7 +278,7 @@ func (m *flowMind) spent() int {
 
 func (m *flowMind) heard(text string, interrupted bool) {
 	m.touched = m.touched || m.state.System.Heard != text
-	m.state.System.Heard = text
+	m.state = m.spec.Flow.Heard(m.state, text)
 }
 
 // retract goes back to the state before the last answer, which never was

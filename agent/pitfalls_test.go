@@ -174,7 +174,7 @@ func TestCase30ToolOfACutAnswerRunsOnce(t *testing.T) {
 func TestCase34LatencyCountsFromTheEndOfSpeech(t *testing.T) {
 	play(t, func(s *scene) {
 		s.llm.answers = append(s.llm.answers, text("I see."))
-		s.spec.Recognizers[0].Dial = func(ctx context.Context, _ int) (STT, error) {
+		s.spec.Recognizers[0].Dial = func(ctx context.Context, _ Hearing) (STT, error) {
 			return &patientSTT{scriptedSTT: scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), fail: s.sttFail}}, nil
 		}
 	}, func(s *scene) {
@@ -231,7 +231,7 @@ func (s *timedSTT) Speech(on bool) error {
 }
 
 func recognizesAt(s *scene, at map[time.Duration]Transcript) {
-	s.spec.Recognizers[0].Dial = func(ctx context.Context, _ int) (STT, error) {
+	s.spec.Recognizers[0].Dial = func(ctx context.Context, _ Hearing) (STT, error) {
 		return &timedSTT{scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), fail: s.sttFail}, at}, nil
 	}
 }

@@ -59,6 +59,7 @@ type Expectation struct {
 	Kind    string   // "", "text", "yes_no", "choice", "digits", "number", "email", "phone", "date", …
 	Phrases []string // what is likely to be said: choices, synonyms, hints
 	Digits  int      // how many digits end the answer, 0 if unknown
+	Boost   float64  // how much Phrases weigh, up to 10; 0: the vendor's own measure
 }
 
 // An LLM answers a prompt by a stream of deltas. It may be used by many
@@ -132,6 +133,7 @@ type TTS interface {
 // A Clause is a stretch of speakable text that is synthesized in one piece.
 type Clause struct {
 	Text string
+	SSML string // the same with marks (W3C, SSML 1.1); only for vendors that take them
 	Turn uint64 // clauses of one turn belong together
 	Last bool   // no clause of the turn follows
 }

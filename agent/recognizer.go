@@ -28,7 +28,7 @@ type Recognizer struct {
 	// has left unfinished. Default 1.25, which is Deepgram's limit.
 	Pace    float64
 	Breaker *Breaker // nil: it is always asked
-	Dial    func(ctx context.Context, rate int) (STT, error)
+	Dial    func(context.Context, Hearing) (STT, error)
 }
 
 // rateFor chooses the leg's own rate if the vendor takes it, so that nothing is
@@ -57,6 +57,33 @@ type recognizer struct {
 	voiced  int64 // samples of speech since the vendor was last heard of
 	onset   int64 // of the stretch that goes on
 	expect  Expectation
+	hearing Hearing // what to listen for; Rate is each vendor's own
+	fresh   bool    // what was said before is nothing to the next stream
+}
+
+// errRetuned ends a stream that listens for something else than what is to be
+// heard from now on. It is nobody's fault.
+var errRetuned = errors.New("the recognizer listens for another language or with another model")
+
+// retune has the caller listened to in another way: the stream is opened anew,
+// and hears what the caller has begun to say.
+func (r *recognizer) retune(h Hearing) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h == r.hearing {
+		return
+	}
+	r.hearing, r.fresh = h, true
+	if r.link != nil {
+		r.link.cancel(errRetuned)
+	}
+}
+
+// listening is what to listen for now.
+func (r *recognizer) listening() Hearing {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hearing
 }
 
 const (
@@ -102,6 +129,11 @@ func (r *recognizer) run(ctx context.Context) error {
 			try.dropped(i)
 			return nil
 		}
+		if errors.Is(err, errRetuned) {
+			try.dropped(i)
+			try = r.attempt()
+			continue
+		}
 		now, deaf := time.Now(), errors.Is(err, errDeaf)
 		if r.lost.IsZero() {
 			deafs = 0
@@ -137,11 +169,12 @@ func (r *recognizer) serve(ctx context.Context, i int, try *attempt) (service ti
 	if try.others(i) {
 		limit = dialPatience
 	}
-	rate := v.rateFor(r.rate)
+	rate, hearing := v.rateFor(r.rate), r.listening()
+	hearing.Rate = rate
 	// The stream lives within ctx; only the dial has a limit of its own.
 	ctx, cancel := context.WithCancelCause(ctx)
 	late := time.AfterFunc(limit, func() { cancel(nil) })
-	stream, err := v.Dial(ctx, rate)
+	stream, err := v.Dial(ctx, hearing)
 	inTime := late.Stop()
 	if stream != nil {
 		defer func() {
@@ -159,7 +192,7 @@ func (r *recognizer) serve(ctx context.Context, i int, try *attempt) (service ti
 		return 0, err
 	}
 	l := &link{stream: stream, vendor: v, cancel: cancel, hurry: !r.lost.IsZero()}
-	if err := r.attach(l, i, rate); err != nil {
+	if err := r.attach(l, i, hearing); err != nil {
 		return 0, err
 	}
 	var feeding sync.WaitGroup
@@ -179,8 +212,8 @@ func (r *recognizer) receive(ctx context.Context, l *link, served func()) error 
 	for {
 		t, err := l.stream.Recv()
 		switch {
-		case err != nil && errors.Is(context.Cause(ctx), ErrUnavailable):
-			return context.Cause(ctx) // it was found deaf
+		case err != nil && (errors.Is(context.Cause(ctx), ErrUnavailable) || errors.Is(context.Cause(ctx), errRetuned)):
+			return context.Cause(ctx) // it was found deaf, or is not wanted any more
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("%w: stream ended", ErrUnavailable)
 		case err != nil:
@@ -218,9 +251,13 @@ func (r *recognizer) heard(l *link, t Transcript) (Transcript, bool) {
 }
 
 // attach has the stream begin where the unfinished utterance does.
-func (r *recognizer) attach(l *link, vendor, rate int) error {
+func (r *recognizer) attach(l *link, vendor int, hearing Hearing) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	rate := hearing.Rate
+	if hearing.Rate = 0; hearing != r.hearing {
+		return errRetuned // while it was dialed
+	}
 	l.outRate, r.serving = rate, vendor
 	if rate != r.rate {
 		var err error
@@ -228,7 +265,10 @@ func (r *recognizer) attach(l *link, vendor, rate int) error {
 			return fmt.Errorf("recognizer at %d Hz: %w", rate, err)
 		}
 	}
-	l.base = r.memory.wanted()
+	if l.base = r.memory.wanted(); r.fresh && !r.memory.open {
+		l.base = r.memory.now()
+	}
+	r.fresh = false
 	l.next, r.memory.held = l.base, l.base
 	l.scratch = make([]int16, media.Samples(catchUpMax, r.rate))
 	l.stream.Expect(r.expect)

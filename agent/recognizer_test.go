@@ -163,7 +163,7 @@ func dictate(t *testing.T, vendors []Recognizer, words int, prepare func(n int, 
 		d := &dictation{t: t, failed: make(chan error, 1)}
 		for i := range vendors {
 			vendors[i].Rates = []int{wordRate}
-			vendors[i].Dial = func(ctx context.Context, _ int) (STT, error) {
+			vendors[i].Dial = func(ctx context.Context, _ Hearing) (STT, error) {
 				s := newWordSTT(ctx)
 				time.Sleep(150 * time.Millisecond)
 				err := prepare(len(d.streams), s)

@@ -26,6 +26,8 @@ type reply struct {
 	move      *move           // what comes after it; nil while the mind is at it
 	complete  bool            // all of it is queued as audio
 	firm      bool            // it is not taken back, though the caller goes on
+	quiet     bool            // it says nothing for now, and need not
+	yields    bool            // it is firm but for a caller who speaks
 	begun     bool            // a word of it was heard
 	began     time.Time       // when it was asked for
 	lastSpeak time.Time       // end of the caller's speech before it
@@ -45,8 +47,11 @@ type reply struct {
 
 // What a reply's goroutine tells the conductor.
 type (
-	replyToken  struct{ id uint64 } // the mind's first word
-	replyFirm   struct{ id uint64 } // something outside is being done
+	replyToken struct{ id uint64 } // the mind's first word
+	replyFirm  struct {            // something outside is being done
+		id            uint64
+		quiet, yields bool
+	}
 	replyClause struct{ id uint64 } // the first clause is ready
 	replySpeech struct {            // the first byte of speech
 		id uint64
@@ -119,7 +124,7 @@ func (c *conductor) think(ctx context.Context, r job, out chan<- clause, made *s
 	first := true
 	send := func(l line) error {
 		cl := clause{line: l, spoken: Speakable(l.text)}
-		if l.digits == "" && cl.spoken == "" {
+		if !l.sounds() && cl.spoken == "" {
 			return nil
 		}
 		if first {
@@ -146,7 +151,7 @@ func (c *conductor) think(ctx context.Context, r job, out chan<- clause, made *s
 	token := false
 	say := func(l line) error {
 		if l.firm {
-			c.postAlways(replyFirm{id: r.id})
+			c.postAlways(replyFirm{id: r.id, quiet: l.quiet, yields: l.yields})
 			return ctx.Err()
 		}
 		if l.cut {
@@ -157,7 +162,7 @@ func (c *conductor) think(ctx context.Context, r job, out chan<- clause, made *s
 			return flush()
 		}
 		if l.digits != "" {
-			if _, err := media.Tones(l.digits, 8000); err != nil {
+			if _, err := keyTones(l.digits, 8000); err != nil {
 				return err
 			}
 		}
@@ -166,7 +171,7 @@ func (c *conductor) think(ctx context.Context, r job, out chan<- clause, made *s
 			c.postAlways(replyToken{id: r.id})
 		}
 		made.WriteString(l.text)
-		if l.digits == "" && !l.fixed {
+		if !l.sounds() && !l.fixed && l.ssml == "" {
 			from = l
 			for _, t := range split.Push(l.text) {
 				from.text = t
@@ -222,15 +227,13 @@ func (c *conductor) utter(ctx context.Context, r job, in <-chan clause, clauses 
 			grow = true
 			return nil
 		}
-		var err error
-		if cl.digits != "" {
-			s.text = ""
-			var pcm []int16
-			if pcm, err = media.Tones(cl.digits, c.info.Rate); err == nil {
-				err = emit(spoken{pcm: pcm, whole: true})
-			}
-		} else {
-			err = c.voice.say(ctx, Clause{Text: cl.spoken, Turn: r.id}, cl.fixed, emit)
+		pcm, play, err := c.sound(ctx, cl.line)
+		switch {
+		case err != nil:
+		case play:
+			err = emitAll(pcm, c.info.Rate, emit)
+		default:
+			err = c.voice.say(ctx, Clause{Text: cl.spoken, SSML: cl.ssml, Turn: r.id}, cl.how, cl.fixed, emit)
 		}
 		if err != nil {
 			return err

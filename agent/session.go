@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,7 +40,9 @@ type Spec struct {
 	Recording Recording   // nil: not recorded
 	Observe   func(Event) // nil: nobody looks on; called by the conductor, must not block
 	Cache     *SpeechCache
-	Apology   string // said when no vendor is left; made beforehand
+	Audio     AudioSource // nil: no sound files are played
+	Mailbox   Mailbox     // nil: callers leave no messages
+	Apology   string      // said when no vendor is left; made beforehand
 	Log       *slog.Logger
 
 	// Returned is the outcome of a transfer that brought the caller back:
@@ -60,9 +63,12 @@ type Spec struct {
 type Command struct {
 	// Do is "hangup", "transfer", "drain" (a polite end, since the process stops)
 	// or "drop": the call goes on in another session, and this one ends at once
-	// as if its line were lost.
+	// as if its line were lost; or "event": something that a flow may wait for has
+	// happened.
 	Do     string
 	Target string // transfer
+	Event  string // event: its name
+	Data   json.RawMessage
 }
 
 const (
@@ -142,9 +148,13 @@ func run(ctx context.Context, leg media.Leg, spec Spec) (end Ending, err error) 
 
 	player := media.NewPlayer(leg)
 	c := newConductor(leg, player, m, spec)
+	if f, ok := m.(*flowMind); ok {
+		f.happened = c.happened
+	}
 	defer c.voice.close()
 	c.voice.ready(ctx) // before the greeting is over
 	rec := newRecognizer(spec.Recognizers, info.Rate, c.post(ctx), spec.Log)
+	rec.hearing = Hearing{Language: spec.Language}
 	c.rec = rec
 	ears := &ears{leg: leg, player: player, vad: vad, rec: rec, post: c.post(ctx),
 		record: &tap{to: spec.Recording, fail: func(err error) {

@@ -400,11 +400,11 @@ func play(t *testing.T, setup func(*scene), act func(*scene)) {
 			tts: &toneTTS{delay: 100 * time.Millisecond}, journal: &memoryJournal{}, end: make(chan Ending, 1), sttFail: make(chan error, 8)}
 		s.spec = Spec{
 			Prompt: &PromptSpec{System: "be brief", Greeting: "Hello there.", Models: []Model{{Vendor: "test", LLM: s.llm}}},
-			Recognizers: []Recognizer{{Vendor: "test", Rates: []int{8000}, Interims: true, Dial: func(ctx context.Context, _ int) (STT, error) {
+			Recognizers: []Recognizer{{Vendor: "test", Rates: []int{8000}, Interims: true, Dial: func(ctx context.Context, _ Hearing) (STT, error) {
 				s.stt = &scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), results: &s.results, delay: 100 * time.Millisecond, interim: true, fail: s.sttFail}
 				return s.stt, nil
 			}}},
-			Synthesizers: []Synthesizer{{Vendor: "test", Voice: "test", Dial: func(context.Context) (TTS, error) { return s.tts, nil }}},
+			Synthesizers: []Synthesizer{{Vendor: "test", Voice: "test", Dial: func(context.Context, Delivery) (TTS, error) { return s.tts, nil }}},
 			Journal:      s.journal,
 		}
 		if setup != nil {

@@ -116,7 +116,7 @@ func TestSpeculationAnswersSoonerThanTheEndOfTurnAndGeneration(t *testing.T) {
 // eagerRecognizer replaces the scene's by one that ends turns itself.
 func eagerRecognizer(s *scene, eager, final time.Duration) {
 	s.spec.Recognizers = []Recognizer{{Vendor: "turns", Rates: []int{8000}, Interims: true, EndsTurns: true,
-		Dial: func(ctx context.Context, _ int) (STT, error) {
+		Dial: func(ctx context.Context, _ Hearing) (STT, error) {
 			return &turnsSTT{scriptedSTT: scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), results: &s.results, fail: s.sttFail},
 				eager: eager - 200*time.Millisecond, final: final - 200*time.Millisecond}, nil
 		}}}
@@ -184,7 +184,7 @@ func (s *splitSTT) Speech(on bool) error {
 }
 
 func recognizes(s *scene, interim string, lag time.Duration, final ...string) {
-	s.spec.Recognizers = []Recognizer{{Vendor: "split", Rates: []int{8000}, Interims: true, Dial: func(ctx context.Context, _ int) (STT, error) {
+	s.spec.Recognizers = []Recognizer{{Vendor: "split", Rates: []int{8000}, Interims: true, Dial: func(ctx context.Context, _ Hearing) (STT, error) {
 		return &splitSTT{scriptedSTT: scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), fail: s.sttFail}, interim: interim, final: final, lag: lag}, nil
 	}}}
 }
@@ -465,7 +465,7 @@ func TestSpeculationOnAnEagerEndOfTurnEndsWhenItIsResumed(t *testing.T) {
 		m = byPrompt(s)
 		m.delay = time.Second
 		s.spec.Recognizers = []Recognizer{{Vendor: "turns", Rates: []int{8000}, Interims: true, EndsTurns: true,
-			Dial: func(ctx context.Context, _ int) (STT, error) {
+			Dial: func(ctx context.Context, _ Hearing) (STT, error) {
 				return &turningSTT{scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), fail: s.sttFail}}, nil
 			}}}
 	}, func(s *scene) {

@@ -10,6 +10,8 @@ import (
 type SpeechCache struct {
 	// Limit bounds the audio held, in samples. Default 16 million: 32 MiB.
 	Limit int
+	// Store has speech that was made beforehand. Nil: there is none.
+	Store SpeechStore
 
 	mu      sync.Mutex
 	entries map[speechKey]*list.Element
@@ -19,6 +21,7 @@ type SpeechCache struct {
 
 type speechKey struct {
 	voice string
+	how   Delivery
 	rate  int
 	text  string
 }

@@ -78,7 +78,7 @@ func (c *conductor) mayInterrupt(r *reply, byKey bool) bool {
 	if c.spec.Interruption.Never || !c.endBy.IsZero() || r.final() {
 		return false
 	}
-	if r.firm && !r.complete && r.move == nil {
+	if r.firm && !r.yields && !r.complete && r.move == nil {
 		return false // what is done outside must be told
 	}
 	s := r.ledger.at(c.heardOf(r))
@@ -147,7 +147,7 @@ func (c *conductor) decide(r *reply, now time.Time) time.Time {
 
 // checkUtterance takes the caller's turn when it has ended.
 func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time {
-	if c.paused || !c.endBy.IsZero() || len(c.keys) > 0 {
+	if c.paused || !c.endBy.IsZero() || len(c.keys) > 0 || c.leavesMessage() {
 		return time.Time{} // keys come first
 	}
 	expect := c.awaited().expect
@@ -168,6 +168,10 @@ func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time
 	}
 	switch r := c.cur; {
 	case r == nil:
+		c.takeTurn(ctx, text, "speech", now)
+		return now
+	case r.yields && r.move == nil && c.player.Remaining() == 0:
+		c.interrupt(now) // what is done outside is given up
 		c.takeTurn(ctx, text, "speech", now)
 		return now
 	case c.lexicon.listens(text) && !matches(expect, text) && !r.firstAt.IsZero() && c.mayInterrupt(r, false):
@@ -317,7 +321,7 @@ func (c *conductor) key(digit byte, at time.Time) {
 		return
 	}
 	shown := string(digit)
-	if c.awaited().sensitive {
+	if c.private() {
 		shown = "•"
 	}
 	c.show(Event{Type: "digit", Digit: shown})
@@ -331,7 +335,7 @@ const maxKeys = 32
 // may be interrupted, also what began after them: who knows the menu dials
 // through it.
 func (c *conductor) checkKeys(ctx context.Context, now time.Time) time.Time {
-	if len(c.keys) == 0 || !c.endBy.IsZero() {
+	if len(c.keys) == 0 || !c.endBy.IsZero() || c.leavesMessage() {
 		return time.Time{}
 	}
 	if r := c.cur; r != nil {
@@ -340,6 +344,9 @@ func (c *conductor) checkKeys(ctx context.Context, now time.Time) time.Time {
 		}
 		interruptions.WithLabelValues("key").Inc()
 		c.interrupt(now)
+		if c.leavesMessage() {
+			return now
+		}
 	}
 	pad := c.waiting.digits
 	finish := cmp.Or(pad.finish, '#')
@@ -363,7 +370,7 @@ func (c *conductor) checkKeys(ctx context.Context, now time.Time) time.Time {
 
 // checkTyped takes written text as a turn, once the agent may be interrupted.
 func (c *conductor) checkTyped(ctx context.Context, now time.Time) time.Time {
-	if len(c.typed) == 0 || !c.endBy.IsZero() {
+	if len(c.typed) == 0 || !c.endBy.IsZero() || c.leavesMessage() {
 		return time.Time{}
 	}
 	if r := c.cur; r != nil {
@@ -371,6 +378,9 @@ func (c *conductor) checkTyped(ctx context.Context, now time.Time) time.Time {
 			return time.Time{}
 		}
 		c.interrupt(now)
+		if c.leavesMessage() {
+			return now
+		}
 	}
 	text := strings.Join(c.typed, "\n")
 	c.said, c.saidIdx, c.typed = utterance{started: now, ended: now, finalAt: now}, -1, nil
@@ -380,7 +390,7 @@ func (c *conductor) checkTyped(ctx context.Context, now time.Time) time.Time {
 
 // checkSilence tells the mind that nobody answers.
 func (c *conductor) checkSilence(ctx context.Context, now time.Time) time.Time {
-	if c.cur != nil || !c.said.empty() || len(c.keys) > 0 || c.away || !c.endBy.IsZero() {
+	if c.cur != nil || !c.said.empty() || len(c.keys) > 0 || c.away || !c.endBy.IsZero() || c.leavesMessage() {
 		return time.Time{}
 	}
 	if at := c.quiet.Add(cmp.Or(c.waiting.silence, c.spec.Idle)); now.Before(at) {

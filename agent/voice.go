@@ -23,7 +23,9 @@ type Synthesizer struct {
 	Breaker   *Breaker // nil: it is always asked
 	// Dial returns at once. What it must connect, it connects meanwhile: the
 	// first clause tells whether it could.
-	Dial func(context.Context) (TTS, error)
+	Dial func(context.Context, Delivery) (TTS, error)
+	// SSML says that it takes [Clause].SSML; others are given the text alone.
+	SSML bool
 }
 
 // voice speaks clauses at the leg's rate. One goroutine uses it at a time.
@@ -34,7 +36,8 @@ type voice struct {
 
 	mu      sync.Mutex // held while speaking: a turn may end while another begins
 	roster  *roster
-	current int // index of the vendor that is open, if tts is not nil
+	current int      // index of the vendor that is open, if tts is not nil
+	opened  Delivery // … and how it speaks
 	tts     TTS
 	cancel  context.CancelFunc // of tts's life
 	toRate  *media.Resampler
@@ -77,6 +80,7 @@ type spoken struct {
 // A saying is one clause on its way, whoever speaks it.
 type saying struct {
 	clause  Clause // what is left of it
+	how     Delivery
 	emit    func(spoken) error
 	samples int64  // given to emit, at the leg's rate
 	from    int64  // of them, by the vendors before
@@ -89,12 +93,12 @@ type saying struct {
 // say gives the speech of a clause to emit, piece by piece. fixed lines are
 // kept. A vendor that fails is replaced by the next, which says what is left of
 // the clause from the word that was broken off, and all later ones.
-func (v *voice) say(ctx context.Context, c Clause, fixed bool, emit func(spoken) error) error {
+func (v *voice) say(ctx context.Context, c Clause, how Delivery, fixed bool, emit func(spoken) error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	s := &saying{clause: c, emit: emit}
+	s := &saying{clause: c, how: how, emit: emit}
 	if fixed {
-		if s, ok := v.cached(c.Text); ok {
+		if s, ok := v.cached(ctx, c, how); ok {
 			return emit(s)
 		}
 		s.keep = &spoken{}
@@ -143,7 +147,7 @@ func (v *voice) finish(i int, c Clause, s *saying) error {
 	}
 	if s.keep != nil && !s.mixed {
 		s.keep.words, s.keep.whole = append(s.keep.words, last.words...), true
-		v.cache.put(v.keyOf(i, c.Text), *s.keep)
+		v.cache.put(v.keyOf(i, c, s.how), *s.keep)
 	}
 	return s.emit(last)
 }
@@ -172,7 +176,7 @@ func (v *voice) cutOff(i int, s *saying) (whole bool) {
 			s.words = v.even(s.clause.Text[:cut], s.from, s.samples)
 			_ = s.emit(spoken{words: s.words})
 		}
-		s.clause.Text = s.clause.Text[cut:]
+		s.clause.Text, s.clause.SSML = s.clause.Text[cut:], ""
 	}
 	s.mixed, s.from, s.words, s.aligned = true, s.samples, nil, 0
 	return said == len(ends)
@@ -204,7 +208,7 @@ func (v *voice) trySay(ctx context.Context, i int, s *saying) error {
 		cancel(fmt.Errorf("%w: no speech in %v", ErrUnavailable, firstSpeech))
 	})
 	defer slow.Stop()
-	if err := v.open(ctx, i); err != nil {
+	if err := v.open(ctx, i, s.how); err != nil {
 		return orCause(ctx, err)
 	}
 	if v.vendors[i].PerMinute > 0 {
@@ -214,7 +218,11 @@ func (v *voice) trySay(ctx context.Context, i int, s *saying) error {
 	trim := media.NewLeadTrimmer(rate)
 	var speed tempo
 	var taken, given int64 // samples of the vendor, and left by the trimmer
-	for p, err := range v.tts.Say(ctx, s.clause) {
+	clause := s.clause
+	if !v.vendors[i].SSML {
+		clause.SSML = ""
+	}
+	for p, err := range v.tts.Say(ctx, clause) {
 		if err != nil {
 			return orCause(ctx, err)
 		}
@@ -286,8 +294,8 @@ func (t *tempo) resume(now time.Time) { t.last = now }
 func (t *tempo) slow() bool { return t.took > tempoLeast && t.speed < t.took }
 
 // open dials a vendor if it is not open already.
-func (v *voice) open(ctx context.Context, i int) error {
-	if v.tts != nil && v.current == i {
+func (v *voice) open(ctx context.Context, i int, how Delivery) error {
+	if v.tts != nil && v.current == i && v.opened == how {
 		if v.toRate != nil {
 			v.toRate.Reset()
 		}
@@ -297,7 +305,7 @@ func (v *voice) open(ctx context.Context, i int) error {
 	// The connection outlives the clause that needed it first; the dial does not.
 	life, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	dialing := context.AfterFunc(ctx, hangUp)
-	tts, err := v.vendors[i].Dial(life)
+	tts, err := v.vendors[i].Dial(life, how)
 	if !dialing() && err == nil {
 		_ = tts.Close()
 		err = ctx.Err()
@@ -306,7 +314,7 @@ func (v *voice) open(ctx context.Context, i int) error {
 		hangUp()
 		return err
 	}
-	v.current, v.cancel, v.tts, v.toRate, v.asked = i, hangUp, tts, nil, nil
+	v.current, v.opened, v.cancel, v.tts, v.toRate, v.asked = i, how, hangUp, tts, nil, nil
 	if tts.Rate() != v.rate {
 		if v.toRate, err = media.NewResampler(tts.Rate(), v.rate); err != nil {
 			return fmt.Errorf("speech at %d Hz: %w: %w", tts.Rate(), ErrProtocol, err)
@@ -322,7 +330,7 @@ func (v *voice) ready(ctx context.Context) {
 	try := v.roster.attempt(1)
 	if i, _, ok := try.next(time.Now()); ok {
 		try.dropped(i) // its first clause tells how it does
-		_ = v.open(ctx, i)
+		_ = v.open(ctx, i, Delivery{})
 	}
 }
 
@@ -332,7 +340,7 @@ func (v *voice) warm(ctx context.Context, lines ...string) error {
 		if l == "" {
 			continue
 		}
-		if err := v.say(ctx, Clause{Text: l, Last: true}, true, func(spoken) error { return ctx.Err() }); err != nil {
+		if err := v.say(ctx, Clause{Text: l, Last: true}, Delivery{}, true, func(spoken) error { return ctx.Err() }); err != nil {
 			return err
 		}
 	}
@@ -343,25 +351,35 @@ func (v *voice) warm(ctx context.Context, lines ...string) error {
 // the other methods it never waits.
 func (v *voice) prepared(text string) (spoken, bool) {
 	for i := range v.vendors {
-		if s, ok := v.cache.get(v.keyOf(i, text)); ok {
+		if s, ok := v.cache.get(v.keyOf(i, Clause{Text: text}, Delivery{})); ok {
 			return s, true
 		}
 	}
 	return spoken{}, false
 }
 
-// cached is prepared for the voice in use, and those that would follow it.
-func (v *voice) cached(text string) (spoken, bool) {
+// cached is a fixed line's speech by the voice in use or those that would
+// follow it, from this process or, made beforehand, from the store.
+func (v *voice) cached(ctx context.Context, c Clause, how Delivery) (spoken, bool) {
 	for i := v.roster.first; i < len(v.vendors); i++ {
-		if s, ok := v.cache.get(v.keyOf(i, text)); ok {
+		k := v.keyOf(i, c, how)
+		if s, ok := v.cache.get(k); ok {
+			return s, true
+		}
+		if s, ok := v.cache.load(ctx, k); ok {
 			return s, true
 		}
 	}
 	return spoken{}, false
 }
 
-func (v *voice) keyOf(i int, text string) speechKey {
-	return speechKey{voice: v.vendors[i].Voice, rate: v.rate, text: text}
+// keyOf names a clause's speech by vendor i.
+func (v *voice) keyOf(i int, c Clause, how Delivery) speechKey {
+	k := speechKey{voice: v.vendors[i].Voice, how: how, rate: v.rate, text: c.Text}
+	if v.vendors[i].SSML && c.SSML != "" {
+		k.text = c.SSML
+	}
+	return k
 }
 
 func (v *voice) hangUp() {

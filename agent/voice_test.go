@@ -70,7 +70,7 @@ func (s *scriptedTTS) Say(ctx context.Context, c Clause) iter.Seq2[Speech, error
 func voiceOf(vendors ...*scriptedTTS) *voice {
 	var list []Synthesizer
 	for i, v := range vendors {
-		list = append(list, Synthesizer{Vendor: fmt.Sprint(i), Voice: fmt.Sprint(i), Dial: func(context.Context) (TTS, error) {
+		list = append(list, Synthesizer{Vendor: fmt.Sprint(i), Voice: fmt.Sprint(i), Dial: func(context.Context, Delivery) (TTS, error) {
 			v.dials++
 			return v, nil
 		}})
@@ -102,7 +102,7 @@ func TestVoiceBrokenOffInAClause(t *testing.T) {
 				l := ledger{rate: 8000}
 				l.add(span{text: tale})
 				s := &l.spans[0]
-				err := v.say(t.Context(), Clause{Text: tale, Last: true}, true, func(p spoken) error {
+				err := v.say(t.Context(), Clause{Text: tale, Last: true}, Delivery{}, true, func(p spoken) error {
 					s.to += int64(len(p.pcm))
 					s.words, s.whole = append(s.words, p.words...), p.whole
 					return nil
@@ -126,7 +126,7 @@ func TestVoiceBrokenOffInAClause(t *testing.T) {
 					t.Errorf("speech of two voices was kept: %v", ok)
 				}
 				// It stays with the voice that works.
-				if err := v.say(t.Context(), Clause{Text: "More."}, false, func(spoken) error { return nil }); err != nil || len(first.asked) != 1 {
+				if err := v.say(t.Context(), Clause{Text: "More."}, Delivery{}, false, func(spoken) error { return nil }); err != nil || len(first.asked) != 1 {
 					t.Errorf("the broken voice was asked again: %q, %v", first.asked, err)
 				}
 			})
@@ -146,7 +146,7 @@ func TestVoiceSlowerThanLife(t *testing.T) {
 			defer v.close()
 			var heard int
 			for range 2 {
-				if err := v.say(t.Context(), Clause{Text: tale}, false, func(p spoken) error {
+				if err := v.say(t.Context(), Clause{Text: tale}, Delivery{}, false, func(p spoken) error {
 					heard += len(p.pcm)
 					time.Sleep(time.Second) // the listener's own time is not the vendor's
 					return nil
@@ -172,7 +172,7 @@ func TestVoiceIsConnectedBeforeItIsNeeded(t *testing.T) {
 	if first.dials != 1 {
 		t.Fatalf("%d dials before the first clause, want 1", first.dials)
 	}
-	if err := v.say(t.Context(), Clause{Text: "Hello."}, false, func(spoken) error { return nil }); err != nil || first.dials != 1 {
+	if err := v.say(t.Context(), Clause{Text: "Hello."}, Delivery{}, false, func(spoken) error { return nil }); err != nil || first.dials != 1 {
 		t.Errorf("%d dials with the first clause, want 1 (%v)", first.dials, err)
 	}
 }
@@ -183,7 +183,7 @@ func TestVoicesThatAreGone(t *testing.T) {
 		v := voiceOf(bad, refused)
 		defer v.close()
 		for range 2 {
-			if err := v.say(t.Context(), Clause{Text: tale}, false, func(spoken) error { return nil }); !errors.Is(err, ErrUnavailable) {
+			if err := v.say(t.Context(), Clause{Text: tale}, Delivery{}, false, func(spoken) error { return nil }); !errors.Is(err, ErrUnavailable) {
 				t.Errorf("say = %v, want unavailable", err)
 			}
 		}

@@ -131,6 +131,9 @@ func change(r *ref, next func(t *turn, old any, found bool) (any, error)) func(*
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.source, err)
 		}
+		if t.missed() {
+			return fmt.Errorf("%s: %w", r.source, errMissing)
+		}
 		if !t.set(*r, v) {
 			return fmt.Errorf("%s: %w", r.source, errReadOnly)
 		}

@@ -255,7 +255,7 @@ func (t *turn) slotsFor(list []slot) []Slot {
 		for _, o := range t.choices(s.q) {
 			name := text(o.value)
 			if name == "" {
-				name = t.render(o.label)
+				name = t.local(o.label)
 			}
 			d.Options = append(d.Options, name)
 		}
@@ -282,8 +282,8 @@ func silentAgent(t *turn, n *node) move {
 		return t.giveUp("no_input", e.then)
 	}
 	said := stillOn
-	if p := e.prompt(t.s.System.NoInput); p != nil {
-		said = t.render(p)
+	if p, ok := e.prompt(t.s.System.NoInput); ok {
+		said = t.local(p)
 	}
 	return t.converse(n, k, []Message{{Type: "text", Text: said}}, false)
 }

@@ -31,6 +31,11 @@ func (t *turn) claims(n *node, in Input) bool {
 	if b == nil {
 		return false
 	}
+	if t.s.System.Confirm != nil {
+		if _, clear := yesNo(in.Text); clear || in.Mode == "dtmf" && (trimKeys(in.Text) == "1" || trimKeys(in.Text) == "2") {
+			return true
+		}
+	}
 	if _, ok := t.exactOption(t.choices(b), in); ok {
 		return true
 	}
@@ -332,7 +337,7 @@ func (t *turn) exactIndex(list []option, in Input) (option, int, bool) {
 	}
 	s := strings.TrimSpace(in.Text)
 	for i, o := range list {
-		if s != "" && (s == text(o.value) || s == t.render(o.label)) {
+		if s != "" && (s == text(o.value) || s == t.local(o.label)) {
 			return o, i, true
 		}
 	}
@@ -352,7 +357,7 @@ func (t *turn) exactIndex(list []option, in Input) (option, int, bool) {
 
 // names lists the words by which an option may be called.
 func (t *turn) names(o option) []string {
-	out := []string{plainWords(text(o.value)), plainWords(t.render(o.label))}
+	out := []string{plainWords(text(o.value)), plainWords(t.local(o.label))}
 	for _, s := range o.say {
 		out = append(out, plainWords(s))
 	}

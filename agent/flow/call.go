@@ -39,6 +39,8 @@ type Call struct {
 	SayWhile []Message     `json:"say_while,omitempty"`
 	Filler   time.Duration `json:"filler,omitempty"`
 	AuthType string        `json:"auth_type,omitempty"`
+	// Cancel lets a caller who speaks give the call up (cancel_on_barge_in).
+	Cancel bool `json:"cancel,omitempty"`
 }
 
 // A Part of what is sent: text that stands, or the key of a secret.
@@ -296,6 +298,7 @@ func (t *turn) give(n *node, s *callSpec, index int) (move, bool) {
 	e := Call{
 		ID: t.id(), Node: n.id, Method: s.method, URL: target, Route: s.route, Timeout: s.timeout, Retry: s.retry,
 		Breaker: s.breaker, CacheTTL: s.cache, Async: s.async, AuthType: s.authType, Filler: n.voice.Filler,
+		Cancel: boolean(n.content["cancel_on_barge_in"]),
 	}
 	for _, f := range s.headers {
 		e.Headers = append(e.Headers, Field{f.name, t.parts(f.value, InHeader)})
@@ -308,6 +311,9 @@ func (t *turn) give(n *node, s *callSpec, index int) (move, bool) {
 	}
 	if !t.s.System.Left {
 		e.SayWhile = t.show(s.sayWhile)
+	}
+	if t.missed() {
+		return move{}, false
 	}
 	t.out = append(t.out, e)
 	t.pend(e.ID, "call", e)

@@ -30,7 +30,7 @@ var celEnv = sync.OnceValues(func() (*cel.Env, error) {
 		cel.ParserRecursionLimit(celNested),
 		cel.ParserExpressionSizeLimit(maxCEL),
 	}
-	return cel.NewEnv(append(opts, celFunctions()...)...)
+	return cel.NewEnv(append(opts, append(celFunctions(), celHeard()...)...)...)
 })
 
 func compileCEL(source, bare string) (*expression, error) {
@@ -62,6 +62,13 @@ type celScope struct {
 func (s celScope) ResolveName(name string) (any, bool) {
 	if v, ok := s.extra[name]; ok {
 		return celValue(v), true
+	}
+	if name == heardName {
+		list := make([]any, len(s.t.s.System.HeardAll))
+		for i, h := range s.t.s.System.HeardAll {
+			list[i] = h
+		}
+		return list, true
 	}
 	if name == "session" {
 		return celValue(s.t.s.Session.object()), true

@@ -25,7 +25,7 @@ func (t *turn) unclear(n *node, b *questionBody, in Input) (move, bool) {
 
 // optionName is what a model calls an option.
 func (t *turn) optionName(o option) string {
-	if s := t.render(o.label); s != "" {
+	if s := t.local(o.label); s != "" {
 		return s
 	}
 	return text(o.value)

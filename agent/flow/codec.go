@@ -40,7 +40,7 @@ func (m *Message) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &all); err != nil {
 		return err
 	}
-	for _, k := range []string{"type", "text", "url", "alt"} {
+	for _, k := range []string{"type", "text", "ssml", "url", "alt"} {
 		delete(all, k)
 	}
 	if m.Extra = nil; len(all) > 0 {

@@ -25,6 +25,9 @@ type compositeInput struct {
 func (f *Flow) With(subs map[string]*Flow) *Flow {
 	out := *f
 	out.subs = subs
+	for _, s := range subs {
+		out.hears = out.hears || s.hears
+	}
 	return &out
 }
 

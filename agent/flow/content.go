@@ -149,7 +149,6 @@ func (t *turn) begin(n *node) move {
 	}
 	t.out = append(t.out, e)
 	t.pend(e.ID, "fetch", e)
-	t.s.System.Held, t.held = t.held, nil
 	return t.waitFor(ForResult, e.ID)
 }
 
@@ -187,7 +186,6 @@ func (t *turn) fetched(n *node, r Result) move {
 		}
 	}
 	t.frame().Drawn = drawn
-	t.held, t.s.System.Held = t.s.System.Held, nil
 	return n.kind.enter(t, n)
 }
 
@@ -268,10 +266,10 @@ func bodyMessages(f *Flow, body map[string]any) ([]messageTemplate, []Problem) {
 	default:
 		out = c.messages(first(body, "question", "quote", "prompt", "joke", "fact", "message"), "")
 	}
-	if author := str(body["author"]); author != "" && len(out) > 0 && len(out[0].text) > 0 {
-		out[0].text = append(slices.Clone(out[0].text), parseTemplate(" — "+author, f.bare)...)
+	if author := str(body["author"]); author != "" && len(out) > 0 && !out[0].text.empty() {
+		out[0].text = out[0].text.and(parseTemplate(" — "+author, f.bare))
 	}
-	out = slices.DeleteFunc(out, func(m messageTemplate) bool { return m.text == nil && m.url == nil && m.alt == nil })
+	out = slices.DeleteFunc(out, func(m messageTemplate) bool { return m.text.empty() && m.url.empty() && m.alt.empty() })
 	for i := range out {
 		out[i].want = 0 // content names no other content
 		delete(out[i].extra, "author")
@@ -341,7 +339,7 @@ func (t *turn) expand(m messageTemplate) []messageTemplate {
 			return list
 		}
 	}
-	if m.text == nil && m.url == nil && m.alt == nil {
+	if m.text.empty() && m.url.empty() && m.alt.empty() {
 		return []messageTemplate{{typ: "text", text: m.otherwise, extra: m.extra}}
 	}
 	return []messageTemplate{m}

@@ -10,10 +10,6 @@ const (
 	maxHistory  = 200
 	maxAsked    = 50
 	maxWarnings = 20
-	// unsaid is spoken where a flow fails and defaults.errors.say is not set.
-	unsaid = "Sorry, something went wrong."
-	// unbidden is spoken by @hangup where defaults.goodbye is not set.
-	unbidden = "Goodbye."
 )
 
 // A turn is one step at work: a copy of the state and the effects so far.
@@ -25,9 +21,9 @@ type turn struct {
 	emits    []Effect
 	steps    int
 	warnings int
-	effects  int // of the node at hand, for their IDs
-	held     *Input
+	effects  int  // of the node at hand, for their IDs
 	again    bool // the node that is entered next is asked again: its content stands
+	lacks    bool // a reference had no value
 }
 
 // A move is where a node goes: along an outcome, to a target, or nowhere yet.
@@ -51,20 +47,19 @@ func Step(f *Flow, s State, ev Event) (next State, effects []Effect) {
 			next, effects = crashed(f, before, ev)
 		}
 	}()
-	t := &turn{f: f, s: s, ev: storable(ev)}
-	t.s.System.Revision++
-	t.s.System.Frames = append([]Frame(nil), s.System.Frames...)
-	t.s.System.Pending = append([]Pending(nil), s.System.Pending...)
-	t.s.Session.History = s.Session.History[:len(s.Session.History):len(s.Session.History)]
+	t := newTurn(f, s, ev)
 	t.take()
 	return t.finish(before)
 }
 
-func crashed(f *Flow, s State, ev Event) (State, []Effect) {
-	t := &turn{f: f, s: s, ev: ev}
+func newTurn(f *Flow, s State, ev Event) *turn {
+	t := &turn{f: f, s: s, ev: storable(ev)}
 	t.s.System.Revision++
-	t.fail("internal", "the engine failed")
-	return t.finish(s)
+	t.s.System.Sensitive = false
+	t.s.System.Frames = append([]Frame(nil), s.System.Frames...)
+	t.s.System.Pending = append([]Pending(nil), s.System.Pending...)
+	t.s.Session.History = s.Session.History[:len(s.Session.History):len(s.Session.History)]
+	return t
 }
 
 // take routes the event.
@@ -98,8 +93,10 @@ func (t *turn) take() {
 		t.played(ev)
 	case Result:
 		t.result(ev)
+	case Happened:
+		t.happened(ev)
 	case Hangup:
-		t.hangup()
+		t.hangup(ev)
 	}
 }
 
@@ -120,7 +117,11 @@ func (t *turn) start(ev Start) {
 
 func (t *turn) input(ev Input) {
 	w := t.s.System.Waiting
-	if w.For == "" || w.For == ForResult || t.s.System.Left {
+	if w.For == ForResult && !t.s.System.Left {
+		t.cancel(ev)
+		return
+	}
+	if w.For == "" || t.s.System.Left {
 		return
 	}
 	t.engaged()
@@ -130,10 +131,11 @@ func (t *turn) input(ev Input) {
 	t.s.System.Pending = unspoken(t.s.System.Pending)
 	ev.Text = cleanText(ev.Text)
 	if w.For == ForPlayed { // the caller speaks over a message: go on, and answer what comes next
-		t.held = &ev
-		t.s.System.Playing = ""
+		t.s.System.Held, t.s.System.Playing = &ev, ""
 		t.unwait()
-		t.run(t.resume())
+		if n := t.node(); n == nil || !t.unheard(n, false) {
+			t.run(t.resume())
+		}
 		return
 	}
 	n := t.node()
@@ -146,6 +148,7 @@ func (t *turn) input(ev Input) {
 
 // answer gives an answer to the waiting node, after the globals.
 func (t *turn) answer(n *node, ev Input) {
+	t.s.System.Sensitive = n.voice.Sensitive
 	if w := t.s.System.Waiting; w.For == ForInput && !t.claims(n, ev) {
 		if g, ok := t.global(ev); ok {
 			t.runGlobal(g)
@@ -183,7 +186,7 @@ func (t *turn) played(ev Played) {
 	if ev.ID == "" || !t.heardAll(ev.ID) && ev.ID != t.s.System.Playing {
 		return
 	}
-	t.s.System.Heard = cleanText(ev.Heard)
+	t.s = t.f.Heard(t.s, ev.Heard)
 	if ev.ID != t.s.System.Playing {
 		return
 	}
@@ -191,7 +194,9 @@ func (t *turn) played(ev Played) {
 	t.s.System.Pending = unspoken(t.s.System.Pending)
 	if t.s.System.Waiting.For == ForPlayed {
 		t.unwait()
-		t.run(t.resume())
+		if n := t.node(); n == nil || !t.unheard(n, !ev.Interrupted) {
+			t.run(t.resume())
+		}
 	}
 }
 
@@ -232,12 +237,13 @@ func (t *turn) result(ev Result) {
 }
 
 // hangup runs what on_hangup names, unheard.
-func (t *turn) hangup() {
+func (t *turn) hangup(ev Hangup) {
 	if t.s.System.Left {
 		return
 	}
 	t.s.System.Left = true
-	t.s.System.Pending, t.s.System.Playing = nil, ""
+	t.left(ev)
+	t.s.System.Pending, t.s.System.Playing, t.s.System.Held = nil, "", nil
 	t.unwait()
 	if t.f.onHangup == "" || t.f.root.nodes[t.f.onHangup] == nil {
 		t.end(Abandoned, false)
@@ -266,9 +272,9 @@ func (t *turn) run(m move) {
 		if n == nil {
 			return
 		}
-		m = t.enter(n)
+		m = t.enterStrict(n)
 	}
-	if t.held != nil && t.s.System.Waiting.For == ForInput && t.s.Session.Status == Active {
+	if t.s.System.Held != nil && t.s.System.Waiting.For == ForInput && t.s.Session.Status == Active {
 		t.deliverHeld()
 	}
 }
@@ -276,8 +282,8 @@ func (t *turn) run(m move) {
 // deliverHeld answers the question that a message led to with what the caller
 // said over that message. The prompt is not spoken.
 func (t *turn) deliverHeld() {
-	ev := *t.held
-	t.held = nil
+	ev := *t.s.System.Held
+	t.s.System.Held = nil
 	if len(t.out) > 0 {
 		if _, ok := t.out[len(t.out)-1].(Ask); ok {
 			t.out = t.out[:len(t.out)-1]
@@ -336,6 +342,9 @@ func (t *turn) edge(m move) (string, bool) {
 
 // enter runs a node.
 func (t *turn) enter(n *node) move {
+	if n.id != t.s.System.Crashed {
+		t.s.System.Crashed = ""
+	}
 	if n.kind.enter == nil {
 		t.fail("unknown-type", "there is no node type "+strconv.Quote(n.typ))
 		return wait
@@ -346,7 +355,7 @@ func (t *turn) enter(n *node) move {
 	}
 	fr.Node, fr.Index, fr.Talk, t.again = n.id, 0, nil, false
 	t.effects = 0
-	t.s.System.NoInput, t.s.System.NoMatch = 0, 0
+	t.s.System.NoInput, t.s.System.NoMatch, t.s.System.Confirm = 0, 0, nil
 	t.s.Session.CurrentNode = n.id
 	t.s.Session.History = appendLast(t.s.Session.History, n.id, maxHistory)
 	for _, name := range n.goals {

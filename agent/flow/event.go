@@ -54,6 +54,8 @@ func EncodeEvent(ev Event) ([]byte, error) {
 		name = "played"
 	case Result:
 		name = "result"
+	case Happened:
+		name = "happened"
 	case Hangup:
 		name = "hangup"
 	case Patch:
@@ -87,6 +89,8 @@ func DecodeEvent(data []byte) (Event, error) {
 		return decodeEvent[Played](data)
 	case "result":
 		return decodeEvent[Result](data)
+	case "happened":
+		return decodeEvent[Happened](data)
 	case "hangup":
 		return decodeEvent[Hangup](data)
 	case "patch":

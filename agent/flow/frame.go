@@ -69,7 +69,7 @@ func (t *turn) special(to string) (*node, bool) {
 	case low == "@end":
 		t.end(Completed, false)
 	case low == "@hangup":
-		t.say(t.localSay(t.f.failure.goodbye, unbidden))
+		t.say(t.localSay(t.f.failure.goodbye, t.phrasebook().goodbye))
 		t.end(Completed, true)
 	case low == "@repeat":
 		t.again = true
@@ -77,7 +77,7 @@ func (t *turn) special(to string) (*node, bool) {
 	case low == "@back":
 		return t.askedBefore(2), true
 	case low == "@error":
-		t.say(t.localSay(t.f.failure.say, unsaid))
+		t.say(t.localSay(t.f.failure.say, t.phrasebook().unsaid))
 		then := t.f.failure.then
 		if then == "" || fold(then) == "@error" {
 			then = "@end"
@@ -165,10 +165,11 @@ func (t *turn) say(messages []Message) {
 	if len(messages) == 0 || t.s.System.Left {
 		return
 	}
+	t.shown(messages)
 	e := Say{ID: t.id(), Messages: messages}
 	if len(t.s.System.Frames) > 0 {
 		if n := t.node(); n != nil {
-			e.Node, e.Voice = n.id, n.voice.Voice
+			e.Node, e.Voice = n.id, t.voice(n)
 		}
 	}
 	t.out = append(t.out, e)
@@ -186,7 +187,7 @@ func (t *turn) audible(id, kind string, e Effect) {
 // localSay renders a text of the flow's defaults in the caller's language.
 func (t *turn) localSay(l localText, otherwise string) []Message {
 	s := otherwise
-	if tpl := l.in(text(t.s.Context["locale"]), t.f.locale); tpl != nil {
+	if tpl := l.in(t.locale(), t.f.locale); tpl != nil {
 		s = t.render(tpl)
 	}
 	return []Message{{Type: "text", Text: s}}
@@ -230,14 +231,14 @@ func unspoken(list []Pending) []Pending {
 // fail ends a conversation that the document leaves no way for.
 func (t *turn) fail(code, message string) {
 	t.emit("error", map[string]any{"code": code, "message": message})
-	t.say(t.localSay(t.f.failure.say, unsaid))
+	t.say(t.localSay(t.f.failure.say, t.phrasebook().unsaid))
 	t.end(Failed, true)
 }
 
 // limit ends a conversation that goes on for too long.
 func (t *turn) limit(which string) {
 	t.emit("limit_exceeded", map[string]any{"limit": which})
-	t.say(t.localSay(t.f.failure.say, unsaid))
+	t.say(t.localSay(t.f.failure.say, t.phrasebook().unsaid))
 	t.end(Failed, true)
 }
 

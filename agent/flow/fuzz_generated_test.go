@@ -189,7 +189,7 @@ func (c *choices) event(s State, at At) Event {
 	case 3:
 		return Result{At: at, ID: "other", Outcome: "success"}
 	case 4:
-		return Hangup{at}
+		return Hangup{At: at}
 	}
 	return Input{at, pick(c, "tea", "2", "yes", "", "half past two", "a@b.example", "{user.x}", "help", "0", "coffee and tea"), pick(c, "text", "speech", "dtmf"), 0}
 }

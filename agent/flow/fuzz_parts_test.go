@@ -160,7 +160,7 @@ func FuzzDecodeState(f *testing.F) {
 			t.Fatalf("stored as %s, then as %s", stored, twice)
 		}
 		for _, ev := range []Event{Input{epoch, "tea", "text", 0}, Silence{epoch}, Played{At: epoch, ID: s.System.Playing},
-			Result{At: epoch, ID: s.System.Waiting.ID, Outcome: "success", Data: []byte(`{}`)}, Hangup{epoch}} {
+			Result{At: epoch, ID: s.System.Waiting.ID, Outcome: "success", Data: []byte(`{}`)}, Hangup{At: epoch}} {
 			Step(fl, again, ev)
 		}
 	})

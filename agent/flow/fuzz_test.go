@@ -33,7 +33,7 @@ func FuzzStep(f *testing.F) {
 			case "!silence":
 				ev = Silence{at}
 			case "!hangup":
-				ev = Hangup{at}
+				ev = Hangup{At: at}
 			case "!played":
 				ev = Played{At: at, ID: s.System.Playing, Heard: in}
 			case "!result":

@@ -100,8 +100,8 @@ func (t *turn) noIntent(n *node, k *Talk) move {
 		return t.giveUp("no_match", e.then)
 	}
 	said := sayAgain
-	if p := e.prompt(t.s.System.NoMatch); p != nil {
-		said = t.render(p)
+	if p, ok := e.prompt(t.s.System.NoMatch); ok {
+		said = t.local(p)
 	}
 	return t.listenFor(n, k, t.intentTakes(n), []Message{{Type: "text", Text: said}})
 }

@@ -31,7 +31,7 @@ func kindOf(typ string) kind {
 	case "split":
 		return kind{compile: compileSplit, enter: enterSplit}
 	case "wait":
-		return kind{enter: enterWait, result: resultWait, waits: true, outside: true}
+		return kind{compile: compileWait, enter: enterWait, result: resultWait, waits: true, outside: true}
 	case "send_dtmf":
 		return kind{compile: compileDigits, enter: enterDigits}
 	case "switch_language":

@@ -283,21 +283,21 @@ func (t *turn) notHeard(n *node, k *Talk) move {
 	if e.max > 0 && t.s.System.NoMatch >= e.max {
 		return t.giveUp("gave_up", e.then)
 	}
-	s, takes, sorry := b.slot(k.Asked), Takes{Type: "text"}, "Sorry, I didn't get that."
+	s, takes, sorry := b.slot(k.Asked), Takes{Type: "text"}, t.phrasebook().sorry
 	var again []Message
 	switch {
 	case s != nil:
 		takes, again = t.takes(n, s.q), t.show(s.q.messages)
-		if s.q.rules.message != nil {
-			sorry = t.render(s.q.rules.message)
+		if !s.q.rules.message.empty() {
+			sorry = t.local(s.q.rules.message)
 		}
 	case len(k.Check) > 0:
 		takes, again = confirmation(n), t.s.System.Last
 	default:
 		again = t.show(b.change)
 	}
-	if p := e.prompt(t.s.System.NoMatch); p != nil {
-		return t.listenFor(n, k, takes, []Message{{Type: "text", Text: t.render(p)}})
+	if p, ok := e.prompt(t.s.System.NoMatch); ok {
+		return t.listenFor(n, k, takes, t.prompt(n, p))
 	}
 	return t.listenFor(n, k, takes, append([]Message{{Type: "text", Text: sorry}}, again...))
 }

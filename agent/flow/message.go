@@ -11,17 +11,19 @@ import (
 // A messageTemplate is a message before its references are filled in.
 type messageTemplate struct {
 	typ            string
-	text, url, alt template
-	want           int      // number of its content among the node's, from 1; 0: none
-	otherwise      template // the node's text, where there is neither content nor a text of its own
+	text, url, alt localText
+	want           int       // number of its content among the node's, from 1; 0: none
+	otherwise      localText // the node's text, where there is neither content nor a text of its own
+	ssml           bool      // text is SSML
+	must           bool      // must_hear
 	extra          map[string]valueTemplate
 }
 
 // said reads what a node says: the first of the fields that it has, or content
 // that it names beside them.
 func (c *compiler) said(n *node, fields ...string) []messageTemplate {
-	if s := str(n.content["text"]); s != "" {
-		c.otherwise = parseTemplate(s, c.flow.bare)
+	if t := n.content["text"]; str(t) != "" || isLocales(t) {
+		c.otherwise = c.localText(t)
 	}
 	if n.content["content_id"] != nil || n.content["content_filter"] != nil {
 		return c.messages(map[string]any{"content_id": n.content["content_id"], "content_filter": n.content["content_filter"],
@@ -42,47 +44,69 @@ func (c *compiler) messages(v any, ptr string) []messageTemplate {
 	var out []messageTemplate
 	switch v := v.(type) {
 	case string:
-		out = append(out, messageTemplate{typ: "text", text: parseTemplate(v, c.flow.bare)})
+		out = append(out, c.plainMessage(v))
 	case map[string]any:
-		out = append(out, c.message(v, ptr))
+		out = append(out, c.oneMessage(v, ptr))
 	case []any:
 		for i, e := range v {
 			switch e := e.(type) {
 			case string:
-				out = append(out, messageTemplate{typ: "text", text: parseTemplate(e, c.flow.bare)})
+				out = append(out, c.plainMessage(e))
 			case map[string]any:
-				out = append(out, c.message(e, ptr+"/"+strconv.Itoa(i)))
+				out = append(out, c.oneMessage(e, ptr+"/"+strconv.Itoa(i)))
 			default:
 				c.fault(ptr+"/"+strconv.Itoa(i), "type", "a message is an object or a text", "write {\"type\": \"text\", \"text\": ...}")
 			}
 		}
 	}
 	for _, m := range out {
-		if m.want > 0 && m.text == nil && m.url == nil && m.otherwise == nil {
+		if m.want > 0 && m.text.empty() && m.url.empty() && m.otherwise.empty() {
 			c.problem("warning", ptr, "no-fallback", "nothing is said where the content is missing or not published", "add a \"text\"")
 		}
-		for _, t := range []template{m.text, m.url, m.alt} {
-			if t.secrets() {
-				c.problem("error", ptr, "secret-in-message", "a secret would be shown to the caller", "remove the {secret:…} reference")
-			}
+		for _, l := range []localText{m.text, m.url, m.alt} {
+			l.each(func(t template) {
+				if t.secrets() {
+					c.problem("error", ptr, "secret-in-message", "a secret would be shown to the caller", "remove the {secret:…} reference")
+				}
+			})
+		}
+		if m.ssml {
+			m.text.each(func(t template) { c.checkSSML(t, ptr) })
 		}
 	}
 	return out
 }
 
+// plainMessage is a text, or one a locale.
+func (c *compiler) plainMessage(v any) messageTemplate {
+	return messageTemplate{typ: "text", text: c.localText(v), ssml: c.ssml}
+}
+
+func (c *compiler) oneMessage(m map[string]any, ptr string) messageTemplate {
+	if isLocales(m) {
+		return c.plainMessage(m)
+	}
+	return c.message(m, ptr)
+}
+
 func (c *compiler) message(m map[string]any, ptr string) messageTemplate {
-	out := messageTemplate{typ: fold(str(m["type"])), want: c.want(m, ptr)}
+	out := messageTemplate{typ: fold(str(m["type"])), want: c.want(m, ptr), ssml: c.ssml, must: boolean(m["must_hear"])}
 	if out.want > 0 {
 		out.otherwise = c.otherwise
+	}
+	if v, ok := m["ssml"].(bool); ok {
+		out.ssml = v
 	}
 	if out.typ == "" {
 		out.typ = "text"
 	}
-	tpl := func(names ...string) template {
-		if s := first(m, names...); s != "" {
-			return parseTemplate(s, c.flow.bare)
+	tpl := func(names ...string) localText {
+		for _, k := range names {
+			if s := str(m[k]); s != "" || isLocales(m[k]) {
+				return c.localText(m[k])
+			}
 		}
-		return nil
+		return localText{}
 	}
 	if out.typ == "text" {
 		out.text = tpl("content", "text", "rich_text")
@@ -92,7 +116,7 @@ func (c *compiler) message(m map[string]any, ptr string) messageTemplate {
 	out.alt = tpl("alt")
 	for k, v := range m {
 		switch k {
-		case "type", "content", "text", "url", "alt", "content_id", "content_filter", "rich_text", "src", "caption":
+		case "type", "content", "text", "url", "alt", "content_id", "content_filter", "rich_text", "src", "caption", "ssml", "must_hear":
 		default:
 			if out.extra == nil {
 				out.extra = map[string]valueTemplate{}
@@ -107,7 +131,12 @@ func (c *compiler) message(m map[string]any, ptr string) messageTemplate {
 func (t *turn) show(list []messageTemplate) []Message {
 	var out []Message
 	for _, m := range t.expandAll(list) {
-		msg := Message{Type: m.typ, Text: t.render(m.text), URL: t.address(m.url, true), Alt: t.render(m.alt)}
+		msg := Message{Type: m.typ, URL: t.address(m.url.in(t.locale(), t.f.locale), true), Alt: t.local(m.alt)}
+		if m.ssml {
+			msg.Text, msg.SSML = t.marked(m.text)
+		} else {
+			msg.Text = t.local(m.text)
+		}
 		for k, v := range m.extra {
 			if msg.Extra == nil {
 				msg.Extra = map[string]json.RawMessage{}
@@ -139,6 +168,7 @@ func Text(messages []Message) string {
 type messageBody struct {
 	messages []messageTemplate
 	ack      bool
+	must     bool // some of it must be heard to its end
 }
 
 func compileMessage(c *compiler, n *node) any {
@@ -147,12 +177,16 @@ func compileMessage(c *compiler, n *node) any {
 	if len(b.messages) == 0 {
 		c.problem("warning", n.at, "empty-message", "the message says nothing", "add \"messages\"")
 	}
+	b.mustHear(n)
 	return b
 }
 
 func enterMessage(t *turn, n *node) move {
 	b := n.body.(*messageBody)
 	t.say(t.show(b.messages))
+	if b.must && t.s.System.Playing != "" && !t.s.System.Left {
+		return t.waitFor(ForPlayed, t.s.System.Playing)
+	}
 	if !b.ack || t.s.System.Left {
 		return move{outcome: "default"}
 	}

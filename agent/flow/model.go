@@ -232,9 +232,9 @@ func (t *turn) firstWords(b *modelBody) (Input, bool) {
 			return Input{At: At{t.ev.Time()}, Text: s, Mode: "text"}, true
 		}
 	}
-	if t.held != nil && strings.TrimSpace(t.held.Text) != "" {
-		in := *t.held
-		t.held = nil
+	if h := t.s.System.Held; h != nil && strings.TrimSpace(h.Text) != "" {
+		in := *h
+		t.s.System.Held = nil
 		return in, true
 	}
 	return Input{}, false
@@ -257,7 +257,7 @@ func (t *turn) round(n *node, k *Talk, e Model) move {
 // consult gives out a question to a model.
 func (t *turn) consult(n *node, e Model) move {
 	e.ID, e.Node = t.id(), n.id
-	e.Locale, e.Phone, e.Now, e.Voice = text(t.s.Context["locale"]), t.s.System.Voice, t.ev.Time().UTC(), n.voice.Voice
+	e.Locale, e.Phone, e.Now, e.Voice = text(t.s.Context["locale"]), t.s.System.Voice, t.ev.Time().UTC(), t.voice(n)
 	t.out = append(t.out, e)
 	t.pend(e.ID, "model", e)
 	return t.waitFor(ForResult, e.ID)

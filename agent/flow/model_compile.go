@@ -334,7 +334,7 @@ func (c *compiler) listenNode(b *modelBody, n *node) {
 		}
 	}
 	if len(b.change) == 0 {
-		b.change = []messageTemplate{{typ: "text", text: template{{text: "What should I change?"}}}}
+		b.change = []messageTemplate{{typ: "text", text: localText{any: template{{text: "What should I change?"}}}}}
 	}
 }
 

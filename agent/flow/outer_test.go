@@ -66,7 +66,7 @@ func TestClose(t *testing.T) {
 func TestEventsAreStoredWhole(t *testing.T) {
 	for _, ev := range []Event{
 		Start{epoch}, Input{epoch, "hi", "text", .5}, Silence{epoch}, Played{epoch, "id", "hea", true},
-		Result{epoch, "id", "success", json.RawMessage(`{"a":12345678901234567890}`), "e", Spent{1, 2, 3}}, Hangup{epoch},
+		Result{epoch, "id", "success", json.RawMessage(`{"a":12345678901234567890}`), "e", Spent{1, 2, 3}}, Hangup{At: epoch},
 		Patch{epoch, map[string]any{"user": map[string]any{"n": json.Number("12345678901234567890")}}}, Close{epoch, Failed},
 	} {
 		b, err := EncodeEvent(ev)

@@ -56,6 +56,7 @@ type Flow struct {
 	doc      []byte
 	bare     string // scope of bare names
 	locale   string
+	locales  []string // the others
 	root     *graph
 	globals  []global
 	onHangup string
@@ -66,6 +67,8 @@ type Flow struct {
 	tests    any
 	// experimentGoals are the goals of experiments, by their ids.
 	experimentGoals map[string]string
+	strict          bool // a missing reference is an error
+	hears           bool // it asks what the caller has heard
 }
 
 // limits of one conversation (docs/flow.md, Limits).
@@ -80,12 +83,6 @@ type failure struct {
 	say     localText
 	goodbye localText
 	then    string
-}
-
-// A localText is one text, or one a locale.
-type localText struct {
-	any    template
-	locale map[string]template
 }
 
 // Document returns the document as it was given to [Parse], with all unknown
@@ -156,8 +153,9 @@ type compiler struct {
 	experiments map[string][]any // arms by id
 	goalNames   map[string]bool  // goals that something reaches
 	wants       []wantTemplate   // content of the node at hand
-	otherwise   template         // what that node says where its content is missing
+	otherwise   localText        // what that node says where its content is missing
 	count       int              // nodes so far
+	ssml        bool             // texts of the node at hand are SSML
 	nested      int              // composites around the node at hand
 	use         []ModelChoice    // defaults.model
 	shared      map[string]any   // tools of agent nodes, by name
@@ -175,11 +173,13 @@ func (c *compiler) document(d map[string]any) {
 	f := c.flow
 	f.ID, f.Version = str(d["id"]), text(d["version"])
 	f.tests = d["tests"]
+	f.strict = boolean(d["strict"])
+	f.hears = bytes.Contains(f.doc, []byte("heard("))
 	if str(d["dialect"]) == "wriveted" {
 		f.bare = "temp"
 	}
 	if l, ok := d["locales"].(map[string]any); ok {
-		f.locale = str(l["default"])
+		f.locale, f.locales = str(l["default"]), texts(l["others"])
 	}
 	defaults, _ := d["defaults"].(map[string]any)
 	c.voice, _ = defaults["voice"].(map[string]any)
@@ -329,9 +329,10 @@ func (c *compiler) node(m map[string]any, id, ptr string, inline bool, i int) *n
 	n.kind = kindOf(typ)
 	if n.kind.compile != nil {
 		outer := c.wants // of the composite that n is in
-		c.wants, c.otherwise = nil, nil
+		c.wants, c.otherwise = nil, localText{}
+		c.ssml = n.voice.TTS.SSML || n.content["ssml"] == true
 		n.body = n.kind.compile(c, n)
-		n.wants, c.wants = c.wants, outer
+		n.wants, c.wants, c.ssml = c.wants, outer, false
 	}
 	if n.kind.enter == nil {
 		code, msg := "unknown-type", fmt.Sprintf("there is no node type %q", typ)
@@ -369,45 +370,6 @@ func parseIntents(v any) map[string][]string {
 		out[name] = texts(phrases)
 	}
 	return out
-}
-
-func (c *compiler) localText(v any) localText {
-	switch v := v.(type) {
-	case string:
-		return localText{any: parseTemplate(v, c.flow.bare)}
-	case map[string]any:
-		l := localText{locale: map[string]template{}}
-		for _, k := range sortedKeys(v) {
-			if s, ok := v[k].(string); ok {
-				l.locale[k] = parseTemplate(s, c.flow.bare)
-			}
-		}
-		return l
-	}
-	return localText{}
-}
-
-// in returns the text for a locale: exact, then its language, then any; nil if
-// there is none.
-func (l localText) in(locale, def string) template {
-	if l.any != nil {
-		return l.any
-	}
-	for _, want := range []string{locale, def} {
-		if t, ok := l.locale[want]; ok {
-			return t
-		}
-		lang, _, _ := strings.Cut(want, "-")
-		for _, k := range sortedKeys(l.locale) {
-			if kl, _, _ := strings.Cut(k, "-"); want != "" && strings.EqualFold(kl, lang) {
-				return l.locale[k]
-			}
-		}
-	}
-	for _, k := range sortedKeys(l.locale) {
-		return l.locale[k]
-	}
-	return nil
 }
 
 // Small readers of decoded JSON; a value of another type is the zero value.

@@ -29,7 +29,7 @@ type rules struct {
 	min, max *json.Number
 	minLen   int
 	maxLen   int
-	message  template
+	message  localText
 	expr     *expression
 	minText  string // of dates and times
 	maxText  string
@@ -37,7 +37,7 @@ type rules struct {
 
 // option is one choice, with what the document says of it.
 type option struct {
-	label template
+	label localText
 	value any
 	dtmf  string
 	say   []string
@@ -79,6 +79,9 @@ func compileQuestion(c *compiler, n *node) any {
 		b.use = c.use
 	}
 	c.options(b, n)
+	if boolean(n.content["must_hear"]) {
+		n.voice.BargeIn = BargeIn{Off: true}
+	}
 	c.rules(&b.rules, n)
 	if r, ok := integer(n.content["max_retries"]); ok && r >= 0 {
 		b.retries = r
@@ -131,7 +134,7 @@ func (c *compiler) options(b *questionBody, n *node) {
 func readOption(v any, bare string) option {
 	m, ok := v.(map[string]any)
 	if !ok {
-		return option{label: parseTemplate(text(v), bare), value: v, raw: v}
+		return option{label: localText{any: parseTemplate(text(v), bare)}, value: v, raw: v}
 	}
 	label := ""
 	for _, k := range []string{"label", "text", "title", "alt", "value"} {
@@ -139,7 +142,11 @@ func readOption(v any, bare string) option {
 			break
 		}
 	}
-	o := option{label: parseTemplate(label, bare), value: m["value"], dtmf: text(m["dtmf"]), raw: m}
+	o := option{label: localText{any: parseTemplate(label, bare)}, value: m["value"], dtmf: text(m["dtmf"]), raw: m}
+	if isLocales(m["label"]) {
+		o.label = (&compiler{flow: &Flow{bare: bare}}).localText(m["label"])
+		label = text(o.value)
+	}
 	if o.value == nil {
 		if o.value = m["payload"]; o.value == nil {
 			o.value = label
@@ -183,12 +190,12 @@ func (c *compiler) rules(r *rules, n *node) {
 	}
 	r.minLen, _ = integer(v["min_length"])
 	r.maxLen, _ = integer(v["max_length"])
-	if s := str(v["error_message"]); s != "" {
-		r.message = parseTemplate(s, c.flow.bare)
-		if r.message.secrets() {
+	r.message = c.localText(v["error_message"])
+	r.message.each(func(t template) {
+		if t.secrets() {
 			c.problem("error", at+"/error_message", "secret-in-message", "a secret would be shown to the caller", "remove the {secret:…} reference")
 		}
-	}
+	})
 	if s := str(v["expr"]); s != "" {
 		e, err := compileCEL(s, c.flow.bare)
 		if err != nil {
@@ -225,10 +232,11 @@ func (t *turn) askWith(n *node, messages []Message, keep bool) {
 
 // ask gives out a question; spoken tells that the caller has heard it already.
 func (t *turn) ask(n *node, takes Takes, messages []Message, keep, spoken bool) {
-	e := Ask{ID: t.id(), Node: n.id, Messages: messages, Takes: takes, Voice: n.voice.Voice, Spoken: spoken}
+	e := Ask{ID: t.id(), Node: n.id, Messages: messages, Takes: takes, Voice: t.voice(n), Spoken: spoken}
 	if keep {
 		t.s.System.Last = messages
 	}
+	t.shown(messages)
 	t.dropAsk()
 	t.out = append(t.out, e)
 	t.s.System.Pending = append(t.s.System.Pending, Pending{e.ID, "ask", e})
@@ -261,9 +269,12 @@ func (t *turn) askAgain(n *node) move {
 }
 
 func (t *turn) takes(n *node, b *questionBody) Takes {
+	if t.s.System.Confirm != nil {
+		b = &questionBody{typ: "yes_no"}
+	}
 	out := Takes{Type: b.typ, Validation: b.rules.raw}
 	for _, o := range t.choices(b) {
-		out.Options = append(out.Options, Option{Label: t.render(o.label), Value: o.value, DTMF: o.dtmf, Say: o.say})
+		out.Options = append(out.Options, Option{Label: t.local(o.label), Value: o.value, DTMF: o.dtmf, Say: o.say})
 	}
 	if b.typ == "yes_no" && len(out.Options) == 0 {
 		out.Options = []Option{{Label: "Yes", Value: true, DTMF: "1"}, {Label: "No", Value: false, DTMF: "2"}}
@@ -282,7 +293,7 @@ func (t *turn) choices(b *questionBody) []option {
 	var out []option
 	for _, e := range list {
 		o := readOption(e, "")
-		o.label = template{{text: t.literal(e)}} // what a variable brings in is not a template
+		o.label = localText{any: template{{text: t.literal(e)}}} // what a variable brings in is not a template
 		out = append(out, o)
 	}
 	return out
@@ -304,6 +315,9 @@ func (t *turn) literal(v any) string {
 // inputQuestion takes an answer: stores it, or asks again.
 func inputQuestion(t *turn, n *node, in Input) move {
 	b := n.body.(*questionBody)
+	if t.s.System.Confirm != nil {
+		return t.confirmed(n, b, in)
+	}
 	a, ok := t.read(b, in)
 	if ok {
 		ok = t.valid(b, &a, in)
@@ -313,6 +327,9 @@ func inputQuestion(t *turn, n *node, in Input) move {
 			return m
 		}
 		return t.noMatch(n, b)
+	}
+	if t.toConfirm(n, b, a, in) {
+		return t.echo(n, b, a, in)
 	}
 	return t.answered(b, a)
 }
@@ -333,23 +350,28 @@ func (t *turn) answered(b *questionBody, a answer) move {
 // noMatch answers what was not understood.
 func (t *turn) noMatch(n *node, b *questionBody) move {
 	t.s.System.NoMatch++
-	k, most := t.s.System.NoMatch, n.voice.noMatch.max
-	if b.retries >= 0 {
-		most = b.retries + 1
-	}
+	k, most := t.s.System.NoMatch, b.mostBad(n)
 	if most > 0 && k >= most {
 		return t.giveUp("no_match", n.voice.noMatch.then)
 	}
-	if p := n.voice.noMatch.prompt(k); p != nil {
-		t.askWith(n, []Message{{Type: "text", Text: t.render(p)}}, false)
+	if p, ok := n.voice.noMatch.prompt(k); ok {
+		t.askWith(n, t.prompt(n, p), false)
 		return wait
 	}
-	sorry := "Sorry, I didn't get that."
-	if b.rules.message != nil {
-		sorry = t.render(b.rules.message)
+	sorry := t.phrasebook().sorry
+	if !b.rules.message.empty() {
+		sorry = t.local(b.rules.message)
 	}
 	t.askWith(n, append([]Message{{Type: "text", Text: sorry}}, t.show(b.messages)...), false)
 	return wait
+}
+
+// mostBad is the bad answer that leaves the question; 0 for none.
+func (b *questionBody) mostBad(n *node) int {
+	if b.retries >= 0 {
+		return b.retries + 1
+	}
+	return n.voice.noMatch.max
 }
 
 // noInput answers silence.
@@ -360,8 +382,10 @@ func (t *turn) noInput(n *node) move {
 		return t.giveUp("no_input", e.then)
 	}
 	messages := t.s.System.Last
-	if p := e.prompt(k); p != nil {
-		messages = []Message{{Type: "text", Text: t.render(p)}}
+	if p, ok := e.prompt(k); ok {
+		messages = t.prompt(n, p)
+	} else if t.s.System.Confirm != nil {
+		messages = t.echoed(n)
 	}
 	t.askWith(n, messages, false)
 	return wait

@@ -66,6 +66,19 @@ type System struct {
 	Playing string `json:"playing,omitempty"`
 	// Heard is what reached the caller of the last speech.
 	Heard string `json:"heard,omitempty"`
+	// HeardAll is what the caller has heard so far, of flows that ask for it.
+	HeardAll []string `json:"heard_all,omitempty"`
+	// Held is what the caller said over a message or a call, until the question
+	// that it leads to is there.
+	Held *Input `json:"held,omitempty"`
+	// Arrived are events from outside that nobody has waited for yet.
+	Arrived []Arrival `json:"arrived,omitempty"`
+	// Confirm is an answer that was read back and is not confirmed yet.
+	Confirm *Confirm `json:"confirm,omitempty"`
+	// Sensitive says that the last answer was given to a sensitive question.
+	Sensitive bool `json:"sensitive,omitempty"`
+	// Crashed is the node whose handler failed last, and was given one more try.
+	Crashed string `json:"crashed,omitempty"`
 	// NoInput and NoMatch count the failures at the waiting question.
 	NoInput int `json:"no_input,omitempty"`
 	NoMatch int `json:"no_match,omitempty"`
@@ -81,9 +94,6 @@ type System struct {
 	Env map[string]any `json:"env,omitempty"`
 	// Last is the last prompt, for repeat_last.
 	Last []Message `json:"last,omitempty"`
-	// Held is what the caller said over a message, until the content of the
-	// question that it leads to is there.
-	Held *Input `json:"held,omitempty"`
 	// Shown lists contents shown, the last 500, and Draws counts draws of content.
 	Shown []string `json:"shown,omitempty"`
 	Draws int      `json:"draws,omitempty"`

@@ -67,9 +67,22 @@ type (
 		Spent   Spent           `json:"spent,omitzero"`  // by a [Call]
 	}
 
+	// Happened says that an event has arrived from outside. A wait for it ends;
+	// without one it is kept for the next.
+	Happened struct {
+		At
+		Event string          `json:"event"`
+		Data  json.RawMessage `json:"data,omitempty"`
+	}
+
 	// Hangup says that the caller has left. The flow's on_hangup path runs
 	// without audio.
-	Hangup struct{ At }
+	Hangup struct {
+		At
+		// Result is what the effect that the flow waits for had come to by then,
+		// such as a recorded message; it is stored, and its outcome is not taken.
+		Result *Result `json:"result,omitempty"`
+	}
 )
 
 // An Effect is what the flow wants done. A host performs effects in order.
@@ -130,6 +143,9 @@ type (
 type Message struct {
 	Type string `json:"type"` // text, image, audio, video, file
 	Text string `json:"text,omitempty"`
+	// SSML is the text with its marks, for a host that speaks; Text is the same
+	// without them. Empty: there are none.
+	SSML string `json:"ssml,omitempty"`
 	URL  string `json:"url,omitempty"`
 	Alt  string `json:"alt,omitempty"`
 	// Extra fields of the document (typing_delay, delay, …), as they stand.
@@ -163,6 +179,15 @@ type Voice struct {
 	Digits    Digits
 	Hints     []string
 	Sensitive bool
+	// Boost is how much the hints weigh, from 0 to 10; 0 for the recognizer's own.
+	Boost float64
+	// Model and Language are the recognizer's for this question; "" for the
+	// agent's model and the conversation's language.
+	Model, Language string
+	// TTS is how the node is spoken.
+	TTS TTS
+	// ChatNoInput is NoInput of a host without audio; 0: silence means nothing.
+	ChatNoInput time.Duration
 	// EndSilence overrides the agent's end-of-turn silence; 0 for none.
 	EndSilence time.Duration
 	// Patient has the agent begin its answer only when the caller's turn has
@@ -171,6 +196,13 @@ type Voice struct {
 	// Filler is how long a call outside may last before its filler is said; 0
 	// for the host's default.
 	Filler time.Duration
+}
+
+// TTS is how something is spoken.
+type TTS struct {
+	Voice string  // a vendor's voice, "vendor/voice" for another vendor than the first; "" for the agent's
+	Rate  float64 // times as fast; 0 for the agent's
+	SSML  bool    // texts have marks
 }
 
 // BargeIn is when the caller may interrupt.

@@ -265,6 +265,7 @@ func (t *turn) render(tpl template) string {
 func (t *turn) want(r *ref) any {
 	v, ok := t.resolve(r)
 	if !ok {
+		t.lacks = true
 		t.warn("no value for {" + r.source + "}")
 	}
 	return v

@@ -6,22 +6,42 @@ import "time"
 type voiceBlock struct {
 	Voice
 	noInput, noMatch escalation
+	confirm          confirming
+	voices           localText // tts.voice
 }
 
 // An escalation says what follows the k-th failure at a question.
 type escalation struct {
 	max     int // the max-th takes the outcome; 0 for no limit
-	prompts []template
+	prompts []localText
 	then    string
 	ptr     string
 }
 
-// prompt returns the text after the k-th failure (from 1), nil if there is none.
-func (e escalation) prompt(k int) template {
+// prompt returns the text after the k-th failure (from 1), if there is one.
+func (e escalation) prompt(k int) (localText, bool) {
 	if len(e.prompts) == 0 {
-		return nil
+		return localText{}, false
 	}
-	return e.prompts[min(k, len(e.prompts))-1]
+	return e.prompts[min(k, len(e.prompts))-1], true
+}
+
+// prompt fills in an escalating prompt, which has marks if the node's texts do.
+func (t *turn) prompt(n *node, p localText) []Message {
+	m := Message{Type: "text"}
+	if n.voice.TTS.SSML {
+		m.Text, m.SSML = t.marked(p)
+	} else {
+		m.Text = t.local(p)
+	}
+	return []Message{m}
+}
+
+// voice is a node's voice block for the caller's language.
+func (t *turn) voice(n *node) Voice {
+	v := n.voice.Voice
+	v.TTS.Voice = t.local(n.voice.voices)
+	return v
 }
 
 // voiceBlock reads a merged voice object (docs/flow.md, Voice).
@@ -55,7 +75,15 @@ func (c *compiler) voiceBlock(m map[string]any, n *node) voiceBlock {
 		b.Hints = texts(o["hints"])
 		b.EndSilence = min(millis(o["end_silence_ms"]), 10*time.Second)
 		b.Patient = o["eager"] == false
+		b.Model, b.Language = str(o["model"]), str(o["language"])
+		b.Boost = fraction(o["boost"], 0, 10)
 	}
+	if o, ok := m["tts"].(map[string]any); ok {
+		b.voices = c.localText(o["voice"])
+		b.TTS.Rate, b.TTS.SSML = fraction(o["rate"], 0.5, 2), boolean(o["ssml"])
+	}
+	b.confirm = c.confirming(m["confirm"], n.ptr+"/voice")
+	b.ChatNoInput = chatNoInput(m["no_input"], b.noInput.max)
 	b.Filler = min(millis(m["filler_after_ms"]), 10*time.Second)
 	b.Sensitive = boolean(m["sensitive"])
 	return b
@@ -65,8 +93,34 @@ func (c *compiler) escalation(v any, ptr string) escalation {
 	m, _ := v.(map[string]any)
 	e := escalation{then: str(m["then"]), ptr: ptr}
 	e.max, _ = integer(m["max"])
-	for _, p := range texts(m["prompts"]) {
-		e.prompts = append(e.prompts, parseTemplate(p, c.flow.bare))
-	}
+	e.prompts = c.localTexts(m["prompts"])
 	return e
+}
+
+// fraction reads a number between two bounds; 0 where there is none.
+func fraction(v any, least, most float64) float64 {
+	n, ok := numeric(v, true)
+	f, err := n.Float64()
+	if !ok || err != nil || f <= 0 {
+		return 0
+	}
+	return min(max(f, least), most)
+}
+
+// chatPatience is the least time after which a chat takes no answer for
+// silence, unless the document says so for chats: reading and typing take
+// longer than talking.
+const chatPatience = 5 * time.Minute
+
+// chatNoInput is the time after which a chat that has no answer is silent. Only
+// where silence leads somewhere at last is there any.
+func chatNoInput(v any, most int) time.Duration {
+	m, _ := v.(map[string]any)
+	if d := millis(m["chat_timeout_ms"]); d > 0 {
+		return max(d, time.Second)
+	}
+	if d := millis(m["timeout_ms"]); d > 0 && most > 0 {
+		return max(d, chatPatience)
+	}
+	return 0
 }

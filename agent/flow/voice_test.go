@@ -158,10 +158,10 @@ func TestHangup(t *testing.T) {
 	f := mustParse(t, `{"on_hangup": "left", "nodes": [{"id": "q", "type": "question", "content": {"question": "?"}},
 		{"id": "left", "type": "message", "content": {"text": "unheard"}, "connections": {"default": "q"}}]}`)
 	k := newTalk(t, f, Init{Channel: "voice"})
-	k.step(Hangup{epoch})
+	k.step(Hangup{At: epoch})
 	k.want()
 	k.wantAt("", Abandoned)
-	k.step(Hangup{epoch})
+	k.step(Hangup{At: epoch})
 	if len(k.last) != 0 {
 		t.Errorf("effects %v after the end", k.last)
 	}

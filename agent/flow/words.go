@@ -235,13 +235,15 @@ func spelled(s string) (string, bool) {
 var yesWords = []string{
 	"yes", "yeah", "yep", "yup", "ya", "yes it is", "yes please", "yes i do", "yes i am", "sure", "of course", "absolutely", "definitely", "certainly",
 	"correct", "that's correct", "that is correct", "right", "that's right", "that is right", "all right", "alright", "okay", "ok", "affirmative", "exactly", "true", "indeed", "go ahead", "sounds good", "please do", "y",
-	"sí", "si", "claro", "correcto", "por supuesto", "vale",
+	"sí", "si", "sí es correcto", "claro", "correcto", "por supuesto", "vale",
+	"ja", "ja bitte", "genau", "richtig", "stimmt", "das stimmt", "oui", "exact", "c'est exact", "d'accord", "sì", "esatto", "giusto", "klopt", "dat klopt", "sim", "certo", "está certo",
 }
 
 var noWords = []string{
 	"no", "nope", "nah", "no thanks", "no thank you", "not really", "no way", "never", "negative", "incorrect", "that's wrong", "that is wrong",
 	"wrong", "not right", "that's not right", "that is not right", "not correct", "that's not correct", "it is not", "it's not", "no it isn't", "i don't", "no i don't", "don't", "do not", "false", "n", "not", "not now",
 	"claro que no", "para nada", "no gracias",
+	"nein", "nein danke", "falsch", "das stimmt nicht", "non", "non merci", "ce n'est pas ça", "no grazie", "nee", "nee dank je", "não", "nao", "não obrigado",
 }
 
 // yesNo reads an agreement or a refusal. What says both is neither.

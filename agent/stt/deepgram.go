@@ -38,12 +38,7 @@ const (
 func dialDeepgram(ctx context.Context, o Options) (agent.STT, error) {
 	s := newStream(ctx, o.Rate)
 	conn, err := socket.Dial(ctx, s.ctx, socket.Line{
-		Vendor: "deepgram", Base: o.URL, Path: "/v1/listen", Limit: cmp.Or(o.Limit, deepgramDial), Query: url.Values{
-			"model": {o.Model}, "language": {o.Language},
-			"encoding": {"linear16"}, "sample_rate": {strconv.Itoa(o.Rate)}, "channels": {"1"},
-			"interim_results": {"true"}, "endpointing": {"300"}, "utterance_end_ms": {"1000"},
-			"vad_events": {"true"}, "smart_format": {"true"}, "punctuate": {"true"},
-		},
+		Vendor: "deepgram", Base: o.URL, Path: "/v1/listen", Limit: cmp.Or(o.Limit, deepgramDial), Query: deepgramQuery(o),
 		Header: "Authorization", Scheme: "Token ", Key: o.Key, Refused: socket.DeepgramRefused,
 	})
 	if err != nil {
@@ -53,6 +48,27 @@ func dialDeepgram(ctx context.Context, o Options) (agent.STT, error) {
 	d := &listener{stream: s, conn: conn, flush: make(chan time.Duration, 1)}
 	s.start(d.run)
 	return s, nil
+}
+
+// deepgramTerms bounds the terms of a stream: 500 tokens in all are taken
+// (https://developers.deepgram.com/docs/keyterm).
+const deepgramTerms = 50
+
+func deepgramQuery(o Options) url.Values {
+	q := url.Values{
+		"model": {o.Model}, "language": {o.Language},
+		"encoding": {"linear16"}, "sample_rate": {strconv.Itoa(o.Rate)}, "channels": {"1"},
+		"interim_results": {"true"}, "endpointing": {"300"}, "utterance_end_ms": {"1000"},
+		"vad_events": {"true"}, "smart_format": {"true"}, "punctuate": {"true"},
+	}
+	for _, t := range o.Terms[:min(len(o.Terms), deepgramTerms)] {
+		if strings.HasPrefix(o.Model, "nova-3") {
+			q.Add("keyterm", t)
+		} else { // older models take words with a weight
+			q.Add("keywords", t+":"+strconv.FormatFloat(cmp.Or(o.Boost, 1), 'g', 3, 64))
+		}
+	}
+	return q
 }
 
 // A listener is one open socket: send writes it, receive reads it.

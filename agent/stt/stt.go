@@ -48,6 +48,11 @@ type Options struct {
 	Limit    time.Duration    // for the vendor's answer to a dial or an utterance; default 3 s and 10 s
 	Client   *http.Client     // for vendors over HTTP; default http.DefaultClient
 
+	// Terms are words to be heard before others, and Boost how much they weigh,
+	// up to 10, for vendors that are told as they are dialed.
+	Terms []string
+	Boost float64
+
 	// For vendors that find the end of a turn by themselves: how sure they must
 	// be, from 0 to 1, to end it and to call it perhaps over (Transcript.Eager).
 	// 0 takes the vendor's own value, and no Eager.

@@ -26,6 +26,7 @@ var flite = Vendor{
 	Voices: []string{"slt", "rms", "awb"},
 	Rate:   fliteRate,
 	Aligns: true,
+	SSML:   true,
 	Local:  true,
 }.dialedBy(dialFlite)
 
@@ -69,7 +70,7 @@ func (v *fliteVoice) Say(ctx context.Context, c agent.Clause) iter.Seq2[agent.Sp
 		ctx, cancel := context.WithTimeout(ctx, fliteLimit)
 		defer cancel()
 		defer context.AfterFunc(v.ctx, cancel)()
-		speech, err := v.say(ctx, text)
+		speech, err := v.say(ctx, text, c.SSML)
 		switch {
 		case ctx.Err() == context.Canceled:
 			yield(agent.Speech{}, context.Canceled)
@@ -81,7 +82,7 @@ func (v *fliteVoice) Say(ctx context.Context, c agent.Clause) iter.Seq2[agent.Sp
 	}
 }
 
-func (v *fliteVoice) say(ctx context.Context, text string) (agent.Speech, error) {
+func (v *fliteVoice) say(ctx context.Context, text, ssml string) (agent.Speech, error) {
 	dir, err := os.MkdirTemp("", "parley-flite-")
 	if err != nil {
 		return agent.Speech{}, err
@@ -95,7 +96,11 @@ func (v *fliteVoice) say(ctx context.Context, text string) (agent.Speech, error)
 	sounds := make(chan [][]string, 1)
 	go func() { sounds <- v.sounds(ctx, tokens) }()
 	stretch := strconv.FormatFloat(1/v.o.Speed, 'f', 3, 64)
-	segments, err := v.run(ctx, text, "-voice", v.o.Voice, "-psdur", "--setf", "duration_stretch="+stretch, "-o", wav)
+	args := []string{"-voice", v.o.Voice, "-psdur", "--setf", "duration_stretch=" + stretch, "-o", wav}
+	if ssml != "" {
+		text, args = fliteMarks(ssml), append(args, "-ssml")
+	}
+	segments, err := v.run(ctx, text, args...)
 	perWord := <-sounds
 	if err != nil {
 		return agent.Speech{}, err

@@ -21,6 +21,7 @@ type Vendor struct {
 	Voices     []string // first is the default
 	Rate       int      // of the speech, in hertz
 	Aligns     bool     // gives word times
+	SSML       bool     // takes agent.Clause.SSML
 	Local      bool     // runs on this machine and needs no key
 	MaxText    int      // characters of one clause; 0: no limit
 	PerMinute  int      // clauses that it takes in a minute; 0: no limit

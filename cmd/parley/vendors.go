@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -105,7 +106,7 @@ func (v *vendors) recognizers(tenant string, choices []control.VendorChoice, lan
 		choices = v.defaults("stt")
 	}
 	var out []agent.Recognizer
-	for _, c := range choices {
+	for i, c := range choices {
 		vendor, ok := stt.Vendors[c.Vendor]
 		if !ok {
 			return nil, fmt.Errorf("there is no recognizer %q", c.Vendor)
@@ -117,9 +118,13 @@ func (v *vendors) recognizers(tenant string, choices []control.VendorChoice, lan
 		out = append(out, agent.Recognizer{Vendor: c.Vendor, Rates: vendor.Rates, Interims: vendor.Interims, Pace: vendor.Pace,
 			EndsTurns: vendor.EndsTurns, Lag: v.lags[c.Vendor],
 			Breaker: v.breakers.Of(tenant, "stt", c.Vendor, c.Model),
-			Dial: func(ctx context.Context, rate int) (agent.STT, error) {
+			Dial: func(ctx context.Context, h agent.Hearing) (agent.STT, error) {
 				o := o
-				o.Rate = rate
+				o.Rate, o.Language, o.Boost = h.Rate, cmp.Or(h.Language, language), h.Boost
+				o.Model = cmp.Or(meant(h.Model, c.Vendor, i == 0), c.Model)
+				if h.Terms != "" {
+					o.Terms = strings.Split(h.Terms, "\n")
+				}
 				return vendor.Dial(ctx, o)
 			}})
 	}
@@ -154,15 +159,19 @@ func (v *vendors) synthesizers(tenant string, choices []control.VendorChoice, lo
 		choices = append(slices.Clone(choices), control.VendorChoice{Vendor: "flite"})
 	}
 	var out []agent.Synthesizer
-	for _, c := range choices {
+	for i, c := range choices {
 		vendor, ok := tts.Vendors[c.Vendor]
 		if !ok {
 			return nil, fmt.Errorf("there is no voice vendor %q", c.Vendor)
 		}
 		o := tts.Options{Key: v.key(c.Vendor), Model: c.Model, Voice: c.Voice, URL: v.urls[c.Vendor], Logger: log, Client: v.client}
 		out = append(out, agent.Synthesizer{Vendor: c.Vendor, Voice: strings.Join([]string{c.Vendor, c.Model, c.Voice}, "/"),
-			PerMinute: vendor.PerMinute, Breaker: v.breakers.Of(tenant, "tts", c.Vendor, c.Model),
-			Dial: func(ctx context.Context) (agent.TTS, error) { return vendor.Dial(ctx, o) }})
+			PerMinute: vendor.PerMinute, SSML: vendor.SSML, Breaker: v.breakers.Of(tenant, "tts", c.Vendor, c.Model),
+			Dial: func(ctx context.Context, how agent.Delivery) (agent.TTS, error) {
+				o := o
+				o.Voice, o.Speed = cmp.Or(meant(how.Voice, c.Vendor, i == 0), c.Voice), how.Rate
+				return vendor.Dial(ctx, o)
+			}})
 	}
 	return out, nil
 }
@@ -189,4 +198,16 @@ func (v *vendors) proposer(tenant string, own []control.VendorChoice, log *slog.
 		}
 		return v.models(ctx, tenant, choices, log)
 	}}
+}
+
+// meant returns what a flow names, a voice or a model, for a vendor: it is the
+// first one's, or of the vendor that it names before a slash.
+func meant(name, vendor string, first bool) string {
+	if own, of := strings.CutPrefix(name, vendor+"/"); of {
+		return own
+	}
+	if first && !strings.Contains(name, "/") {
+		return name
+	}
+	return ""
 }

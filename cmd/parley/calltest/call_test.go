@@ -364,8 +364,8 @@ func (c *call) spec() agent.Spec {
 		CallID: "call-1",
 		Prompt: &agent.PromptSpec{System: "be brief", Greeting: greeting, Models: []agent.Model{{Vendor: "stand-in", LLM: c}}},
 		Recognizers: []agent.Recognizer{{Vendor: "stand-in", Rates: []int{8000}, Interims: true,
-			Dial: func(ctx context.Context, _ int) (agent.STT, error) { return c.listen(ctx), nil }}},
-		Synthesizers: []agent.Synthesizer{{Vendor: "stand-in", Voice: "slt", Dial: func(context.Context) (agent.TTS, error) {
+			Dial: func(ctx context.Context, _ agent.Hearing) (agent.STT, error) { return c.listen(ctx), nil }}},
+		Synthesizers: []agent.Synthesizer{{Vendor: "stand-in", Voice: "slt", Dial: func(context.Context, agent.Delivery) (agent.TTS, error) {
 			return &standInVoice{c: c, delay: 100 * time.Millisecond, align: c.p.align}, nil
 		}}},
 		Journal: c,
