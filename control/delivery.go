@@ -284,8 +284,27 @@ func (s *Deliveries) lane(ctx context.Context, webhook uuid.UUID) {
 	}
 }
 
+// deliveryGrace is how long an attempt may go on after the end of Run was asked
+// for, so that a restart does not send twice what is being answered.
+const deliveryGrace = 3 * time.Second
+
+// late returns a context that ends a while after ctx.
+func late(ctx context.Context, while time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(while):
+			cancel()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() { stop(); cancel() }
+}
+
 // deliver makes one attempt and writes what came of it.
 func (s *Deliveries) deliver(ctx context.Context, d Delivery) {
+	ctx, cancel := late(ctx, deliveryGrace)
+	defer cancel()
 	w, err := s.Webhooks.Store.Webhook(ctx, d.Webhook)
 	var a Attempt
 	if err == nil {
@@ -306,9 +325,9 @@ func (s *Deliveries) deliver(ctx context.Context, d Delivery) {
 		f.Status, f.Retry, outcome = DeliveryPending, s.pause(d.Attempts, a.again), "failed"
 	}
 	// What was sent is written even if the program ends.
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	disabled, err := s.Store.FinishDelivery(late, d, f)
+	write, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer done()
+	disabled, err := s.Store.FinishDelivery(write, d, f)
 	if err != nil {
 		if !errors.Is(err, ErrNotFound) { // else the webhook is gone
 			s.Log.Warn("an attempt is not written down: it will be made again", "webhook", d.Webhook, "delivery", d.ID, "error", err)

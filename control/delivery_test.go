@@ -246,6 +246,30 @@ func TestLostBetweenSendAndMark(t *testing.T) {
 	}
 }
 
+// The end of a process lets what is under way be answered, so that it is not
+// sent twice.
+func TestAnEndLetsAttemptsBeAnswered(t *testing.T) {
+	w := newTown(t, shop)
+	ctx, end := context.WithCancel(t.Context())
+	v := newReceiver(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+		end()
+		w.WriteHeader(204)
+	})
+	ring, err := control.NewKeyring([]byte(strings.Repeat("k", 32)))
+	must(t, err)
+	d := &control.Deliveries{Store: w.store, Webhooks: &control.Webhooks{Store: w.store, Ring: ring}, HTTP: post{&http.Transport{}},
+		Log: slog.New(slog.DiscardHandler)}
+	e := w.relay(d.Reader())
+	d.Changed = e.Changed
+	h, _ := w.webhook(d, control.Webhook{URL: v.url}, nil)
+	must(t, w.script().write("a", flow.Active))
+	background(t, e.Run)
+	must(t, d.Run(ctx))
+	if got := w.deliveries(h, ""); len(got) != 1 || got[0].Status != control.DeliveryDelivered || got[0].Attempts != 1 {
+		t.Errorf("left behind: %+v", got)
+	}
+}
+
 // What fails is tried again, then given up; what is behind it in the session
 // waits, then goes on. The dead may be replayed.
 func TestDeadLettersAndReplay(t *testing.T) {

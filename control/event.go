@@ -94,6 +94,9 @@ type EventStore interface {
 	// Events returns events with a position greater than after, in order, and
 	// the position up to which it has looked.
 	Events(ctx context.Context, f EventFilter, after int64, most int) ([]Event, int64, error)
+	// SessionEvents returns a session's events with a number greater than after,
+	// in order; those too that have no position yet.
+	SessionEvents(ctx context.Context, session uuid.UUID, after int64, most int) ([]Event, error)
 	// LastEvent returns the tenant's last position.
 	LastEvent(ctx context.Context) (int64, error)
 	// Written gets a value, without waiting, when this process may have written

@@ -427,6 +427,30 @@ func TestListenerComesBack(t *testing.T) {
 	hear("on the new connection")
 }
 
+// A connection that nothing passes any more, though nobody has closed it, is
+// found out and dialed again.
+func TestListenerFindsAHalfOpenConnection(t *testing.T) {
+	w := newTown(t, shop)
+	p := w.db.Proxy(t)
+	store, err := postgres.Open(t.Context(), w.db.AppURL, postgres.Options{Listen: p.AppURL, ListenQuiet: 20 * time.Millisecond, Connect: 200 * time.Millisecond})
+	must(t, err)
+	t.Cleanup(store.Close)
+	woken := make(chan struct{}, 100)
+	background(t, func(ctx context.Context) error {
+		return store.Listen(ctx, func() { woken <- struct{}{} })
+	})
+	<-woken
+	for wait := 50 * time.Millisecond; len(woken) == 0; wait *= 2 { // longer than it is silent and asked, sooner or later
+		if wait > 10*time.Second {
+			t.Fatal("it is not dialed again")
+		}
+		p.Hang()
+		<-time.After(wait)
+		p.Restore()
+		<-time.After(wait)
+	}
+}
+
 // The schema knows every type that the program writes, and no data of theirs
 // but what it says.
 func TestEventSchema(t *testing.T) {

@@ -20,6 +20,7 @@ func (g *gateway) buildEvents(ring *control.Keyring) error {
 	if err != nil {
 		return err
 	}
+	g.post = client
 	m := newEventMetrics(g.metrics)
 	g.webhooks = &control.Webhooks{Store: g.db, Ring: ring}
 	g.events = &control.Events{Store: g.db, Log: g.log, Noted: func(n int) { m.published.Add(float64(n)) }}

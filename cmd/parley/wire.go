@@ -23,6 +23,7 @@ import (
 	"parley/control"
 	"parley/control/api"
 	"parley/control/console"
+	"parley/control/egress"
 	"parley/signaling"
 	"parley/store/blob"
 	"parley/store/postgres"
@@ -49,6 +50,7 @@ type gateway struct {
 	events     *control.Events
 	webhooks   *control.Webhooks
 	deliveries *control.Deliveries
+	post       *egress.Client // of webhooks
 
 	tokens  *control.CallTokens
 	desk    *desk
@@ -433,6 +435,9 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 func (g *gateway) close() {
 	if g.desk != nil {
 		g.desk.vendors.client.CloseIdleConnections()
+	}
+	if g.post != nil {
+		g.post.Close()
 	}
 	if g.listener != nil {
 		_ = g.listener.Close()

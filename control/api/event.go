@@ -70,12 +70,40 @@ func (s *Server) events() error {
 	described := Route{Method: "GET", Pattern: "/v1/events/schema", Class: Public, Permission: control.Anyone,
 		Limit: Limit{120, time.Minute}, Body: NoBody}
 	return errors.Join(
+		operation(s, reads("/v1/sessions/{id}/events", control.SessionsRead), "list-session-events", "What happened in a session, in order", 200, s.sessionEvents),
+		operation(s, reads("/v1/calls/{id}/events", control.CallsRead), "list-call-events", "What happened in a call and its conversation, in order", 200, s.sessionEvents),
 		s.Handle(follow, http.HandlerFunc(s.followEvents)),
 		s.Handle(described, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/schema+json")
 			_, _ = w.Write([]byte(control.EventSchema)) // the client is gone, or it is not
 		})),
 	)
+}
+
+// EventsQuery is how a session's events are asked for; exported for huma.
+type EventsQuery struct {
+	SessionPath
+	After int64 `query:"after" minimum:"0" doc:"The sequence of the last event of the page before."`
+	Limit int   `query:"limit" default:"50" minimum:"1" maximum:"200"`
+}
+
+// sessionEvents outlive the session; one that never was has none.
+func (s *Server) sessionEvents(ctx context.Context, in *EventsQuery) (*listOut[any], error) {
+	events, err := s.o.Events.Store.SessionEvents(ctx, in.ID, in.After, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	if len(events) == 0 && in.After == 0 {
+		return nil, control.ErrNotFound
+	}
+	out := &listOut[any]{Body: list[any]{Items: make([]any, len(events))}}
+	for i, e := range events {
+		out.Body.Items[i] = e
+	}
+	if n := len(events); n == in.Limit {
+		out.Body.Next = strconv.FormatInt(events[n-1].Seq, 10)
+	}
+	return out, nil
 }
 
 // followEvents answers GET /v1/events: server-sent events (WHATWG HTML, 9.2),

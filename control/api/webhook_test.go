@@ -231,6 +231,15 @@ func TestEventStream(t *testing.T) {
 	if only.last != again.last {
 		t.Errorf("the filtered stream is at %s, the other at %s", only.last, again.last)
 	}
+	page := p.want(200, "GET", "/v1/sessions/"+s.id+"/events?limit=1", p.demo.APIKey, "")
+	if items := page["items"].([]any); len(items) != 1 || items[0].(map[string]any)["event_type"] != "session_started" || page["next"] != "1" {
+		t.Errorf("the session's events: %v", page)
+	}
+	page = p.want(200, "GET", "/v1/calls/"+s.id+"/events?after=1", p.demo.APIKey, "")
+	if items := page["items"].([]any); len(items) != len(types) {
+		t.Errorf("%d events behind the first, want %v", len(items), types)
+	}
+	p.want(404, "GET", "/v1/sessions/01890000-0000-7000-8000-000000000000/events", p.demo.APIKey, "")
 	p.want(422, "GET", "/v1/events", p.demo.APIKey, "", "Last-Event-ID", "x")
 	p.want(422, "GET", "/v1/events?flow_id=x", p.demo.APIKey, "")
 	p.want(401, "GET", "/v1/events", "", "")

@@ -14,7 +14,7 @@ import (
 
 var _ control.EventStore = (*Store)(nil)
 
-const eventColumns = `id, session_id, seq, type, flow_id, coalesce(user_id, ''), data, at, position`
+const eventColumns = `id, session_id, seq, type, flow_id, coalesce(user_id, ''), data, at, coalesce(position, 0)`
 
 func scanEvent(r pgx.CollectableRow) (control.Event, error) {
 	var e control.Event
@@ -64,8 +64,7 @@ func (s *Store) PublishEvents(ctx context.Context, most int) (int, error) {
 	const q = `
 		WITH next AS (
 			SELECT id, row_number() OVER (ORDER BY id) AS n FROM (
-				SELECT id FROM events WHERE tenant_id = current_tenant() AND position IS NULL ORDER BY id LIMIT $2
-				FOR UPDATE SKIP LOCKED) e
+				SELECT id FROM events WHERE tenant_id = current_tenant() AND position IS NULL ORDER BY id LIMIT $2) e
 		), placed AS (
 			UPDATE events e SET position = $1 + next.n FROM next WHERE e.id = next.id RETURNING e.id
 		), counted AS (
@@ -153,6 +152,12 @@ func (s *Store) Events(ctx context.Context, f control.EventFilter, after int64, 
 	return got, seen, nil
 }
 
+// SessionEvents implements [control.EventStore].
+func (s *Store) SessionEvents(ctx context.Context, session uuid.UUID, after int64, most int) ([]control.Event, error) {
+	const q = `SELECT ` + eventColumns + ` FROM events WHERE session_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`
+	return rows(ctx, s, scanEvent, q, session, after, most)
+}
+
 // LastEvent implements [control.EventStore].
 func (s *Store) LastEvent(ctx context.Context) (int64, error) {
 	return one(ctx, s, pgx.RowTo[int64], `SELECT coalesce(max(position), 0) FROM event_cursors
@@ -175,8 +180,8 @@ const channel = "parley_events"
 
 // Times of the listener.
 const (
-	listenQuiet = 20 * time.Second // without a word, after which the connection is asked for one
-	listenAsk   = 5 * time.Second  // for its answer
+	listenQuiet = 20 * time.Second // default of Options
+	listenAsk   = 5 * time.Second  // at most, for the answer of a quiet connection
 	listenFirst = 100 * time.Millisecond
 	listenMost  = 10 * time.Second // between attempts to connect
 )
@@ -221,7 +226,7 @@ func (s *Store) listen(ctx context.Context, wake func()) {
 	}
 	wake()
 	for {
-		quiet, cancel := context.WithTimeout(ctx, listenQuiet)
+		quiet, cancel := context.WithTimeout(ctx, s.quiet)
 		_, err := conn.WaitForNotification(quiet)
 		cancel()
 		switch {
@@ -230,7 +235,7 @@ func (s *Store) listen(ctx context.Context, wake func()) {
 		case ctx.Err() != nil, !errors.Is(err, context.DeadlineExceeded) || conn.IsClosed():
 			return
 		default:
-			ask, cancel := context.WithTimeout(ctx, listenAsk)
+			ask, cancel := context.WithTimeout(ctx, min(listenAsk, s.quiet))
 			err := conn.Ping(ask)
 			cancel()
 			if err != nil {

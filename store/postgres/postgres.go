@@ -27,6 +27,7 @@ import (
 type Store struct {
 	pool    *pgxpool.Pool
 	direct  *pgx.ConnConfig       // of the connection that listens
+	quiet   time.Duration         // of that connection
 	written chan struct{}         // holds one: see Written
 	order   *river.Client[pgx.Tx] // puts jobs into transactions
 }
@@ -40,6 +41,9 @@ type Options struct {
 	// Listen is the address for notifications, without a transaction pooler
 	// between. Default: the Store's.
 	Listen string
+	// ListenQuiet is how long the connection for notifications may be silent
+	// before it is asked whether it still stands. Default 20 s.
+	ListenQuiet time.Duration
 }
 
 // Open returns a Store that connects as the application role when it is
@@ -70,7 +74,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		pool.Close()
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
-	return &Store{pool: pool, direct: direct, written: make(chan struct{}, 1), order: order}, nil
+	return &Store{pool: pool, direct: direct, quiet: orDefault(o.ListenQuiet, listenQuiet), written: make(chan struct{}, 1), order: order}, nil
 }
 
 func orDefault[T comparable](v, d T) T {

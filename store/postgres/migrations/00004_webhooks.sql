@@ -219,7 +219,8 @@ CREATE FUNCTION locate_behind(reader text) RETURNS TABLE (tenant uuid, id uuid)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
     SELECT p.tenant_id, p.tenant_id FROM event_cursors p
     LEFT JOIN event_cursors r ON r.tenant_id = p.tenant_id AND r.reader = $1
-    WHERE p.reader = 'publish' AND coalesce(r.position, 0) < p.position LIMIT 200 $$;
+    WHERE p.reader = 'publish' AND coalesce(r.position, 0) < p.position
+    ORDER BY random() LIMIT 200 $$; -- some may be stuck
 CREATE FUNCTION locate_due_webhooks() RETURNS TABLE (tenant uuid, id uuid)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
     SELECT w.tenant_id, w.id FROM webhooks w,
