@@ -324,11 +324,16 @@ func TestCrossTenantIsNotFound(t *testing.T) {
 	theirs := map[string]string{"{id}": c.ID.String(), "{agent}": other.Agents[0].ID.String(),
 		"{flow}": other.Agents[0].Settings.FlowID.String()}
 	bodies := map[string]string{"/versions": `{"document":` + greeting + `}`, "/call-tokens": `{}`, "/v1/agents/{agent}": `{"public":true}`,
-		"/v1/flows/{flow}": `{"public":true}`, "/simulate": `{}`, "/interact": `{"input":"x"}`, "/draft": `{"document":{}}`, "/state": `{"updates":{}}`}
+		"/v1/flows/{flow}": `{"public":true}`, "/simulate": `{}`, "/interact": `{"input":"x"}`, "/draft": `{"document":{}}`, "/state": `{"updates":{}}`,
+		"/v1/webhooks/{id}": `{"name":"mine"}`}
 	chat := p.chat(other.APIKey, `{"flow_id":"front-desk"}`)
+	hook := p.want(201, "POST", "/v1/webhooks", other.APIKey, `{"name":"theirs","url":"https://a.example"}`)["id"].(string)
 	n := 0
 	for _, r := range p.Routes() {
 		path := r.Pattern
+		if strings.HasPrefix(path, "/v1/webhooks/") {
+			path = strings.Replace(path, "{id}", hook, 1)
+		}
 		if strings.HasPrefix(path, "/v1/sessions/") {
 			path = strings.Replace(path, "{id}", chat.id, 1)
 		}
