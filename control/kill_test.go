@@ -188,7 +188,7 @@ func newSlaughter(t *testing.T, seed uint64) *slaughter {
 
 // durable is a database that keeps its word over a crash, other than the
 // server of the other tests.
-func durable(t *testing.T) postgrestest.Database {
+func durable(t testing.TB) postgrestest.Database {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "parley-kill-pg-")
 	if err == nil {
