@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type Flow struct {
 	ID           uuid.UUID
 	Name         string        // unique in the tenant
 	Public       bool          // anybody may chat with what is live, without a key
+	Origins      []string      // of pages that may chat from a browser, "https://shop.example"
 	Environments []Environment // where it is published, by name
 	Revision     int           // counts from 1 with every change, versions included
 	CreatedAt    time.Time
@@ -87,6 +89,8 @@ type FlowStore interface {
 	// LocatePublicFlow finds a published flow that anybody may chat with, over
 	// all tenants.
 	LocatePublicFlow(ctx context.Context, id uuid.UUID) (Located, error)
+	// OriginListed tells whether any flow, of whichever tenant, lists an origin.
+	OriginListed(ctx context.Context, origin string) (bool, error)
 
 	Flow(ctx context.Context, id uuid.UUID) (Flow, error)
 	FlowByName(ctx context.Context, name string) (Flow, error)
@@ -149,9 +153,29 @@ func (s *Flows) Create(ctx context.Context, name string, document []byte) (Flow,
 	return f, v, nil
 }
 
-// Update writes a flow's name and who may chat with it.
+// maxOrigins is how many origins of pages one flow may list.
+const maxOrigins = 50
+
+// checkOrigins wants origins as browsers send them, each by its name.
+func checkOrigins(list []string) error {
+	if len(list) > maxOrigins {
+		return invalid("origins", "must be at most %d", maxOrigins)
+	}
+	for i, o := range list {
+		u, err := url.Parse(o)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || o != strings.ToLower(u.Scheme+"://"+u.Host) || strings.Contains(o, "*") {
+			return invalid(fmt.Sprintf("origins[%d]", i), "must be an origin such as https://shop.example: scheme, host and port, in lower case, no pattern")
+		}
+	}
+	return nil
+}
+
+// Update writes a flow's name, who may chat with it, and from where.
 func (s *Flows) Update(ctx context.Context, f Flow, revision int) (Flow, error) {
 	if err := s.named(f.Name); err != nil {
+		return Flow{}, err
+	}
+	if err := checkOrigins(f.Origins); err != nil {
 		return Flow{}, err
 	}
 	return s.Changes.UpdateFlow(ctx, f, revision)

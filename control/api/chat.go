@@ -104,6 +104,7 @@ func (s *Server) chats() error {
 		operation(s, route("GET", one+"/history", 600, NoBody), "get-chat-history", "What was said, in order", 200, s.chatHistory),
 		operation(s, route("PATCH", one+"/state", 600, maxChat), "patch-chat-state", "Merge values into the state", 200, s.patchChat),
 		operation(s, route("POST", one+"/end", 600, NoBody), "end-chat", "Complete a session", 200, s.endChat),
+		s.preflightRoute("/chat/start"), s.preflightRoute("/chat/sessions/{token}"), s.preflightRoute("/chat/sessions/{token}/{what}"),
 	)
 }
 
@@ -133,6 +134,7 @@ func (s *Server) startChat(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	s.admitStart(ctx, token)
 	out := new(startChatOut)
 	if out.Body, err = newChatJSON(r); err != nil {
 		return nil, err

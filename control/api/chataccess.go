@@ -59,6 +59,7 @@ var perChat = Limit{600, time.Minute}
 func (s *Server) openChat(ctx context.Context, in ChatPath, change bool) (context.Context, control.Conversation, error) {
 	ctx, c, err := s.findChat(ctx, in, change)
 	if err == nil {
+		s.admitOrigin(ctx, c.Flow)
 		if ok, wait := s.o.Limits.Allow(ctx, "chat "+c.ID.String(), perChat.N, perChat.Per); !ok {
 			err = tooMany(wait)
 		}

@@ -17,6 +17,7 @@ type flowJSON struct {
 	ID            uuid.UUID             `json:"id"`
 	Name          string                `json:"name"`
 	Public        bool                  `json:"public" doc:"Anybody may chat with what is live, without a key."`
+	Origins       []string              `json:"origins" doc:"Origins of pages that may chat from a browser."`
 	PublishedID   *uuid.UUID            `json:"published_id" doc:"The version that new sessions run, live."`
 	CanaryID      *uuid.UUID            `json:"canary_id,omitempty" doc:"The version that some of them run instead, live."`
 	CanaryPercent int                   `json:"canary_percent,omitempty"`
@@ -28,7 +29,7 @@ type flowJSON struct {
 
 func newFlowJSON(f control.Flow) flowJSON {
 	live := f.In(control.Live)
-	return flowJSON{f.ID, f.Name, f.Public, someID(live.Published), someID(live.Canary), live.CanaryPercent,
+	return flowJSON{f.ID, f.Name, f.Public, append([]string{}, f.Origins...), someID(live.Published), someID(live.Canary), live.CanaryPercent,
 		append([]control.Environment{}, f.Environments...), f.Revision, f.CreatedAt, f.UpdatedAt}
 }
 
@@ -146,8 +147,9 @@ func (s *Server) changeFlow(ctx context.Context, in *struct {
 	FlowPath
 	FlowMatch
 	Body struct {
-		Name   *string `json:"name,omitempty"`
-		Public *bool   `json:"public,omitempty" doc:"Whether anybody may chat with it, without a key."`
+		Name    *string   `json:"name,omitempty"`
+		Public  *bool     `json:"public,omitempty" doc:"Whether anybody may chat with it, without a key."`
+		Origins *[]string `json:"origins,omitempty" doc:"Origins of pages that may chat from a browser."`
 	}
 }) (*flowOut, error) {
 	f, err := s.o.Flows.Store.Flow(ctx, in.Flow)
@@ -166,6 +168,9 @@ func (s *Server) changeFlow(ctx context.Context, in *struct {
 	}
 	if in.Body.Public != nil {
 		f.Public = *in.Body.Public
+	}
+	if in.Body.Origins != nil {
+		f.Origins = *in.Body.Origins
 	}
 	if f, err = s.o.Flows.Update(ctx, f, revision); err != nil {
 		return nil, in.matched(err)

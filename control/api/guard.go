@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"parley/control"
@@ -107,6 +108,9 @@ func (s *Server) guard(route Route, h http.Handler) http.Handler {
 		}
 		if p.Kind != "" {
 			r = r.WithContext(control.WithPrincipal(r.Context(), p))
+		}
+		if route.Class == Session && strings.HasPrefix(route.Pattern, "/chat/") {
+			r = cross(w, r)
 		}
 		h.ServeHTTP(w, r)
 	})

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -16,7 +17,7 @@ var (
 )
 
 const (
-	flowColumns = `id, name, public, revision, created_at, updated_at, coalesce((
+	flowColumns = `id, name, public, origins, revision, created_at, updated_at, coalesce((
 		SELECT jsonb_agg(to_jsonb(e) - 'tenant_id' - 'flow_id' ORDER BY e.name) FROM flow_environments e WHERE e.flow_id = flows.id), '[]')`
 	versionHead    = `v.id, v.flow_id, v.number, coalesce(v.label, ''), v.hash, v.created_at`
 	versionColumns = versionHead + `, v.document`
@@ -24,7 +25,7 @@ const (
 
 func scanFlow(r pgx.CollectableRow) (control.Flow, error) {
 	var f control.Flow
-	err := r.Scan(&f.ID, &f.Name, &f.Public, &f.Revision, &f.CreatedAt, &f.UpdatedAt, &f.Environments)
+	err := r.Scan(&f.ID, &f.Name, &f.Public, &f.Origins, &f.Revision, &f.CreatedAt, &f.UpdatedAt, &f.Environments)
 	f.CreatedAt, f.UpdatedAt = f.CreatedAt.UTC(), f.UpdatedAt.UTC()
 	return f, err
 }
@@ -80,7 +81,8 @@ func (s *Store) InsertFlow(ctx context.Context, f control.Flow, v control.FlowVe
 // UpdateFlow implements [control.FlowChanges].
 func (s *Store) UpdateFlow(ctx context.Context, f control.Flow, revision int) (control.Flow, error) {
 	err := s.changeFlow(ctx, f.ID, revision, func(tx pgx.Tx) (err error) {
-		f, err = collectFlow(ctx, tx, `UPDATE flows SET name = $2, public = $3 WHERE id = $1 RETURNING `+flowColumns, f.ID, f.Name, f.Public)
+		f, err = collectFlow(ctx, tx, `UPDATE flows SET name = $2, public = $3, origins = $4 WHERE id = $1 RETURNING `+flowColumns,
+			f.ID, f.Name, f.Public, append([]string{}, f.Origins...))
 		return err
 	})
 	if err != nil {
@@ -164,6 +166,15 @@ func (s *Store) FlowVersions(ctx context.Context, flow uuid.UUID, p control.Page
 		SELECT ` + versionHead + `, NULL::jsonb FROM flow_versions v
 		WHERE v.flow_id = $1 AND ($2::uuid IS NULL OR v.id < $2) ORDER BY v.id DESC LIMIT $3`
 	return rows(ctx, s, scanVersion, q, flow, after(p), limit(p))
+}
+
+// OriginListed implements [control.FlowStore].
+func (s *Store) OriginListed(ctx context.Context, origin string) (bool, error) {
+	_, err := s.locate(ctx, `SELECT * FROM locate_origin($1)`, origin)
+	if errors.Is(err, control.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // LocatePublicFlow implements [control.FlowStore].
