@@ -17,6 +17,7 @@ import (
 type Party struct {
 	Tenant       uuid.UUID
 	Conversation uuid.UUID
+	Flow         uuid.UUID
 	Channel      string
 	// User is who it is, as the owner of a key said at the start; empty: nobody
 	// has vouched for anybody.
@@ -64,11 +65,11 @@ func (p Party) Token(key []byte, at time.Time) string {
 
 // party is whom c, of a tenant, is with.
 func (c Conversation) party(tenant uuid.UUID) Party {
-	return Party{Tenant: tenant, Conversation: c.ID, Channel: c.Channel, User: c.User}
+	return Party{Tenant: tenant, Conversation: c.ID, Flow: c.Flow, Channel: c.Channel, User: c.User}
 }
 
 // Party is whom the call's conversation is with. A caller's number vouches for
 // nobody: it can be made up.
 func (v *Serving) Party() Party {
-	return Party{Tenant: v.Call.Tenant, Conversation: v.Call.ID, Channel: ChannelVoice}
+	return Party{Tenant: v.Call.Tenant, Conversation: v.Call.ID, Flow: v.Agent.Settings.FlowID, Channel: ChannelVoice}
 }

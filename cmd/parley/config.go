@@ -44,6 +44,9 @@ type Settings struct {
 	InternalURL     string `name:"internal-url" env:"PARLEY_INTERNAL_URL" group:"Egress" help:"Address of your own services, which flows call by URLs that begin with a slash. It may be private."`
 	InternalKeyFile string `name:"internal-key-file" env:"PARLEY_INTERNAL_KEY_FILE" group:"Egress" help:"File of at least 32 random bytes, shared with those services: it signs who a conversation is with. parley dev makes one."`
 
+	BudgetFlow   string `name:"budget-flow" env:"PARLEY_BUDGET_FLOW" group:"Egress" help:"What all conversations of a flow may call for in an hour, as calls=10000,bytes=1000000000,seconds=36000; what is not named is not bounded. Empty: nothing is."`
+	BudgetTenant string `name:"budget-tenant" env:"PARLEY_BUDGET_TENANT" group:"Egress" help:"The same of all flows of a tenant."`
+
 	RTCPort    int      `name:"rtc-port" env:"PARLEY_RTC_PORT" default:"0" group:"WebRTC" help:"The one UDP port of all WebRTC media; 0 takes a free one."`
 	RTCTCP     int      `name:"rtc-tcp" env:"PARLEY_RTC_TCP" default:"0" group:"WebRTC" help:"ICE-TCP port, for networks without UDP; 0: none."`
 	RTCAddr    string   `name:"rtc-addr" env:"PARLEY_RTC_ADDR" group:"WebRTC" help:"Public IPv4 address of the media port; required behind NAT."`

@@ -25,22 +25,23 @@ import (
 	"parley/control/egress"
 )
 
-// What one conversation may call for in all.
-const (
-	conversationRequests = 1000
-	conversationBytes    = 64 << 20
-)
-
 // outside is how flows reach the world: the way out, secrets, and what is
 // remembered of servers.
 type outside struct {
 	client  *egress.Client
 	secrets effect.Secrets
-	memory  *effect.Memory
+	memory  memory
+	bounds  bounds
 	inside  *url.URL // the internal API; nil: none
 	key     []byte   // signs what the internal API is told; nil: nothing is
 	vendors *vendors // of language models; nil: flows do without
 	log     *slog.Logger
+}
+
+// memory is what is remembered of servers.
+type memory interface {
+	effect.Circuits
+	effect.Answers
 }
 
 // reach is what of the private network flows may call.
@@ -94,11 +95,10 @@ func (o *outside) performerOf(tenant uuid.UUID) func(context.Context, flow.Effec
 }
 
 func (o *outside) budgeted(p *effect.Performer, tenant uuid.UUID) func(context.Context, flow.Effect) flow.Result {
-	budget := egress.NewBudget(conversationRequests, conversationBytes)
 	return func(ctx context.Context, e flow.Effect) flow.Result {
 		q := *p
 		q.Bearer = o.bearer(ctx)
-		return q.Perform(egress.WithBudget(control.WithTenant(ctx, tenant), budget), e)
+		return q.Perform(egress.WithBudgets(control.WithTenant(ctx, tenant), o.bounds.budgets(ctx, tenant)...), e)
 	}
 }
 
@@ -130,6 +130,8 @@ func (s sender) Send(ctx context.Context, r effect.Request) (effect.Response, er
 	res, err := s.client.Do(req)
 	var refused *egress.Refusal
 	switch {
+	case errors.As(err, &refused) && refused.Reason == egress.ReasonBudget:
+		return effect.Response{}, &effect.Overspent{Budget: refused.Budget}
 	case errors.As(err, &refused):
 		return effect.Response{}, fmt.Errorf("%w: %s", effect.ErrRefused, refused.Reason)
 	case err != nil:

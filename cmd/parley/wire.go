@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"parley/agent"
+	"parley/agent/effect"
 	"parley/control"
 	"parley/control/api"
 	"parley/control/console"
@@ -175,6 +176,10 @@ func (g *gateway) buildOutside(ring *control.Keyring) error {
 		return err
 	}
 	g.desk.outside.vendors = g.desk.vendors
+	g.desk.outside.memory = &effect.Shared{Cells: g.redis}
+	if g.desk.outside.bounds, err = readBounds(g.settings, g.redis); err != nil {
+		return err
+	}
 	g.chats.Perform = g.desk.outside.performerOf
 	return nil
 }

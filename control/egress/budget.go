@@ -3,45 +3,115 @@ package egress
 import (
 	"context"
 	"sync"
+	"time"
 )
 
-// A Budget bounds what one piece of work, such as a conversation, may send and
-// fetch in all. It is safe for use by several goroutines.
-type Budget struct {
-	mu       sync.Mutex
-	requests int
-	bytes    int64
+// An Amount is what requests cost, redirects included: how many there were,
+// bytes of bodies both ways, and time from sending to the whole answer. As a
+// bound, a field that is zero does not bind.
+type Amount struct {
+	Calls, Bytes int64
+	Time         time.Duration
 }
 
-// NewBudget allows so many requests, redirects included, and so many bytes of
-// bodies both ways.
-func NewBudget(requests int, bytes int64) *Budget { return &Budget{requests: requests, bytes: bytes} }
+// A Meter sums what is spent: calls, bytes and milliseconds.
+type Meter interface {
+	// Spend adds amounts to what was spent under key in a window of time, which
+	// begins with the first, and returns the sums.
+	Spend(ctx context.Context, key string, window time.Duration, amounts [3]int64) ([3]int64, error)
+}
+
+// A Budget bounds what all requests that are paid from it may cost in a window
+// of time, in whatever process.
+type Budget struct {
+	Name   string // in refusals: "tenant"
+	Key    string
+	Window time.Duration
+	Most   Amount
+	Meter  Meter // one that fails binds nobody
+}
 
 type budgetKey struct{}
 
-// WithBudget returns a context whose requests are paid from b. When it is used
-// up they are refused for [ReasonBudget].
-func WithBudget(ctx context.Context, b *Budget) context.Context {
-	return context.WithValue(ctx, budgetKey{}, b)
-}
-
-func (b *Budget) spend(requests int, bytes int64) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.requests -= requests
-	b.bytes -= bytes
-	return b.requests >= 0 && b.bytes >= 0
+// WithBudgets returns a context whose requests are paid from all of budgets.
+// When one is used up they are refused for [ReasonBudget]. An answer that was
+// paid for is never refused: it may overdraw.
+func WithBudgets(ctx context.Context, budgets ...Budget) context.Context {
+	return context.WithValue(ctx, budgetKey{}, budgets)
 }
 
 // spend pays for a request before it is sent.
-func spend(ctx context.Context, host string, bytes int64) error { return pay(ctx, host, 1, bytes) }
-
-// spendBytes pays for an answer.
-func spendBytes(ctx context.Context, host string, bytes int64) error { return pay(ctx, host, 0, bytes) }
-
-func pay(ctx context.Context, host string, requests int, bytes int64) error {
-	if b, ok := ctx.Value(budgetKey{}).(*Budget); ok && !b.spend(requests, bytes) {
-		return &Refusal{Reason: ReasonBudget, Host: host}
+func spend(ctx context.Context, host string, bytes int64) error {
+	budgets, _ := ctx.Value(budgetKey{}).([]Budget)
+	for _, b := range budgets {
+		if what := b.spend(ctx, Amount{Calls: 1, Bytes: bytes}); what != "" {
+			return &Refusal{Reason: ReasonBudget, Host: host, Budget: b.Name + "." + what}
+		}
 	}
 	return nil
+}
+
+// settle pays for what came of a request.
+func settle(ctx context.Context, bytes int64, took time.Duration) {
+	budgets, _ := ctx.Value(budgetKey{}).([]Budget)
+	for _, b := range budgets {
+		b.spend(context.WithoutCancel(ctx), Amount{Bytes: bytes, Time: took})
+	}
+}
+
+// spend returns what is used up, "" for nothing.
+func (b Budget) spend(ctx context.Context, a Amount) string {
+	sums, err := b.Meter.Spend(ctx, b.Key, b.Window, [3]int64{a.Calls, a.Bytes, a.Time.Milliseconds()})
+	if err != nil {
+		return ""
+	}
+	most := [3]int64{b.Most.Calls, b.Most.Bytes, b.Most.Time.Milliseconds()}
+	for i, what := range [3]string{"calls", "bytes", "seconds"} {
+		if most[i] > 0 && sums[i] > most[i] {
+			return what
+		}
+	}
+	return ""
+}
+
+// maxMetered bounds the keys of a [LocalMeter]; beyond, all is forgotten:
+// rather too mild than without bound.
+const maxMetered = 10_000
+
+// A LocalMeter sums for one process, and for itself alone where Shared fails.
+// The zero value is ready; it is safe for use by several goroutines.
+type LocalMeter struct {
+	Shared Meter // asked first; nil: none
+
+	mu   sync.Mutex
+	sums map[string]metered
+}
+
+type metered struct {
+	sums  [3]int64
+	until time.Time
+}
+
+// Spend implements [Meter]. It does not fail.
+func (m *LocalMeter) Spend(ctx context.Context, key string, window time.Duration, amounts [3]int64) ([3]int64, error) {
+	if m.Shared != nil {
+		if sums, err := m.Shared.Spend(ctx, key, window, amounts); err == nil {
+			return sums, nil
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	s, ok := m.sums[key]
+	if !ok || !now.Before(s.until) {
+		s = metered{until: now.Add(window)}
+		if len(m.sums) >= maxMetered || m.sums == nil {
+			m.sums = map[string]metered{}
+		}
+	}
+	for i, n := range amounts {
+		s.sums[i] += n
+	}
+	m.sums[key] = s
+	return s.sums, nil
 }

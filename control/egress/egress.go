@@ -38,7 +38,7 @@ const (
 	ReasonRedirects = "redirects" // too many, or one that would send the body to another host
 	ReasonRequest   = "request"   // the body is too large
 	ReasonResponse  = "response"  // the body is too large
-	ReasonBudget    = "budget"    // the work's [Budget] is used up
+	ReasonBudget    = "budget"    // a [Budget] is used up
 )
 
 // A Refusal is a request that was not sent, or whose answer was not taken.
@@ -49,6 +49,8 @@ type Refusal struct {
 	// Addr is the address that is not allowed. It is for the audit, and no
 	// part of the error's text: who may name hosts must not map our network.
 	Addr netip.Addr
+	// Budget is what was used up, for [ReasonBudget]: "tenant.calls".
+	Budget string
 }
 
 func (r *Refusal) Error() string { return "egress: refused " + r.Host + ": " + r.Reason }
@@ -173,10 +175,13 @@ func (c *Client) follow(ctx context.Context, r *http.Request) (*http.Response, e
 		if err := spend(ctx, hostPort(next.url), int64(len(next.body))); err != nil {
 			return nil, err
 		}
+		begun := time.Now()
 		res, err := c.send(ctx, next)
 		if err != nil {
+			settle(ctx, 0, time.Since(begun))
 			return nil, err
 		}
+		settle(ctx, res.ContentLength, time.Since(begun))
 		to, redirected := next.redirect(res)
 		if !redirected || c.o.MaxRedirects < 0 {
 			return res, nil
@@ -223,9 +228,6 @@ func (c *Client) send(ctx context.Context, h hop) (*http.Response, error) {
 	}
 	if int64(len(b)) > c.o.MaxResponse {
 		return nil, &Refusal{Reason: ReasonResponse, Host: hostPort(h.url)}
-	}
-	if err := spendBytes(ctx, hostPort(h.url), int64(len(b))); err != nil {
-		return nil, err
 	}
 	res.Body, res.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
 	return res, nil
