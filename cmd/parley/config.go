@@ -13,8 +13,8 @@ type Settings struct {
 
 	DatabaseURL        string `name:"database-url" env:"DATABASE_URL" group:"Storage" help:"Postgres, as the application role."`
 	DatabaseMigrateURL string `name:"database-migrate-url" env:"DATABASE_MIGRATE_URL" group:"Storage" help:"Postgres, as the owner of the schema, without a pooler between. For migrate; serve never uses it."`
-	DatabaseListenURL  string `name:"database-listen-url" env:"DATABASE_LISTEN_URL" group:"Storage" help:"Postgres without a transaction pooler between, for notifications. Default: DATABASE_URL."`
-	RedisURL           string `name:"redis-url" env:"REDIS_URL" group:"Storage" help:"Redis: limits, one-time tokens, live calls."`
+	DatabaseListenURL  string `name:"database-listen-url" env:"DATABASE_LISTEN_URL" group:"Storage" help:"Postgres without a transaction pooler between, as the application role, for notifications and the queue of jobs. Default: DATABASE_URL."`
+	RedisURL           string `name:"redis-url" env:"REDIS_URL" group:"Storage" help:"Redis: limits, one-time tokens, live calls, circuit breakers, budgets."`
 	Data               string `name:"data" env:"PARLEY_DATA" default:".parley" group:"Storage" help:"Folder of recordings and flows' secrets; of everything, under parley dev."`
 	KeyFile            string `name:"key-file" env:"PARLEY_KEY_FILE" group:"Secrets" help:"File of at least 32 random bytes, which all of the program's own keys are derived from."`
 
