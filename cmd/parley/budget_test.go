@@ -41,7 +41,7 @@ func TestBudgetsOfFlowAndTenant(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	meter := &egress.LocalMeter{}
 	process := func() *outside {
-		o, err := newOutside(reach{allow: []string{host}}, nil, log)
+		o, err := newOutside(reach{allow: []string{host}}, nil, nil, log)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,6 +110,58 @@ func TestChatOutlivesANode(t *testing.T) {
 	}
 	if all := a.log.String() + b.log.String(); strings.Contains(all, token) {
 		t.Error("a log holds the token")
+	}
+}
+
+// A node is killed while it makes an asynchronous call that nobody waits for.
+// Another, which was not there yet, makes it again under the same key.
+func TestTaskOutlivesItsNode(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, directly)
+	keys := make(chan string, 4)
+	var calls atomic.Int32
+	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		keys <- r.Header.Get("Idempotency-Key")
+		if calls.Add(1) == 1 {
+			<-r.Context().Done()
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"number":7}`)
+	}))
+	t.Cleanup(func() { shop.CloseClientConnections(); shop.Close() })
+	s.env = append(s.env, "PARLEY_EGRESS_ALLOW="+strings.TrimPrefix(shop.URL, "http://"))
+	a := s.start("a", "127.0.0.1:0")
+	doc := `{"nodes":[{"id":"what","type":"question","content":{"question":"What?"},"connections":{"default":"order"}},
+		{"id":"order","type":"webhook","content":{"url":"` + shop.URL + `/order","async":true,"timeout":60000,"say_while":"Ordering.","response_mapping":{"number":"$.number"}},"connections":{"success":"done","error":"failed"}},
+		{"id":"done","type":"message","content":{"text":"Order {number}."}},{"id":"failed","type":"message","content":{"text":"That failed."}}]}`
+	f := s.ask(a, "POST", "/v1/flows", s.key, `{"name":"shop","document":`+doc+`}`, 201)
+	s.ask(a, "POST", "/v1/flows/"+f["id"].(string)+"/publish", s.key, `{}`, 200)
+	chat := s.ask(a, "POST", "/chat/start", s.key, `{"flow_id":"shop"}`, 201)
+	path, token := "/chat/sessions/"+chat["session_token"].(string), chat["session_token"].(string)
+	r := s.ask(a, "POST", path+"/interact", token, `{"input":"tea"}`, 200)
+	if r["status"] != "active" || r["current_node"] != "order" || r["input"] != nil {
+		t.Errorf("answered with %v, want the turn to end at order", r)
+	}
+	s.ask(a, "POST", path+"/interact", token, `{"input":"well?"}`, 409)
+	first := <-keys
+	a.signal(t, os.Kill)
+	b := s.start("b", "127.0.0.1:0")
+	select {
+	case again := <-keys:
+		if want := chat["session_id"].(string) + ":order:2"; first != want || again != want {
+			t.Errorf("keys %q and %q, want %q twice", first, again, want)
+		}
+	case <-time.After(40 * time.Second):
+		t.Fatal("the other node does not go on")
+	}
+	s.await(10*time.Second, "the flow's end", func() bool {
+		return s.ask(b, "GET", path, token, "", 200)["status"] == "completed"
+	})
+	h := s.ask(b, "GET", fmt.Sprintf("%s/history?after=%v", path, r["revision"]), token, "", 200)["items"].([]any)
+	if last, _ := json.Marshal(h); len(h) != 1 || !bytes.Contains(last, []byte("Order 7.")) {
+		t.Errorf("the page reads %s", last)
 	}
 }
 
