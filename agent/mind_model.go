@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -25,15 +26,60 @@ func (m *flowMind) consult(ctx context.Context, e flow.Model, say func(line) err
 	if m.spec.Models == nil {
 		return m.unmodelled(ctx, e)
 	}
-	p, err := m.spec.Models.propose(ctx, e, m.voiced(e, say, nil))
-	if err == nil && p.Spoken {
-		err = say(line{ends: true}) // what comes next is another clause
-	}
+	p, err := m.answer(ctx, e, say, nil, nil)
 	if ctx.Err() != nil {
 		m.cut = cutAnswer{e.ID, p.Say}
 		return nil, ctx.Err()
 	}
 	return m.proposed(e, p, err), nil
+}
+
+// answer has a model answer, and the caller told to wait where nothing is to be
+// heard for long: while a model reads, as in any call outside, and while it is to
+// speak, once it is given up for the next. Before that it waits for certain.
+func (m *flowMind) answer(ctx context.Context, e flow.Model, say func(line) error, fits func(input) bool, certain func() error) (flow.Proposal, error) {
+	var mu sync.Mutex // say is for one at a time
+	begun := false
+	words := m.voiced(e, func(l line) error {
+		mu.Lock()
+		defer mu.Unlock()
+		begun = true
+		return say(l)
+	}, fits)
+	var p flow.Proposal
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if p, err = m.spec.Models.propose(ctx, e, words); err == nil && p.Spoken {
+			err = words(line{ends: true}) // what comes next is another clause
+		}
+	}()
+	if certain != nil {
+		if err := certain(); err != nil {
+			<-done
+			return p, err
+		}
+	}
+	after := cmp.Or(e.Voice.Filler, holdFirst)
+	if e.Kind == "agent" {
+		after = max(after, firstToken)
+	}
+	hold := time.NewTimer(after)
+	defer hold.Stop()
+	for {
+		select {
+		case <-done:
+			return p, err
+		case <-hold.C:
+			mu.Lock()
+			if !begun && ctx.Err() == nil {
+				_ = say(line{text: holdLine, fixed: true, node: e.Node}) // that it fails, the answer's words tell too
+			}
+			mu.Unlock()
+			hold.Reset(holdNext)
+		}
+	}
 }
 
 // unmodelled is the result where the session has no models of its own.
@@ -96,13 +142,11 @@ func (m *flowMind) early(ctx context.Context, in input, e flow.Model, say func(l
 		})
 		return fit
 	}
-	p, failed := m.spec.Models.propose(ctx, e, m.voiced(e, say, fits))
-	if failed == nil && p.Spoken {
-		if err := say(line{ends: true}); err != nil {
-			failed = err
-		}
-	}
-	in, err := in.certain(ctx)
+	var err error
+	p, failed := m.answer(ctx, e, say, fits, func() error {
+		in, err = in.certain(ctx)
+		return err
+	})
 	switch {
 	case err != nil:
 		return move{}, err

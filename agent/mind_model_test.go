@@ -237,3 +237,52 @@ func TestAgentNodeSpeculates(t *testing.T) {
 		t.Errorf("first audio after %v, without speculation %v", early, plain)
 	}
 }
+
+// A model that reads slowly is waited for with a word; one that does not answer
+// is done without.
+func TestListenNodeOfASlowModel(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		delay time.Duration
+		want  string
+	}{
+		{"slow", 2400 * time.Millisecond, "agent: Which day?\ncaller: On friday, there are four of us.\nagent: One moment, please. A table for 4."},
+		{"dead", time.Hour, "agent: Which day?\ncaller: On friday, there are four of us.\nagent: One moment, please. Sorry, I didn't get that. Which day?"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			play(t, func(s *scene) {
+				atModel(s, listenFlow)
+				s.llm.delay = tt.delay
+				s.results = []string{"On friday, there are four of us."}
+				s.llm.answers = append(s.llm.answers, call("", "fill_slots", `{"day":"2026-03-06","people":4}`))
+			}, func(s *scene) {
+				s.wait(2 * time.Second)
+				s.line.say(1500 * time.Millisecond)
+				s.wait(14 * time.Second)
+				if got := s.journal.said(); !strings.HasPrefix(got, tt.want) {
+					t.Errorf("said:\n%s\nwant:\n%s", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// A model that does not say a word is given up for the next, while the caller
+// hears that somebody is there.
+func TestAgentNodeFailsOverOnACall(t *testing.T) {
+	play(t, func(s *scene) {
+		atModel(s, talkFlow)
+		dead := &scriptedLLM{delay: time.Hour}
+		s.spec.Flow.Models = proposer(dead, s.llm)
+		s.results = []string{"What time do you open?"}
+		s.llm.answers = append(s.llm.answers, text("We open at nine."))
+	}, func(s *scene) {
+		s.wait(2 * time.Second)
+		s.line.say(1200 * time.Millisecond)
+		s.wait(9 * time.Second)
+		s.hangUp()
+		if got := s.journal.said(); !strings.HasSuffix(got, "agent: We open at nine.\n") && !strings.HasSuffix(got, "agent: One moment, please. We open at nine.\n") {
+			t.Errorf("said:\n%s", got)
+		}
+	})
+}

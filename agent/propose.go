@@ -25,8 +25,12 @@ type Proposer struct {
 	spent  int
 }
 
-// proposeLimit bounds one answer of a model, other models' tries included.
-const proposeLimit = 20 * time.Second
+const (
+	// proposeLimit bounds one answer of a model, other models' tries included.
+	proposeLimit = 20 * time.Second
+	// readLimit bounds it where the model only reads: the flow can do without.
+	readLimit = 7 * time.Second
+)
 
 // errNoModels says that a host has no language model for a node.
 var errNoModels = fmt.Errorf("%w: no language model is set up", ErrUnavailable)
@@ -43,14 +47,15 @@ func (p *Proposer) Propose(ctx context.Context, e flow.Model) (flow.Proposal, er
 func (p *Proposer) propose(ctx context.Context, e flow.Model, say func(line) error) (flow.Proposal, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, proposeLimit)
+	limit := proposeLimit
+	if e.Kind != "agent" {
+		limit, say = readLimit, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	m, err := p.models(ctx, e.Use)
 	if err != nil {
 		return flow.Proposal{}, err
-	}
-	if e.Kind != "agent" {
-		say = nil
 	}
 	before := m.tokens
 	text, calls, err := m.ask(ctx, promptOf(e), say)

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -36,7 +37,7 @@ func enterAgent(t *turn, n *node) move {
 func inputAgent(t *turn, n *node, in Input) move {
 	b, k := n.body.(*modelBody), t.talk()
 	if strings.TrimSpace(in.Text) == "" {
-		return t.converse(n, k, []Message{{Type: "text", Text: sayAgain}}, false)
+		return t.remark(n, k, []Message{{Type: "text", Text: sayAgain}}, false)
 	}
 	t.s.System.NoInput = 0
 	t.hears(k, in)
@@ -78,15 +79,24 @@ func (t *turn) confused(n *node, k *Talk) move {
 		t.warn("the model makes no sense")
 		return move{outcome: "error"}
 	}
-	return t.converse(n, k, []Message{{Type: "text", Text: sayAgain}}, false)
+	return t.remark(n, k, []Message{{Type: "text", Text: sayAgain}}, false)
 }
 
-// converse says something and waits for the caller.
+// converse says something and waits for the caller. It is what a caller who did
+// not hear it may have said again.
 func (t *turn) converse(n *node, k *Talk, messages []Message, spoken bool) move {
+	if len(messages) > 0 {
+		t.s.System.Last = messages
+	}
+	return t.remark(n, k, messages, spoken)
+}
+
+// remark says something beside the matter and waits for the caller.
+func (t *turn) remark(n *node, k *Talk, messages []Message, spoken bool) move {
 	if s := Text(messages); s != "" {
 		k.add(Line{Who: ByAgent, Text: cut(s, maxSay), Open: true})
 	}
-	t.ask(n, Takes{Type: "text"}, messages, true, spoken)
+	t.ask(n, Takes{Type: "text", Hints: append(slices.Clone(n.voice.Hints), t.f.phrases()...)}, messages, false, spoken)
 	return wait
 }
 
@@ -285,5 +295,5 @@ func silentAgent(t *turn, n *node) move {
 	if p, ok := e.prompt(t.s.System.NoInput); ok {
 		said = t.local(p)
 	}
-	return t.converse(n, k, []Message{{Type: "text", Text: said}}, false)
+	return t.remark(n, k, []Message{{Type: "text", Text: said}}, false)
 }

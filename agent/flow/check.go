@@ -13,6 +13,7 @@ import (
 func (f *Flow) Check() []Problem {
 	k := &checker{f: f, out: append([]Problem(nil), f.problems...)}
 	k.graph(f.root, true)
+	k.private(f.root)
 	k.document()
 	return k.out
 }

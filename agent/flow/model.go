@@ -115,6 +115,7 @@ const (
 	maxSay      = 2000     // characters of one answer
 	maxUtter    = 2000     // characters of one utterance of the caller's
 	maxLines    = 80       // lines that it is shown
+	maxPrompt   = 32 << 10 // characters of its instructions
 	maxTold     = 24 << 10 // bytes of them
 	maxValue    = 2000     // bytes of a slot's value
 	maxWishes   = 8        // wishes of one answer
@@ -244,7 +245,7 @@ func (t *turn) firstWords(b *modelBody) (Input, bool) {
 func (t *turn) round(n *node, k *Talk, e Model) move {
 	b := n.body.(*modelBody)
 	k.Rounds++
-	e.Kind, e.Prompt, e.Use, e.Most = n.typ, t.render(b.prompt), b.use, b.reply
+	e.Kind, e.Prompt, e.Use, e.Most = n.typ, cut(t.render(b.prompt), maxPrompt), b.use, b.reply
 	for _, l := range k.Said {
 		if l.Open { // heard or not, it is what the model said in this very turn
 			l.Open = false
