@@ -85,10 +85,10 @@ type DeliveryStore interface {
 
 // Defaults of [Deliveries].
 const (
-	deliveryLook    = time.Second // between looks for what is due
-	deliveryLanes   = 512         // webhooks at once
-	deliverySlots   = 4           // sessions at once, of a webhook
-	deliveryLonger  = 15 * time.Second
+	deliveryLook    = time.Second     // between looks for what is due
+	deliveryLanes   = 512             // webhooks at once
+	deliverySlots   = 4               // sessions at once, of a webhook
+	deliveryLonger  = 5 * time.Second // within which what came of it is written
 	deliveryFirst   = 5 * time.Second // first pause after a failure; each further is twice as long
 	deliveryMost    = time.Hour
 	deliveryAsked   = 24 * time.Hour // longest pause that a receiver may ask for
@@ -129,7 +129,7 @@ type Deliveries struct {
 	// Slots is how many sessions' events are sent to a webhook at once; default
 	// 4. Lanes is how many webhooks are sent to at once; default 512. Look is
 	// the time between looks for what is due; default 1 s. Longer is how long
-	// after the timeout an attempt counts as lost; default 15 s.
+	// after the timeout an attempt counts as lost; default 5 s.
 	Slots, Lanes int
 	Look, Longer time.Duration
 

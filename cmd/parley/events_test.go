@@ -66,7 +66,7 @@ func TestEventsReachTheWorld(t *testing.T) {
 	a, b := s.start("a", "127.0.0.1:0"), s.start("b", "127.0.0.1:0")
 
 	box.mu.Lock()
-	box.secret, _ = s.ask(a, "POST", "/v1/webhooks", s.key, `{"name":"box","url":"`+receiver.URL+`"}`, 201)["secret"].(string)
+	box.secret, _ = s.ask(a, "POST", "/v1/webhooks", s.key, `{"name":"box","timeout_seconds":2,"url":"`+receiver.URL+`"}`, 201)["secret"].(string)
 	box.mu.Unlock()
 	for _, address := range []string{inside.URL, "http://169.254.169.254/latest/meta-data/", "http://[::1]:1/"} {
 		hook := s.ask(a, "POST", "/v1/webhooks", s.key, `{"name":"inner","url":"`+address+`","enabled":false}`, 201)
@@ -100,7 +100,7 @@ func TestEventsReachTheWorld(t *testing.T) {
 	s.ask(b, "POST", "/chat/sessions/"+token+"/interact", token, `{"input":"y"}`, 200)
 	s.ask(b, "DELETE", "/v1/sessions/"+id, s.key, "", 204)
 
-	s.await(30*time.Second, "the last event", func() bool {
+	s.await(60*time.Second, "the last event", func() bool {
 		box.mu.Lock()
 		defer box.mu.Unlock()
 		return box.last[id] == "session_deleted"
