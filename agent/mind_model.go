@@ -74,7 +74,7 @@ func (m *flowMind) answer(ctx context.Context, e flow.Model, say func(line) erro
 		case <-hold.C:
 			mu.Lock()
 			if !begun && ctx.Err() == nil {
-				_ = say(line{text: holdLine, fixed: true, node: e.Node}) // that it fails, the answer's words tell too
+				_ = say(m.hold(e.Node)[0]) // that it fails, the answer's words tell too
 			}
 			mu.Unlock()
 			hold.Reset(holdNext)
