@@ -35,6 +35,7 @@ type Calls struct {
 	Numbers NumberStore
 	Carrier Carrier   // may be nil: calls that are not here cannot be hung up or brought back
 	Live    LiveCalls // may be nil
+	Inbox   CallInbox // may be nil: no events reach calls
 	Spool   string    // file for records that cannot be written before the end; empty: they are lost
 	Log     *slog.Logger
 	Node    uuid.UUID // of this process, fresh at each start

@@ -335,5 +335,5 @@ func takes(s flow.State) *flow.Takes {
 // waits returns how long a pending wait is, if it is too long for a turn.
 func waits(e flow.Effect) (time.Duration, bool) {
 	w, ok := e.(flow.Wait)
-	return w.After, ok && w.After > chatWait
+	return w.After, ok && (w.After > chatWait || w.Event != "")
 }

@@ -96,7 +96,7 @@ func (t *chatTurn) release() {
 	switch {
 	case t.broken || t.flow != nil && !t.rests(t.state):
 		left = DueNow
-	case t.background && effect.Unfinished(t.state) == nil:
+	case t.background && effect.Unfinished(t.state) == nil && chatSilence(t.state) == 0:
 		left = NothingDue
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), 2*time.Second)
@@ -116,7 +116,7 @@ func (t *chatTurn) resume() (Reply, bool, error) {
 		return Reply{}, false, nil
 	}
 	_, later := t.later(e)
-	if later && !t.conv.Due {
+	if w, _ := e.(flow.Wait); later && (!t.conv.Due || w.Event != "" && w.After == 0) {
 		return Reply{}, false, nil
 	}
 	do := func(ctx context.Context, h *effect.TextHost) (flow.State, error) { return h.Resume(ctx, t.state) }
@@ -233,6 +233,9 @@ func (t *chatTurn) commit(ctx context.Context, st effect.Step) error {
 			c.Task = &Task{Tenant: tenantOf(ctx), Conversation: t.conv.ID, Revision: m.Revision, Effect: call.ID}
 		}
 	}
+	if d := chatSilence(st.State); d > 0 {
+		c.Due, c.KeepDue = d, st.Before.System.Waiting == st.State.System.Waiting
+	}
 	t.broken = true
 	if t.begin {
 		err = t.s.Turns.BeginConversation(ctx, t.conv, c)
@@ -298,6 +301,8 @@ func (s *Chats) goOn(ctx context.Context, id uuid.UUID) {
 		defer t.release()
 		if t.conv.Expired {
 			_, err = t.run(flow.Hangup{At: at()})
+		} else if t.conv.Due && chatSilence(t.state) > 0 {
+			_, err = t.run(flow.Silence{At: at()})
 		} else {
 			_, _, err = t.resume()
 		}

@@ -69,6 +69,7 @@ func (s *Calls) renew(ctx context.Context) {
 			return
 		}
 		s.drop(holds, held)
+		s.bring(WithTenant(ctx, tenant), s.listening(held))
 	}
 }
 

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -33,6 +34,7 @@ type Serving struct {
 	FirstTurn int
 	Elapsed   time.Duration
 
+	happened func(event string, data json.RawMessage) // guarded by the lock of Calls
 	once     sync.Once
 	hangup   func(reason string)
 	ended    chan struct{} // closed once end is set

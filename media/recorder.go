@@ -27,6 +27,7 @@ type Recorder struct {
 	base   int64 // where the file begins in w
 	tag    int
 	rate   int
+	single bool    // one channel: the caller's
 	pairs  []int16 // interleaved
 	buf    []byte
 	stored uint32 // bytes of audio in w
@@ -36,7 +37,14 @@ type Recorder struct {
 // NewRecorder writes the header of an empty recording at w's position and
 // returns a Recorder for audio at rate, one of the rates of [NewResampler], or
 // [ErrRate]. The caller closes w after [Recorder.Close].
-func NewRecorder(w io.WriteSeeker, rate int) (*Recorder, error) {
+func NewRecorder(w io.WriteSeeker, rate int) (*Recorder, error) { return newRecorder(w, rate, false) }
+
+// NewMessageRecorder is NewRecorder for one channel: [Recorder.WriteOne].
+func NewMessageRecorder(w io.WriteSeeker, rate int) (*Recorder, error) {
+	return newRecorder(w, rate, true)
+}
+
+func newRecorder(w io.WriteSeeker, rate int, single bool) (*Recorder, error) {
 	if !slices.Contains(resampleRates, rate) {
 		return nil, fmt.Errorf("record at %d Hz: %w", rate, ErrRate)
 	}
@@ -44,7 +52,7 @@ func NewRecorder(w io.WriteSeeker, rate int) (*Recorder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start recording: %w", err)
 	}
-	r := &Recorder{w: w, base: base, tag: wavPCM, rate: rate, buf: make([]byte, 0, recorderBuffer)}
+	r := &Recorder{w: w, base: base, tag: wavPCM, rate: rate, single: single, buf: make([]byte, 0, recorderBuffer)}
 	if rate == 8000 {
 		r.tag = wavPCMU
 	}
@@ -69,7 +77,19 @@ func (r *Recorder) Write(caller, agent []int16) error {
 	for i, s := range caller {
 		r.pairs = append(r.pairs, s, agent[i])
 	}
-	for pairs := r.pairs; len(pairs) > 0; {
+	return r.append(r.pairs)
+}
+
+// WriteOne appends what a recorder of one channel records; otherwise as Write.
+func (r *Recorder) WriteOne(pcm []int16) error {
+	if r.err != nil {
+		return r.err
+	}
+	return r.append(pcm)
+}
+
+func (r *Recorder) append(pairs []int16) error {
+	for len(pairs) > 0 {
 		n := min(len(pairs), (cap(r.buf)-len(r.buf))/r.width())
 		if r.tag == wavPCMU {
 			r.buf = EncodePCMU(r.buf, pairs[:n])
@@ -100,6 +120,13 @@ func (r *Recorder) Close() error {
 	}
 	r.err = fmt.Errorf("record: %w", ErrClosed)
 	return nil
+}
+
+func (r *Recorder) channels() int {
+	if r.single {
+		return 1
+	}
+	return 2
 }
 
 func (r *Recorder) width() int {
@@ -139,6 +166,6 @@ func (r *Recorder) flush() error {
 }
 
 func (r *Recorder) writeHeader() error {
-	_, err := r.w.Write(appendWAVHeader(make([]byte, 0, wavHeaderSize), r.tag, r.rate, 2, r.stored))
+	_, err := r.w.Write(appendWAVHeader(make([]byte, 0, wavHeaderSize), r.tag, r.rate, r.channels(), r.stored))
 	return err
 }

@@ -153,7 +153,7 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	g.tokens = &control.CallTokens{Ring: ring, Used: g.redis}
 	graphs := &control.Graphs{Store: g.db}
 	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Graphs: graphs, Numbers: g.db,
-		Live: g.redis, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Log: g.log, Node: uuid.New()}
+		Live: g.redis, Inbox: g.db, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Log: g.log, Node: uuid.New()}
 	g.chats = &control.Chats{Store: g.db, Turns: g.db, Flows: g.flows, Graphs: graphs, Ring: ring, Log: g.log}
 	g.slots = &control.Admission{Rated: cmp.Or(g.settings.MaxCalls, rated()), Late: g.settings.MaxLate, Hold: signaling.TokenLife, Load: g.load.load}
 	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.blobs, vendors: v, cache: &agent.SpeechCache{},

@@ -49,6 +49,7 @@ func (s *Server) sessions() error {
 		operation(s, reads("/v1/sessions/{id}", read), "get-session", "Get a conversation with its state", 200, s.getSession),
 		operation(s, reads("/v1/sessions/{id}/history", read), "get-session-history", "What happened and what came of it, in order", 200, s.sessionHistory),
 		operation(s, writes("POST", "/v1/sessions/{id}/end", write, NoBody), "end-session", "Complete a chat", 200, s.endSession),
+		operation(s, writes("POST", "/v1/sessions/{id}/events", write, 64<<10), "tell-session", "Tell a conversation that something has happened", 202, s.tellSession),
 		operation(s, writes("DELETE", "/v1/sessions/{id}", write, NoBody), "delete-session", "Delete a conversation with its history", 204, s.deleteSession),
 	)
 }
@@ -112,6 +113,17 @@ func (s *Server) sessionHistory(ctx context.Context, in *struct {
 // endSession ends a chat; a call's conversation ends with the call.
 func (s *Server) endSession(ctx context.Context, in *SessionPath) (*reply[chatJSON], error) {
 	return chatReply(s.o.Chats.End(ctx, in.ID))
+}
+
+// tellSession ends a wait for the event, or keeps it for the next.
+func (s *Server) tellSession(ctx context.Context, in *struct {
+	SessionPath
+	Body struct {
+		Event string          `json:"event" minLength:"1" maxLength:"100" doc:"The name that the flow waits for."`
+		Data  json.RawMessage `json:"data,omitempty" doc:"Any JSON; the wait's variable takes it."`
+	}
+}) (*struct{}, error) {
+	return nil, s.o.Chats.Happen(ctx, s.o.Calls, in.ID, in.Body.Event, in.Body.Data)
 }
 
 func (s *Server) deleteSession(ctx context.Context, in *SessionPath) (*struct{}, error) {
