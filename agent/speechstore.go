@@ -103,6 +103,16 @@ func decodeSpeech(b []byte, rate int) (spoken, error) {
 	return s, nil
 }
 
+// HouseLines are what sessions in a language say of themselves, such as when all
+// vendors fail.
+func HouseLines(language string) []Fixed {
+	var out []Fixed
+	for _, text := range []string{holdLine(language), defaultApology, limitNotice, drainNotice} {
+		out = append(out, Fixed{Text: text})
+	}
+	return out
+}
+
 // A Fixed is a line that is always spoken the same.
 type Fixed struct {
 	Text, SSML string

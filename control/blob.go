@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // Blobs keeps recordings. A key is made of a tenant's and an object's UUID and
@@ -22,6 +24,11 @@ type Blobs interface {
 type BlobInfo struct {
 	Size    int64
 	Written time.Time
+}
+
+// MessageKey is the key of a message that a caller has left.
+func MessageKey(tenant, message uuid.UUID) string {
+	return tenant.String() + "/" + message.String() + ".wav"
 }
 
 // BlobKey is the key of the recording of a call.

@@ -131,6 +131,9 @@ type Flows struct {
 	Changes FlowChanges
 	// Contents is what simulations find content in. Nil: there is none.
 	Contents effect.Contents
+	// Published is told of each version that is published, and must not block.
+	// Nil: nobody is.
+	Published func(ctx context.Context, v FlowVersion)
 }
 
 // maxFlowBytes of a document.

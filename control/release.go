@@ -56,7 +56,11 @@ func (s *Flows) Publish(ctx context.Context, id uuid.UUID, r Release, revision i
 			return FlowVersion{}, invalid("percent", "needs another version that is published for all")
 		}
 	}
-	return v, s.publish(ctx, v, Publication{Environment: r.Environment, Percent: r.Percent}, revision)
+	err = s.publish(ctx, v, Publication{Environment: r.Environment, Percent: r.Percent}, revision)
+	if err == nil && s.Published != nil {
+		s.Published(ctx, v)
+	}
+	return v, err
 }
 
 // composites refuses a version whose composites would find no flow. One that

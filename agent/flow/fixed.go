@@ -14,6 +14,9 @@ type Prompt struct {
 func (f *Flow) FixedPrompts() []Prompt {
 	p := &prompts{f: f}
 	p.graph(f.root)
+	for _, id := range sortedKeys(f.subs) {
+		p.graph(f.subs[id].root)
+	}
 	for _, l := range []localText{f.failure.say, f.failure.goodbye} {
 		p.text(nil, messageTemplate{typ: "text", text: l})
 	}

@@ -22,16 +22,17 @@ import (
 // desk joins signaling to agents: it takes calls in by package control and
 // holds them by package agent. It implements [signaling.Desk].
 type desk struct {
-	calls   *control.Calls
-	agents  *control.Agents
-	blobs   control.Blobs
-	vendors *vendors
-	cache   *agent.SpeechCache
-	outside *outside          // how flows reach the world
-	weights *media.VADWeights // nil: the operator named none
-	log     *slog.Logger
-	slots   *control.Admission
-	noted   deskMetrics
+	calls      *control.Calls
+	agents     *control.Agents
+	blobs      control.Blobs
+	vendors    *vendors
+	cache      *agent.SpeechCache
+	outside    *outside          // how flows reach the world
+	beforehand *prerenderer      // nil: lines are made as they are needed
+	weights    *media.VADWeights // nil: the operator named none
+	log        *slog.Logger
+	slots      *control.Admission
+	noted      deskMetrics
 
 	draining atomic.Bool
 	mu       sync.Mutex
@@ -77,7 +78,7 @@ func arrivalError(err error) error {
 func (d *desk) Serve(ctx context.Context, callID string, leg media.Leg) error {
 	d.slots.Begin(callID)
 	defer d.slots.End(callID)
-	commands := make(chan agent.Command, 4)
+	commands := make(chan agent.Command, 4+control.MaxCallInbox)
 	ctx, v, err := d.calls.Begin(ctx, callID, func(reason string) {
 		if reason == "taken" {
 			commands <- agent.Command{Do: "drop"}
@@ -90,9 +91,11 @@ func (d *desk) Serve(ctx context.Context, callID string, leg media.Leg) error {
 		return fmt.Errorf("serve call %s: %w", callID, err)
 	}
 	d.enter(callID, commands)
+	d.beforehand.serves(v)
 	defer d.leave(callID, commands)
 	log := d.log.With("call", v.Call.ID, "agent", v.Agent.Name, "carrier", v.Call.Carrier)
 	log.Info("session began")
+	hears(d, v, commands, log)
 
 	end, recording := d.hold(ctx, v, leg, commands, log)
 	log.Info("session ended", "reason", end.Reason, "err", end.Err)
@@ -146,6 +149,7 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 				return perform(control.WithParty(ctx, party), e)
 			}
 		}
+		s.Mailbox, s.Audio = messageBox{d.blobs, v.Call, log}, soundFiles(d.outside)
 		s.Flow.Models = d.vendors.proposer(tenant, set.LLM, log)
 		return s, nil
 	}

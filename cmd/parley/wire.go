@@ -156,8 +156,10 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 		Live: g.redis, Inbox: g.db, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Log: g.log, Node: uuid.New()}
 	g.chats = &control.Chats{Store: g.db, Turns: g.db, Flows: g.flows, Graphs: graphs, Ring: ring, Log: g.log}
 	g.slots = &control.Admission{Rated: cmp.Or(g.settings.MaxCalls, rated()), Late: g.settings.MaxLate, Hold: signaling.TokenLife, Load: g.load.load}
-	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.blobs, vendors: v, cache: &agent.SpeechCache{},
+	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.blobs, vendors: v, cache: &agent.SpeechCache{Store: speechStore{g.blobs}},
 		log: g.log, slots: g.slots, noted: newDeskMetrics(g.metrics), live: map[string]chan agent.Command{}}
+	g.desk.beforehand = newPrerenderer(g.agents, graphs, v, g.desk.cache, g.log)
+	g.flows.Published = g.desk.beforehand.published
 }
 
 // buildOutside lets flows reach the world.
@@ -414,6 +416,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return g.calls.Run(work) })
 	group.Go(func() error { g.load.run(work); return nil })
 	group.Go(func() error { return g.chats.Run(work) })
+	group.Go(func() error { return g.desk.beforehand.run(work) })
 	group.Go(func() error { return g.events.Run(work) })
 	group.Go(func() error { return g.deliveries.Run(work) })
 	group.Go(func() error { return g.queue.Run(work) })

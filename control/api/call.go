@@ -102,6 +102,8 @@ type turnsIn struct {
 func (s *Server) calls() error {
 	recording := Route{Method: "GET", Pattern: "/v1/calls/{id}/recording", Class: Tenanted, Permission: control.CallsListen,
 		Limit: Limit{600, time.Minute}, Body: NoBody, Long: true}
+	message := recording
+	message.Pattern = "/v1/calls/{id}/messages/{message}"
 	return errors.Join(
 		operation(s, reads("/v1/calls", control.CallsRead), "list-calls", "List calls, newest first", 200, s.listCalls),
 		operation(s, reads("/v1/calls/{id}", control.CallsRead), "get-call", "Get a call", 200, s.getCall),
@@ -109,6 +111,7 @@ func (s *Server) calls() error {
 		operation(s, reads("/v1/calls/{id}/turns", control.CallsRead), "get-turns", "Turns with their latency", 200, s.turns),
 		operation(s, writes("POST", "/v1/calls/{id}/hangup", control.CallsControl, NoBody), "hang-up", "End a call", 202, s.hangup),
 		s.Handle(recording, http.HandlerFunc(s.recording)),
+		s.Handle(message, http.HandlerFunc(s.message)),
 	)
 }
 
@@ -191,13 +194,37 @@ func (s *Server) sendRecording(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	blob, err := s.o.Blobs.Open(r.Context(), c.Recording)
+	return s.sendWAV(w, r, c.Recording, id, c.EndedAt)
+}
+
+// message sends what a caller has left.
+func (s *Server) message(w http.ResponseWriter, r *http.Request) {
+	if err := s.sendMessage(w, r); err != nil {
+		s.problem(r.Context(), err).write(w)
+	}
+}
+
+func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
+	call, err := uuid.Parse(r.PathValue("id"))
+	message, err2 := uuid.Parse(r.PathValue("message"))
+	if err != nil || err2 != nil || call == message { // a call's recording has its own route
+		return control.ErrNotFound
+	}
+	c, err := s.o.Calls.Store.Call(r.Context(), call)
+	if err != nil {
+		return err
+	}
+	return s.sendWAV(w, r, control.MessageKey(c.Tenant, message), message, c.EndedAt)
+}
+
+func (s *Server) sendWAV(w http.ResponseWriter, r *http.Request, key string, id uuid.UUID, at time.Time) error {
+	blob, err := s.o.Blobs.Open(r.Context(), key)
 	if err != nil {
 		return err
 	}
 	defer blob.Close()
 	w.Header().Set("Content-Type", "audio/wav")
 	w.Header().Set("Content-Disposition", `attachment; filename="`+id.String()+`.wav"`)
-	http.ServeContent(w, r, "", c.EndedAt, blob)
+	http.ServeContent(w, r, "", at, blob)
 	return nil
 }
