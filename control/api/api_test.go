@@ -325,7 +325,7 @@ func TestCrossTenantIsNotFound(t *testing.T) {
 		"{flow}": other.Agents[0].Settings.FlowID.String()}
 	bodies := map[string]string{"/versions": `{"document":` + greeting + `}`, "/call-tokens": `{}`, "/v1/agents/{agent}": `{"public":true}`,
 		"/v1/flows/{flow}": `{"public":true}`, "/simulate": `{}`, "/interact": `{"input":"x"}`, "/draft": `{"document":{}}`, "/state": `{"updates":{}}`,
-		"/v1/webhooks/{id}": `{"name":"mine"}`}
+		"/v1/webhooks/{id}": `{"name":"mine"}`, "/v1/sessions/{id}/events": `{"event":"paid"}`}
 	chat := p.chat(other.APIKey, `{"flow_id":"front-desk"}`)
 	hook := p.want(201, "POST", "/v1/webhooks", other.APIKey, `{"name":"theirs","url":"https://a.example"}`)["id"].(string)
 	n := 0
