@@ -104,7 +104,9 @@ func (q *Queue) Close() { q.pool.Close() }
 
 // newOrders returns a client that only puts jobs into transactions.
 func newOrders() (*river.Client[pgx.Tx], error) {
-	return river.NewClient(riverpgxv5.New(nil), &river.Config{Logger: slog.New(slog.DiscardHandler)})
+	return river.NewClient(riverpgxv5.New(nil), &river.Config{Logger: slog.New(slog.DiscardHandler),
+		// Orders sooner after one another wake no worker: they wait for its next look.
+		FetchCooldown: river.FetchCooldownMin})
 }
 
 // taskArgs are what a job of a task says: names alone, for the table has no
