@@ -54,6 +54,7 @@ type conductor struct {
 	keys      []byte
 	keyAt     time.Time
 	keyed     time.Time  // when an answer by keys was taken
+	unclosed  byte       // the finish key that this answer did not need; 0: it came
 	typed     []string   // written by the caller, not taken yet
 	taken     taken      // the turn whose last words may still come
 	lag       *Lag       // of the recognizer in use

@@ -225,3 +225,22 @@ func TestFlowActsAfterAMessageBegunEarly(t *testing.T) {
 		s.want("agent: Which one?\ncaller: the first one\nagent: You said the first one. Do you like it?")
 	})
 }
+
+// Many press the finish key behind every answer. Where one key was the answer
+// already, it is not an answer to what follows, which it does not cut either.
+func TestFlowByKeysThatAreClosedAllTheSame(t *testing.T) {
+	play(t, atDesk, func(s *scene) {
+		s.wait(3 * time.Second)
+		s.line.press("2")
+		s.wait(700 * time.Millisecond)
+		s.line.press("#")
+		s.wait(4 * time.Second)
+		s.line.press("4#")
+		if e := s.ended(10 * time.Second); e.Reason != "goodbye" {
+			t.Errorf("ended by %+v", e)
+		}
+		if got := s.journal.said(); !strings.Contains(got, "caller: 2\nagent: For how many?\ncaller: 4\nagent: A table for 4. Goodbye then.") {
+			t.Errorf("said:\n%s", got)
+		}
+	})
+}

@@ -320,6 +320,10 @@ func (c *conductor) key(digit byte, at time.Time) {
 	if !c.endBy.IsZero() || len(c.keys) >= maxKeys {
 		return
 	}
+	if digit == c.unclosed && len(c.keys) == 0 && at.Sub(c.keyed) < closingTime {
+		c.unclosed = 0 // it belongs to the answer before, and neither cuts nor answers what follows
+		return
+	}
 	shown := string(digit)
 	if c.private() {
 		shown = "•"
@@ -327,6 +331,10 @@ func (c *conductor) key(digit byte, at time.Time) {
 	c.show(Event{Type: "digit", Digit: shown})
 	c.keys, c.keyAt = append(c.keys, digit), at
 }
+
+// closingTime is how long after an answer that was complete already its finish
+// key may come: callers press it behind every answer.
+const closingTime = 2 * time.Second
 
 // maxKeys bounds an answer by keys: a card number is 19 digits.
 const maxKeys = 32
@@ -352,15 +360,15 @@ func (c *conductor) checkKeys(ctx context.Context, now time.Time) time.Time {
 	finish := cmp.Or(pad.finish, '#')
 	last := c.keys[len(c.keys)-1]
 	done := pad.immediate || pad.max > 0 && len(c.keys) >= pad.max || len(c.keys) >= maxKeys
-	keys := string(c.keys)
+	keys, unclosed := string(c.keys), finish
 	if last == finish && len(c.keys) > 1 {
-		keys, done = strings.TrimSuffix(keys, string(finish)), true
+		keys, done, unclosed = strings.TrimSuffix(keys, string(finish)), true, 0
 	}
 	if at := c.keyAt.Add(cmp.Or(pad.interKey, 3*time.Second)); !done && now.Before(at) {
 		return at
 	}
 	unheard := !c.said.empty() && !c.said.flushed
-	c.said, c.keys, c.keyed = utterance{}, nil, now
+	c.said, c.keys, c.keyed, c.unclosed = utterance{}, nil, now, unclosed
 	c.takeTurn(ctx, keys, "dtmf", now)
 	if unheard {
 		c.taken = taken{until: now.Add(lateWords)} // words said with the keys are no new turn
