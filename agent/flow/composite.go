@@ -89,7 +89,7 @@ func compileComposite(c *compiler, n *node) any {
 			b.inline.entry, b.inline.entryPtr = e, n.at+"/entry"
 		}
 	} else if b.use.Flow == "" {
-		c.problem("error", n.at, "missing-field", "the composite has neither a flow nor nodes", "add \"flow\" or \"nodes\"")
+		b.use.Flow = n.id // a component is known by its name
 	}
 	var err error
 	if b.use.Version, err = pinned(n.content["version"]); err != nil {
