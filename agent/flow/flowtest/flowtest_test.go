@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const retries3 = `{"format": "flow-cases/1", "cases": [{
@@ -110,5 +111,32 @@ func TestCases(t *testing.T) {
 				t.Errorf("%s: %s, step %d: want %s, got %s", name, r.Name, r.Step, r.Want, r.Got)
 			}
 		}
+	}
+}
+
+// A server that never answers holds the caller up for its tries and no longer:
+// then comes what the flow keeps for that case.
+func TestFallbackComesInTime(t *testing.T) {
+	cases, err := Parse([]byte(`{"format": "flow-cases/1", "cases": [{"name": "silent", "flow": {"nodes": [
+		{"id": "call", "type": "webhook", "content": {"url": "https://x.example/", "timeout": 1500, "retry": {"attempts": 3, "delay": 0},
+		 "response_mapping": {"tip": "$.tip"}, "fallback_response": {"tip": "Read Heidi."}}, "connections": {"fallback": "tell"}},
+		{"id": "tell", "type": "message", "content": {"text": "{tip}"}}]},
+		"http": [{"url": "*", "responses": [{"timeout": true}]}], "steps": [{"input": null, "expect_messages": ["Read Heidi."]}]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRunner(cases[0])
+	began := r.now
+	if _, err := r.load(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.step(cases[0].Steps[0]); err != nil {
+		t.Fatal(err)
+	}
+	if want, got, ok := r.check(cases[0].Steps[0]); !ok {
+		t.Errorf("want %s, got %s", want, got)
+	}
+	if took := r.now.Sub(began); took < 4500*time.Millisecond || took > 4600*time.Millisecond {
+		t.Errorf("took %v, want three times 1.5 s", took)
 	}
 }

@@ -43,13 +43,18 @@ type timer struct {
 	at time.Time
 }
 
-// Run runs a case.
-func Run(c Case) Report {
+func newRunner(c Case) *runner {
 	r := &runner{c: c, now: time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)}
 	r.net = network{servers: c.HTTP, secrets: c.Secrets, now: &r.now, next: map[int]int{}}
 	r.do = r.net.performer()
 	r.do.Contents = c.Content
 	r.do.Models = &answers{left: slices.Clone(c.Model)}
+	return r
+}
+
+// Run runs a case.
+func Run(c Case) Report {
+	r := newRunner(c)
 	bad := func(step int, want, got string) Report { return Report{c.Name, false, step, want, got} }
 	problem, err := r.load()
 	switch {

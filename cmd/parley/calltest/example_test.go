@@ -33,12 +33,16 @@ func TestMain(m *testing.M) { os.Exit(databases.Main(m)) }
 type example struct {
 	files   []string // the flow first
 	service bool     // the library answers
-	model   []string // what a language model says in turn; "exit:name" takes an exit
+	// pictures are shown in chat. On the telephone those that say speak_alt are
+	// described, and the others left out.
+	pictures map[string]bool
+	model    []string // what a language model says in turn; "exit:name" takes an exit
 }
 
 var (
 	frontDesk = example{files: []string{"front-desk/flow.json"}}
-	bookBot   = example{files: []string{"bookbot/flow.json", "bookbot/pictures.json", "bookbot/quiz.json"}, service: true}
+	bookBot   = example{files: []string{"bookbot/flow.json", "bookbot/pictures.json", "bookbot/quiz.json"}, service: true,
+		pictures: map[string]bool{"One: a treasure map. Two: a magnifying glass. Three: a puppy. Which of these": true, "A robot": false}}
 )
 
 // An exchange is what a person said, and what came of it: what the agent said
@@ -293,7 +297,7 @@ func (x example) byPhone(t *testing.T, in answers) conversation {
 				return perform(control.WithParty(ctx, party), e)
 			}}
 	}}
-	run(t, p, func(c *call) {
+	c := run(t, p, func(c *call) {
 		for _, said := range in {
 			if !c.untilQuiet(1500*time.Millisecond, 60*time.Second) {
 				c.t.Fatalf("the agent does not fall silent; %s", c.said())
@@ -314,6 +318,11 @@ func (x example) byPhone(t *testing.T, in answers) conversation {
 		}
 		c.ended(40 * time.Second)
 	})
+	for alt, aloud := range x.pictures {
+		if strings.Contains(c.said(), alt) != aloud {
+			t.Errorf("%q is heard: %t; %s", alt, !aloud, c.said())
+		}
+	}
 	return told(t, notes.entries, notes.state)
 }
 
