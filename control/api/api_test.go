@@ -341,7 +341,7 @@ func TestCrossTenantIsNotFound(t *testing.T) {
 		for from, to := range theirs {
 			path = strings.Replace(path, from, to, 1)
 		}
-		if path == r.Pattern {
+		if path == r.Pattern || r.Method == "OPTIONS" { // a preflight asks of the route, not of what it names
 			continue
 		}
 		n++
