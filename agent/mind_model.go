@@ -99,7 +99,7 @@ func (m *flowMind) proposed(e flow.Model, p flow.Proposal, err error) flow.Resul
 // voiced gives a model's words to say, as words of its node. fits: see [line].
 func (m *flowMind) voiced(e flow.Model, say func(line) error, fits func(input) bool) func(line) error {
 	return func(l line) error {
-		l.node, l.policy, l.fits = e.Node, policyOf(e.Voice), fits
+		l.node, l.policy, l.how, l.fits = e.Node, policyOf(e.Voice), deliveryOf(e.Voice), fits
 		return say(l)
 	}
 }

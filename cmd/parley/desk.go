@@ -149,7 +149,7 @@ func (d *desk) spec(ctx context.Context, v *control.Serving, log *slog.Logger) (
 				return perform(control.WithParty(ctx, party), e)
 			}
 		}
-		s.Mailbox, s.Audio = messageBox{d.blobs, v.Call, log}, soundFiles(d.outside)
+		s.Mailbox, s.Audio = messageBox{d.blobs, v.Call, log}, soundFiles(d.outside, v.Party())
 		s.Flow.Models = d.vendors.proposer(tenant, set.LLM, log)
 		return s, nil
 	}

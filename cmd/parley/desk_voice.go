@@ -84,17 +84,19 @@ func (m *memo) Drop() {
 }
 
 // soundFiles fetches what flows play, by the one way out.
-func soundFiles(o *outside) agent.AudioSource {
+// They are paid from the budgets of the call's party.
+func soundFiles(o *outside, party control.Party) agent.AudioSource {
 	if o == nil {
 		return nil
 	}
-	budget := egress.NewBudget(conversationRequests, conversationBytes)
 	return func(ctx context.Context, address string) (int, []int16, error) {
 		u, err := url.Parse(address)
 		if err != nil {
 			return 0, nil, errors.New("the address of a sound file cannot be read")
 		}
-		res, err := sender{o.client}.Send(egress.WithBudget(ctx, budget), effect.Request{Method: http.MethodGet, URL: u, Header: http.Header{}})
+		ctx = control.WithParty(ctx, party)
+		ctx = egress.WithBudgets(control.WithTenant(ctx, party.Tenant), o.bounds.budgets(ctx, party.Tenant)...)
+		res, err := sender{o.client}.Send(ctx, effect.Request{Method: http.MethodGet, URL: u, Header: http.Header{}})
 		if err != nil {
 			return 0, nil, err
 		}
