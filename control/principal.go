@@ -19,7 +19,9 @@ const (
 	CallsListen   Permission = "calls.listen"  // recordings
 	CallsControl  Permission = "calls.control" // hang up, transfer
 	CallsStart    Permission = "calls.start"   // open a call, mint call tokens
-	EventsRead    Permission = "events.read"   // follow what happens
+	ContentRead   Permission = "content.read"
+	ContentWrite  Permission = "content.write"
+	EventsRead    Permission = "events.read" // follow what happens
 	FlowsRead     Permission = "flows.read"
 	FlowsWrite    Permission = "flows.write"
 	KeysManage    Permission = "keys.manage"
@@ -37,7 +39,7 @@ const (
 // Scopes lists what a key may be given.
 func Scopes() []Permission {
 	return []Permission{AgentsRead, AgentsWrite, CallsRead, CallsListen, CallsControl, CallsStart,
-		Chat, EventsRead, FlowsRead, FlowsWrite, KeysManage, NumbersRead, NumbersWrite, SessionsRead, SessionsWrite,
+		Chat, ContentRead, ContentWrite, EventsRead, FlowsRead, FlowsWrite, KeysManage, NumbersRead, NumbersWrite, SessionsRead, SessionsWrite,
 		WebhooksRead, WebhooksWrite, AuditRead}
 }
 
@@ -55,12 +57,12 @@ const (
 
 // permissions of a role.
 func (r Role) permissions() []Permission {
-	viewer := []Permission{AgentsRead, CallsRead, EventsRead, FlowsRead, NumbersRead, SessionsRead, WebhooksRead}
+	viewer := []Permission{AgentsRead, CallsRead, ContentRead, EventsRead, FlowsRead, NumbersRead, SessionsRead, WebhooksRead}
 	switch r {
 	case RoleOwner, RoleAdmin:
 		return Scopes()
 	case RoleEditor:
-		return append(viewer, AgentsWrite, FlowsWrite, CallsListen, CallsControl, CallsStart, Chat, SessionsWrite)
+		return append(viewer, AgentsWrite, ContentWrite, FlowsWrite, CallsListen, CallsControl, CallsStart, Chat, SessionsWrite)
 	case RoleAgent:
 		return append(viewer, CallsListen, CallsControl, CallsStart, Chat)
 	case RoleViewer:

@@ -36,6 +36,8 @@ type outside struct {
 	key     []byte   // signs what the internal API is told; nil: nothing is
 	vendors *vendors // of language models; nil: flows do without
 	log     *slog.Logger
+	// contents is what flows say besides their own texts; nil: nothing.
+	contents effect.Contents
 }
 
 // memory is what is remembered of servers.
@@ -82,7 +84,7 @@ func newEgress(o egress.Options, audit control.Audit, log *slog.Logger) (*egress
 // performer does the effects of one conversation of a tenant.
 func (o *outside) performer(tenant uuid.UUID, log *slog.Logger) func(context.Context, flow.Effect) flow.Result {
 	p := &effect.Performer{HTTP: sender{o.client}, Secrets: o.secrets, Circuits: o.memory, Answers: o.memory,
-		Tenant: tenant.String(), Internal: o.inside, Log: log}
+		Contents: o.contents, Tenant: tenant.String(), Internal: o.inside, Log: log}
 	if o.vendors != nil {
 		p.Models = o.vendors.proposer(tenant.String(), nil, log)
 	}

@@ -38,15 +38,17 @@ type gateway struct {
 	dev      bool
 	log      *slog.Logger
 
-	db     *postgres.Store
-	redis  *redis.Client
-	blobs  *blob.Folder
-	users  *control.Users
-	keys   *control.Keys
-	agents *control.Agents
-	flows  *control.Flows
-	calls  *control.Calls
-	chats  *control.Chats
+	db      *postgres.Store
+	redis   *redis.Client
+	blobs   *blob.Folder
+	users   *control.Users
+	keys    *control.Keys
+	agents  *control.Agents
+	flows   *control.Flows
+	content *control.Contents
+	trials  *control.Experiments
+	calls   *control.Calls
+	chats   *control.Chats
 
 	events     *control.Events
 	webhooks   *control.Webhooks
@@ -148,10 +150,12 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	v := newVendors(g.settings, g.log)
 	g.users = &control.Users{Store: g.db, Sessions: g.db, Ring: ring, Hasher: control.NewHasher(2)}
 	g.keys = &control.Keys{Store: g.db, Ring: ring}
-	g.flows = &control.Flows{Store: g.db, Changes: g.db}
+	g.content = &control.Contents{Store: g.db, Changes: g.db, Shelf: &control.Shelf{Store: g.db}}
+	g.flows = &control.Flows{Store: g.db, Changes: g.db, Contents: g.content.Shelf}
 	g.agents = &control.Agents{Store: g.db, Flows: g.db, Vendors: v.names()}
 	g.tokens = &control.CallTokens{Ring: ring, Used: g.redis}
 	graphs := &control.Graphs{Store: g.db}
+	g.trials = &control.Experiments{Store: g.db, Contents: g.db, Flows: g.db, Graphs: graphs}
 	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Graphs: graphs, Numbers: g.db,
 		Live: g.redis, Inbox: g.db, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Log: g.log, Node: uuid.New()}
 	g.chats = &control.Chats{Store: g.db, Turns: g.db, Flows: g.flows, Graphs: graphs, Ring: ring, Log: g.log}
@@ -178,6 +182,7 @@ func (g *gateway) buildOutside(ring *control.Keyring) error {
 		return err
 	}
 	g.desk.outside.vendors = g.desk.vendors
+	g.desk.outside.contents = g.content.Shelf
 	g.desk.outside.memory = &effect.Shared{Cells: g.redis}
 	if g.desk.outside.bounds, err = readBounds(g.settings, g.redis); err != nil {
 		return err
@@ -260,6 +265,7 @@ func (c *twilioCarrier) Reconnect(ctx context.Context, carrier, id string) error
 // buildHTTP mounts everything behind the one registry.
 func (g *gateway) buildHTTP() (err error) {
 	g.api, err = api.New(api.Options{
+		Contents: g.content, Experiments: g.trials,
 		Users: g.users, Keys: g.keys, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
 		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
 		PublicURL: g.settings.PublicURL, Version: version,

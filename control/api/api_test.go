@@ -89,14 +89,16 @@ func newPlane(t *testing.T) *plane {
 	t.Cleanup(func() { _ = blobs.Close() })
 	p := &plane{t: t, db: db, store: store, log: new(strings.Builder)}
 	log := slog.New(slog.NewTextHandler(p.log, nil))
-	flows := &control.Flows{Store: store, Changes: store}
+	content := &control.Contents{Store: store, Changes: store, Shelf: &control.Shelf{Store: store}}
+	flows := &control.Flows{Store: store, Changes: store, Contents: content.Shelf}
 	graphs := &control.Graphs{Store: store}
 	agents := &control.Agents{Store: store, Flows: store, Vendors: control.VendorNames{STT: []string{"local"}, LLM: []string{"openai"}, TTS: []string{"local"}}}
 	p.o = api.Options{
-		Users:   &control.Users{Store: store, Sessions: store, Ring: ring, Hasher: control.NewHasher(2)},
-		Keys:    &control.Keys{Store: store, Ring: ring},
-		Agents:  agents,
-		Flows:   flows,
+		Users:    &control.Users{Store: store, Sessions: store, Ring: ring, Hasher: control.NewHasher(2)},
+		Keys:     &control.Keys{Store: store, Ring: ring},
+		Agents:   agents,
+		Flows:    flows,
+		Contents: content, Experiments: &control.Experiments{Store: store, Contents: store, Flows: store, Graphs: graphs},
 		Numbers: &control.Numbers{Store: store, Agents: store},
 		Calls: &control.Calls{Store: store, Changes: store, Records: store, Agents: agents, Numbers: store,
 			Graphs: graphs, Log: log, Node: uuid.New()},

@@ -34,6 +34,10 @@ type Options struct {
 	Calls   *control.Calls
 	Chats   *control.Chats
 
+	// Contents and Experiments are what flows say and how it fares.
+	Contents    *control.Contents
+	Experiments *control.Experiments
+
 	Events     *control.Events
 	Webhooks   *control.Webhooks
 	Deliveries *control.Deliveries
@@ -82,7 +86,7 @@ func New(o Options) (*Server, error) {
 	cfg.Transformers = []huma.Transformer{quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
 	return s, errors.Join(s.health(), s.auth(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.events(), s.webhooks(),
-		s.keys(), s.audit(), s.docs())
+		s.keys(), s.audit(), s.contents(), s.docs())
 }
 
 // Handler answers the public listener.

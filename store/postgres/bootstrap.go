@@ -57,6 +57,7 @@ func bootstrapSQL(pw Passwords, database string) []string {
 		// Owners of functions are set by a member; NOINHERIT keeps the member
 		// from seeing over the tenants' walls by it.
 		`GRANT parley_locate TO parley_migrate`,
+		`CREATE EXTENSION IF NOT EXISTS btree_gin WITH SCHEMA public`, // indexes of a tenant's texts
 		`REVOKE CREATE ON SCHEMA public FROM PUBLIC`,
 		`GRANT USAGE ON SCHEMA public TO parley_app`,
 		`GRANT USAGE, CREATE ON SCHEMA public TO parley_migrate, parley_locate`,

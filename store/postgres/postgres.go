@@ -44,6 +44,9 @@ type Options struct {
 	// ListenQuiet is how long the connection for notifications may be silent
 	// before it is asked whether it still stands. Default 20 s.
 	ListenQuiet time.Duration
+	// Tracer is told of every query; nil: nobody. It may implement
+	// [pgx.BatchTracer] too.
+	Tracer pgx.QueryTracer
 }
 
 // Open returns a Store that connects as the application role when it is
@@ -61,6 +64,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	direct.ConnectTimeout = orDefault(o.Connect, 3*time.Second)
 	cfg.MaxConns = orDefault(o.MaxConns, 20)
 	cfg.ConnConfig.ConnectTimeout = orDefault(o.Connect, 3*time.Second)
+	cfg.ConnConfig.Tracer = o.Tracer
 	rt := cfg.ConnConfig.RuntimeParams
 	rt["application_name"] = "parley"
 	rt["statement_timeout"] = fmt.Sprint(orDefault(o.Statement, 15*time.Second).Milliseconds())

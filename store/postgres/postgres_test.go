@@ -56,7 +56,8 @@ var locateFunctions = map[string]string{
 	"locate_origin(origin text)":                              "a browser asks whether a page of an origin may chat",
 	"locate_public_flow(flow uuid)":                           "anybody starts a chat with a flow that is open to all",
 	"locate_number(e164 text)":                                "a call to a number",
-	"locate_stale_calls(leased_before timestamp with time zone, arrived_before timestamp with time zone)": "calls of a dead process, whosesoever",
+	"search_content(of_tenant uuid, words text, with_tags text[], of_type text, in_locale text, in_status text, before uuid, most integer)": "full-text search of the caller's own tenant",
+	"locate_stale_calls(leased_before timestamp with time zone, arrived_before timestamp with time zone)":                                   "calls of a dead process, whosesoever",
 	"locate_user(email text)": "sign-in by e-mail address",
 }
 
