@@ -44,13 +44,19 @@ func (m *flowMind) outside(ctx context.Context, e flow.Effect, say func(line) er
 	if q, ok := e.(flow.Model); ok {
 		return m.consult(ctx, q, say)
 	}
-	m.effects = true
-	if m.spec.Perform == nil {
+	fetch, reads := e.(flow.Fetch) // which changes nothing outside
+	switch {
+	case m.spec.Perform == nil && reads: // the flow has words of its own
+		return flow.Result{At: flow.At{At: time.Now()}, ID: fetch.ID, Outcome: "error"}, nil
+	case m.spec.Perform == nil:
 		return nil, fmt.Errorf("flow wants %T, which this host cannot do", e)
 	}
 	c, isCall := e.(flow.Call)
-	if err := say(line{firm: true, yields: c.Cancel}); err != nil {
-		return nil, err
+	if !reads {
+		m.effects = true
+		if err := say(line{firm: true, yields: c.Cancel}); err != nil {
+			return nil, err
+		}
 	}
 	done := make(chan flow.Result, 1)
 	go func() { done <- m.spec.Perform(ctx, e) }()

@@ -261,7 +261,7 @@ func bodyMessages(f *Flow, body map[string]any) ([]messageTemplate, []Problem) {
 		out = c.messages(body["messages"], "/messages")
 	case str(body["setup"]) != "":
 		out = c.messages([]any{body["setup"], text(body["punchline"])}, "")
-	case first(body, "text", "content", "rich_text", "url", "src") != "":
+	case slices.ContainsFunc([]string{"text", "content", "rich_text", "url", "src"}, func(k string) bool { return body[k] != nil }):
 		out = c.messages(body, "")
 	default:
 		out = c.messages(first(body, "question", "quote", "prompt", "joke", "fact", "message"), "")
@@ -269,12 +269,25 @@ func bodyMessages(f *Flow, body map[string]any) ([]messageTemplate, []Problem) {
 	if author := str(body["author"]); author != "" && len(out) > 0 && !out[0].text.empty() {
 		out[0].text = out[0].text.and(parseTemplate(" — "+author, f.bare))
 	}
-	out = slices.DeleteFunc(out, func(m messageTemplate) bool { return m.text.empty() && m.url.empty() && m.alt.empty() })
+	out = slices.DeleteFunc(out, func(m messageTemplate) bool { return m.text.blank() && m.url.blank() && m.alt.blank() })
 	for i := range out {
 		out[i].want = 0 // content names no other content
 		delete(out[i].extra, "author")
 	}
 	return out, append(c.faults, c.problems...)
+}
+
+// blank tells that nothing can come of a text, in any locale.
+func (l localText) blank() bool {
+	says := func(t template) bool {
+		return slices.ContainsFunc(t, func(p part) bool { return p.ref != nil || strings.TrimSpace(p.text) != "" })
+	}
+	for _, t := range l.locale {
+		if says(t) {
+			return false
+		}
+	}
+	return !says(l.any)
 }
 
 // ErrSaysNothing says that a content has nothing to say.
