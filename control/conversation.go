@@ -89,6 +89,11 @@ type ConversationFilter struct {
 	Status  string
 	Channel string
 	User    string
+	Caller  string // the number that called
+	// Since and Until bound the beginning, Until not included.
+	Since, Until time.Time
+	// State is what a state must contain one of, as of [StateWanted].
+	State []json.RawMessage
 }
 
 // ConversationStore keeps conversations. LocateX look over all tenants.

@@ -134,6 +134,7 @@ type Flows struct {
 	// Published is told of each version that is published, and must not block.
 	// Nil: nobody is.
 	Published func(ctx context.Context, v FlowVersion)
+	Types     flow.Types // the program's own node types, beside those of the format
 }
 
 // maxFlowBytes of a document.
@@ -250,7 +251,7 @@ func (s *Flows) check(document []byte) error {
 		return invalid("document", "must be at most 1 MiB")
 	}
 	var faults []string
-	for _, p := range flow.Lint(document) {
+	for _, p := range flow.Lint(document, s.Types) {
 		if p.Severity == "error" {
 			faults = append(faults, p.String())
 		}

@@ -24,6 +24,7 @@ const (
 // of the rest is ready; it is safe for use by several goroutines.
 type Graphs struct {
 	Store FlowStore
+	Types flow.Types // the program's own node types; as of [Flows]
 
 	mu       sync.Mutex
 	compiled map[uuid.UUID]*flow.Flow
@@ -171,7 +172,7 @@ func (g *Graphs) version(ctx context.Context, id uuid.UUID) (*flow.Flow, error) 
 	if err != nil {
 		return nil, err
 	}
-	if f, err = flow.Parse(v.Document); err != nil {
+	if f, err = flow.Parse(v.Document, g.Types); err != nil {
 		return nil, fmt.Errorf("flow version %s: %w", id, err)
 	}
 	g.mu.Lock()

@@ -50,7 +50,7 @@ func (s *Flows) Simulate(ctx context.Context, g *Graphs, document []byte, sim Si
 	if err := s.check(document); err != nil {
 		return nil, err
 	}
-	f, err := flow.Parse(document)
+	f, err := flow.Parse(document, s.Types)
 	if err == nil {
 		f, _, err = g.withSubflows(ctx, f, Live)
 	}

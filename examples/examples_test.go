@@ -14,7 +14,9 @@ import (
 func TestExamplesAreSound(t *testing.T) {
 	for _, name := range files(t, "*/*.json", 4) {
 		for _, p := range flow.Lint(read(t, name)) {
-			t.Errorf("%s: %s", name, p)
+			if p.Severity != flow.SeverityInfo {
+				t.Errorf("%s: %s", name, p)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,9 @@ type action struct {
 	call *callSpec
 	typ  string
 }
+
+// laterActions are those of the format that this engine does not run yet.
+var laterActions = regexp.MustCompile(`^(send_sms|send_whatsapp|send_email|crm\..+|calendar\..+|tag|log|start_recording|stop_recording|hold_music)$`)
 
 var errReadOnly = errors.New("the variable may not be written")
 
@@ -105,7 +109,11 @@ func (c *compiler) action(m map[string]any, ptr string) action {
 			return nil
 		}
 	default:
-		c.problem("error", ptr+"/type", "unknown-type", fmt.Sprintf("there is no action %q", a.typ),
+		code, message := "unknown-type", fmt.Sprintf("there is no action %q", a.typ)
+		if laterActions.MatchString(a.typ) {
+			code, message = "later-type", fmt.Sprintf("action %q is not supported yet", a.typ)
+		}
+		c.problem("error", ptr+"/type", code, message,
 			"use set_variable, increment, decrement, delete_variable, append, remove, aggregate, goal or api_call")
 	}
 	return a

@@ -120,6 +120,7 @@ type callSpec struct {
 	query, headers     []fieldTemplate
 	body               *valueTemplate
 	timeout            time.Duration
+	byDefault          bool // no timeout is set anywhere
 	retry              Retry
 	breaker            *Breaker
 	cache              time.Duration
@@ -176,10 +177,10 @@ func (c *compiler) call(m map[string]any, ptr string) *callSpec {
 		}
 	}
 	if s.timeout = c.timeout; s.timeout == 0 {
-		s.timeout = 5 * time.Second
+		s.timeout, s.byDefault = 5*time.Second, true
 	}
 	if d := millis(m["timeout"]); d > 0 {
-		s.timeout = d
+		s.timeout, s.byDefault = d, false
 	}
 	s.retry = readRetry(m["retry"])
 	if b, ok := m["circuit_breaker"].(map[string]any); ok {

@@ -3,14 +3,32 @@ package flow
 import (
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 )
 
-// Check tells what keeps a flow from being published ("error") or is worth a
-// look ("warning"). It holds for every node, also one that cannot be reached.
+// Check tells what keeps a flow from being published (errors) and what is worth
+// a look (warnings). It holds for every node, also one that cannot be reached.
 func (f *Flow) Check() []Problem {
+	return slices.DeleteFunc(f.lint(), func(p Problem) bool { return p.Severity == SeverityInfo })
+}
+
+// Lint tells all that is to be said of a document: what [Parse] refuses, else
+// what [Flow.Check] finds, and what good practice it does not follow. [Rules]
+// lists what it knows.
+func Lint(doc []byte, types ...Types) []Problem {
+	f, err := Parse(doc, types...)
+	var refused *ParseError
+	switch {
+	case errors.As(err, &refused):
+		return refused.Problems
+	case err != nil:
+		return []Problem{{Severity: SeverityError, Code: "syntax", Message: err.Error(), Fix: "correct the document"}}
+	}
+	return f.lint()
+}
+
+func (f *Flow) lint() []Problem {
 	k := &checker{f: f, out: append([]Problem(nil), f.problems...)}
 	k.graph(f.root, true)
 	k.private(f.root)
@@ -18,23 +36,20 @@ func (f *Flow) Check() []Problem {
 	return k.out
 }
 
-// Lint tells what is wrong with a document: what [Parse] refuses, else what
-// [Flow.Check] finds.
-func Lint(doc []byte) []Problem {
-	f, err := Parse(doc)
-	var refused *ParseError
-	switch {
-	case errors.As(err, &refused):
-		return refused.Problems
-	case err != nil:
-		return []Problem{{Severity: "error", Code: "syntax", Message: err.Error(), Fix: "correct the document"}}
-	}
-	return f.Check()
-}
-
 type checker struct {
 	f   *Flow
 	out []Problem
+}
+
+// reported tells whether a problem of a kind of rules is noted at a place, or
+// around it, already.
+func (k *checker) reported(code, ptr string) bool {
+	for _, p := range k.out {
+		if strings.HasPrefix(p.Code, code) && (p.Pointer == ptr || strings.HasPrefix(ptr, p.Pointer+"/") || strings.HasPrefix(p.Pointer, ptr+"/")) {
+			return true
+		}
+	}
+	return false
 }
 
 func (k *checker) add(severity, ptr, code, message, fix string) {
@@ -95,6 +110,7 @@ func (k *checker) graph(g *graph, root bool) {
 			k.graph(b.inline, false)
 		}
 	}
+	k.quiet(g, links)
 }
 
 // reach finds nodes that nothing leads to, and a graph without an end.
@@ -209,32 +225,6 @@ func asks(n *node) bool {
 	return false
 }
 
-// exits looks for outcomes that should be wired.
-func (k *checker) exits(n *node) {
-	switch n.typ {
-	case "question":
-		b, _ := n.body.(*questionBody)
-		if b == nil {
-			return
-		}
-		limited := b.retries >= 0 || n.voice.noMatch.max > 0
-		if limited && n.voice.noMatch.then == "" && !wired(n, "no_match") {
-			k.add("warning", n.ptr, "unwired-outcome", "nothing follows when the answer is never understood", "wire no_match")
-		}
-		if n.voice.Voice.NoInput > 0 && n.voice.noInput.max > 0 && n.voice.noInput.then == "" && !wired(n, "no_input") {
-			k.add("warning", n.ptr, "unwired-outcome", "nothing follows when the caller stays silent", "wire no_input")
-		}
-	case "webhook", "action":
-		if len(n.edges["error"]) == 0 && len(n.edges["failure"]) == 0 {
-			k.add("warning", n.ptr, "unwired-outcome", "nothing follows when it fails", "wire error")
-		}
-	case "transfer":
-		if !wired(n, "no_answer") && !wired(n, "busy") {
-			k.add("warning", n.ptr, "unwired-outcome", "nothing follows when nobody answers", "wire no_answer, busy or error")
-		}
-	}
-}
-
 func wired(n *node, outcome string) bool {
 	for _, o := range fallbacks(outcome) {
 		if len(n.edges[o]) > 0 {
@@ -244,15 +234,17 @@ func wired(n *node, outcome string) bool {
 	return false
 }
 
-// secretForms are tokens that must not stand in a document in clear.
-var secretForms = regexp.MustCompile(`\b(sk-[A-Za-z0-9_-]{16,}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{30,}|xox[abprs]-[A-Za-z0-9-]{10,}|AIza[0-9A-Za-z_-]{30,}|SK[0-9a-f]{32}|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,})|-----BEGIN [A-Z ]*PRIVATE KEY-----`)
-
 func (k *checker) document() {
 	v, err := decodeValue(k.f.doc)
 	if err != nil {
 		return
 	}
-	k.clear(v, "", "")
+	if doc, ok := v.(map[string]any); ok {
+		k.secrets(doc, "", "", "")
+		k.units(doc, "", "")
+		k.style(doc)
+	}
+	k.hangup()
 	f := k.f
 	for _, g := range f.globals {
 		if g.then != "" && g.then[0] == '@' {
@@ -266,27 +258,5 @@ func (k *checker) document() {
 	}
 	if t := f.failure.then; t != "" && t[0] != '@' && f.root.nodes[t] == nil {
 		k.add("error", "/defaults/errors/then", "missing-target", fmt.Sprintf("there is no node %q", t), "name an existing node, or @end")
-	}
-}
-
-// clear walks the document for secrets in clear.
-func (k *checker) clear(v any, ptr, key string) {
-	switch v := v.(type) {
-	case map[string]any:
-		for _, name := range sortedKeys(v) {
-			if ptr == "" && name == "tests" {
-				continue
-			}
-			k.clear(v[name], ptr+"/"+escapePointer(name), fold(name))
-		}
-	case []any:
-		for i, e := range v {
-			k.clear(e, ptr+"/"+strconv.Itoa(i), key)
-		}
-	case string:
-		bearer := strings.HasPrefix(fold(v), "bearer ") && len(v) > 20 && !strings.Contains(v, "{")
-		if secretForms.MatchString(v) || bearer {
-			k.add("error", ptr, "secret-in-clear", "this looks like a secret", "store it as a secret and write {secret:name}")
-		}
 	}
 }

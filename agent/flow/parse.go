@@ -22,7 +22,7 @@ const (
 
 // A Problem is a fault of a document.
 type Problem struct {
-	Severity string `json:"severity"` // "error" refuses publishing, "warning" does not
+	Severity string `json:"severity"` // [SeverityError] refuses publishing; warnings and infos do not
 	Code     string `json:"code"`
 	Pointer  string `json:"pointer"` // RFC 6901, into the document
 	Message  string `json:"message"`
@@ -60,6 +60,7 @@ type Flow struct {
 	root     *graph
 	globals  []global
 	onHangup string
+	voiced   bool // the document speaks of voices, calls or keys
 	limits   limits
 	failure  failure
 	problems []Problem // found while compiling, for Check
@@ -92,8 +93,9 @@ func (f *Flow) Document() []byte { return bytes.Clone(f.doc) }
 // Parse compiles a document. Its error is a *[ParseError] that points to each
 // fault. What a document may hold but a publisher must not pass (a missing
 // target, an unknown type of node) is left to [Flow.Check]; at run time such a
-// place ends the conversation with a friendly message.
-func Parse(doc []byte) (*Flow, error) {
+// place ends the conversation with a friendly message. Types are the program's
+// own node types, beside those of the format.
+func Parse(doc []byte, types ...Types) (*Flow, error) {
 	if len(doc) > MaxDocumentBytes {
 		return nil, fault("", "too-large", fmt.Sprintf("%d bytes, at most %d", len(doc), MaxDocumentBytes), "split the flow into sub-flows")
 	}
@@ -108,7 +110,7 @@ func Parse(doc []byte) (*Flow, error) {
 	if !ok {
 		return nil, fault("", "type", "a flow is an object", "wrap the nodes as {\"nodes\": [...]}")
 	}
-	c := &compiler{flow: &Flow{doc: bytes.Clone(doc), bare: "variables"}}
+	c := &compiler{flow: &Flow{doc: bytes.Clone(doc), bare: "variables"}, types: types}
 	c.document(root)
 	if len(c.faults) > 0 {
 		return nil, &ParseError{c.faults}
@@ -159,6 +161,7 @@ type compiler struct {
 	nested      int              // composites around the node at hand
 	use         []ModelChoice    // defaults.model
 	shared      map[string]any   // tools of agent nodes, by name
+	types       []Types
 }
 
 func (c *compiler) fault(ptr, code, message, fix string) {
@@ -182,7 +185,7 @@ func (c *compiler) document(d map[string]any) {
 		f.locale, f.locales = str(l["default"]), texts(l["others"])
 	}
 	defaults, _ := d["defaults"].(map[string]any)
-	c.voice, _ = defaults["voice"].(map[string]any)
+	c.voice, f.voiced = defaults["voice"].(map[string]any)
 	http, _ := defaults["http"].(map[string]any)
 	c.timeout = millis(http["timeout"])
 	f.limits = parseLimits(defaults["limits"])
@@ -318,6 +321,7 @@ func (c *compiler) node(m map[string]any, id, ptr string, inline bool, i int) *n
 	own, _ := m["voice"].(map[string]any)
 	inner, _ := content["voice"].(map[string]any)
 	n.voice = c.voiceBlock(merge(merge(c.voice, inner), own), n)
+	c.flow.voiced = c.flow.voiced || own != nil || inner != nil || ofCalls[typ]
 	conns := m["connections"]
 	cptr := ptr + "/connections"
 	if conns == nil {
@@ -326,7 +330,9 @@ func (c *compiler) node(m map[string]any, id, ptr string, inline bool, i int) *n
 		}
 	}
 	c.nodeConnections(n, conns, cptr)
-	n.kind = kindOf(typ)
+	if n.kind = kindOf(typ); n.kind.enter == nil {
+		n.kind = c.custom(typ)
+	}
 	if n.kind.compile != nil {
 		outer := c.wants // of the composite that n is in
 		c.wants, c.otherwise = nil, localText{}

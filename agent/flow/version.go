@@ -157,6 +157,12 @@ func Newer(a, b string) bool {
 	return err != nil || n == 0 || x.compare(y) > 0
 }
 
+// semantic tells whether s is a whole semantic version.
+func semantic(s string) bool {
+	_, n, err := readRelease(s)
+	return err == nil && n == 3 && s[0] != 'v'
+}
+
 // pinned reads a composite's version: a whole number is that of a version, all
 // else is a range.
 func pinned(v any) (string, error) {

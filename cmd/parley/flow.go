@@ -40,7 +40,7 @@ type flowLint struct {
 
 // Help shows an example.
 func (flowLint) Help() string {
-	return "Example:\n  parley flow lint front-desk.json\n\nExit status: 0 nothing but warnings, 1 errors, 2 a file cannot be read."
+	return "Example:\n  parley flow lint front-desk.json\n\nExit status: 0 nothing but warnings and infos, 1 errors, 2 a file cannot be read."
 }
 
 // Run prints each problem with a pointer into the document and a way to mend it.
@@ -49,14 +49,10 @@ func (c flowLint) Run(io stdio) error {
 	if err != nil {
 		return usageError{err}
 	}
-	errs, warnings := 0, 0
+	count := map[string]int{}
 	for i, doc := range docs {
 		for _, p := range flow.Lint(doc) {
-			if p.Severity == "error" {
-				errs++
-			} else {
-				warnings++
-			}
+			count[p.Severity]++
 			if c.JSON {
 				printJSON(io.out, struct {
 					File string `json:"file"`
@@ -68,9 +64,9 @@ func (c flowLint) Run(io stdio) error {
 		}
 	}
 	if !c.JSON {
-		fmt.Fprintf(io.out, "%d errors, %d warnings\n", errs, warnings)
+		fmt.Fprintf(io.out, "%d errors, %d warnings, %d infos\n", count[flow.SeverityError], count[flow.SeverityWarning], count[flow.SeverityInfo])
 	}
-	if errs > 0 {
+	if count[flow.SeverityError] > 0 {
 		return errSaid
 	}
 	return nil

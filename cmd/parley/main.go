@@ -33,6 +33,7 @@ type commands struct {
 	Migrate migrateCommand `cmd:"" help:"Bring the database's schema up, or down, or show it."`
 	Call    callCommand    `cmd:"" help:"Call an agent from the terminal."`
 	Flow    flowCommand    `cmd:"" help:"Check, try and test flows, without a server."`
+	Replay  replayCommand  `cmd:"" help:"Run a stored conversation again, exactly, or against another version of its flow."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

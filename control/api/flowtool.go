@@ -32,9 +32,9 @@ type validityJSON struct {
 // faultJSON is a fault of a document.
 type faultJSON flow.Problem
 
-func validity(document []byte) *reply[validityJSON] {
+func validity(document []byte, types flow.Types) *reply[validityJSON] {
 	out := validityJSON{true, []faultJSON{}}
-	for _, p := range flow.Lint(document) {
+	for _, p := range flow.Lint(document, types) {
 		out.Problems = append(out.Problems, faultJSON(p))
 		out.Valid = out.Valid && p.Severity != "error"
 	}
@@ -46,7 +46,7 @@ func (s *Server) validateDocument(_ context.Context, in *struct {
 		Document json.RawMessage `json:"document"`
 	}
 }) (*reply[validityJSON], error) {
-	return validity(in.Body.Document), nil
+	return validity(in.Body.Document, s.o.Flows.Types), nil
 }
 
 // DocumentChoice is a version of a flow, or a document that is none yet;
@@ -76,7 +76,7 @@ func (s *Server) validateFlow(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return validity(doc), nil
+	return validity(doc, s.o.Flows.Types), nil
 }
 
 type simulateIn struct {

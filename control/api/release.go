@@ -43,7 +43,7 @@ func (s *Server) getDraft(ctx context.Context, in *FlowPath) (*draftOut, error) 
 		return nil, err
 	}
 	out := &draftOut{ETag: etag(f.Revision)}
-	out.Body.Document, out.Body.UpdatedAt, out.Body.Problems = d.Document, d.UpdatedAt, validity(d.Document).Body.Problems
+	out.Body.Document, out.Body.UpdatedAt, out.Body.Problems = d.Document, d.UpdatedAt, validity(d.Document, s.o.Flows.Types).Body.Problems
 	return out, nil
 }
 

@@ -202,3 +202,38 @@ func TestAudit(t *testing.T) {
 		}
 	}
 }
+
+// Sessions are found by what they remember, and by who called when.
+func TestSearchSessions(t *testing.T) {
+	p := newPlane(t)
+	key := p.demo.APIKey
+	p.publish("asking", asking, true)
+	for _, name := range []string{"ann", "bob", "ann"} {
+		p.chat(key, `{"flow_id":"asking","initial_state":{"user":{"plan":"free"}}}`).say(200, `{"input":"`+name+`"}`)
+	}
+	found := func(query string) int {
+		return len(p.want(200, "GET", "/v1/sessions?"+query, key, "")["items"].([]any))
+	}
+	for query, want := range map[string]int{"": 3, "state.variables.name=ann": 2, "state.variables.name=ann&state.user.plan=free": 2,
+		"state.variables.name=ann&state.user.plan=paid": 0, "state.session.current_node=size": 3, "since=2020-01-01T00:00:00Z": 3,
+		"until=2020-01-01T00:00:00Z": 0, "caller=%2B15550100": 0, "state.variables.name=bob&status=active&channel=chat": 1, "state.variables.name=ann&limit=1": 1} {
+		if got := found(query); got != want {
+			t.Errorf("%s: %d, want %d", query, got, want)
+		}
+	}
+	for _, query := range []string{"state.system.revision=1", "state.variables=1", "state.variables..x=1", "state.secret.k=1"} {
+		p.want(422, "GET", "/v1/sessions?"+query, key, "")
+	}
+	// The same sessions run again by REST.
+	id := p.want(200, "GET", "/v1/sessions?state.variables.name=bob", key, "")["items"].([]any)[0].(map[string]any)["id"].(string)
+	if m := p.want(200, "POST", "/v1/sessions/"+id+"/replay", key, ""); m["verdict"] != "equal" || len(m["turns"].([]any)) != 2 {
+		t.Errorf("replay: %v", m)
+	}
+	m := p.want(200, "POST", "/v1/sessions/"+id+"/replay", key, `{"document":`+strings.Replace(asking, "Hello.", "Hi.", 1)+`}`)
+	first := m["turns"].([]any)[0].(map[string]any)
+	if m["verdict"] != "different" || !strings.HasPrefix(texts(first["stored"].(map[string]any)), "Hello.") || !strings.HasPrefix(texts(first["replayed"].(map[string]any)), "Hi.") {
+		t.Errorf("replay against a document: %v", m)
+	}
+	p.want(404, "POST", "/v1/sessions/"+id+"/replay", key, `{"number":9}`)
+	p.want(422, "POST", "/v1/sessions/"+id+"/replay", key, `{"document":{}}`)
+}

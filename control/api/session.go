@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 
 	"parley/agent/flow"
@@ -48,10 +50,28 @@ func (s *Server) sessions() error {
 		operation(s, reads("/v1/sessions", read), "list-sessions", "List conversations, newest first", 200, s.listSessions),
 		operation(s, reads("/v1/sessions/{id}", read), "get-session", "Get a conversation with its state", 200, s.getSession),
 		operation(s, reads("/v1/sessions/{id}/history", read), "get-session-history", "What happened and what came of it, in order", 200, s.sessionHistory),
+		operation(s, writes("POST", "/v1/sessions/{id}/replay", read, maxFlow), "replay-session", "Run a conversation again, also against another version; nothing is stored or sent", 200, s.replaySession),
 		operation(s, writes("POST", "/v1/sessions/{id}/end", write, NoBody), "end-session", "Complete a chat", 200, s.endSession),
 		operation(s, writes("POST", "/v1/sessions/{id}/events", write, 64<<10), "tell-session", "Tell a conversation that something has happened", 202, s.tellSession),
 		operation(s, writes("DELETE", "/v1/sessions/{id}", write, NoBody), "delete-session", "Delete a conversation with its history", 204, s.deleteSession),
 	)
+}
+
+// StateQuery reads parameters such as state.variables.size=large, whose names
+// are the tenant's own; exported for huma, which fills it.
+type StateQuery struct{ tests []control.StateTest }
+
+// Resolve implements huma.Resolver.
+func (q *StateQuery) Resolve(ctx huma.Context) []error {
+	u := ctx.URL()
+	for name, values := range u.Query() {
+		if path, ok := strings.CutPrefix(name, "state."); ok {
+			for _, v := range values {
+				q.tests = append(q.tests, control.StateTest{Path: path, Value: v})
+			}
+		}
+	}
+	return nil
 }
 
 func (s *Server) listSessions(ctx context.Context, in *struct {
@@ -60,9 +80,20 @@ func (s *Server) listSessions(ctx context.Context, in *struct {
 	Status  string    `query:"status" enum:"active,completed,abandoned,failed,transferred"`
 	Channel string    `query:"channel" enum:"voice,chat"`
 	User    string    `query:"user_id" maxLength:"200"`
+	Caller  string    `query:"caller" maxLength:"200" doc:"The number that called."`
+	Since   time.Time `query:"since" doc:"Begun then or later."`
+	Until   time.Time `query:"until" doc:"Begun before."`
+	StateQuery
 }) (*listOut[sessionJSON], error) {
-	rows, err := s.o.Chats.Store.Conversations(ctx, control.ConversationFilter{Page: in.page(), Flow: in.Flow,
-		Status: in.Status, Channel: in.Channel, User: in.User})
+	f := control.ConversationFilter{Page: in.page(), Flow: in.Flow, Status: in.Status, Channel: in.Channel, User: in.User,
+		Caller: in.Caller, Since: in.Since, Until: in.Until}
+	var err error
+	if len(in.tests) > 0 {
+		if f.State, err = control.StateWanted(in.tests); err != nil {
+			return nil, err
+		}
+	}
+	rows, err := s.o.Chats.Store.Conversations(ctx, f)
 	if err != nil {
 		return nil, err
 	}

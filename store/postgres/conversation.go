@@ -49,14 +49,22 @@ func (s *Store) Conversation(ctx context.Context, id uuid.UUID) (control.Convers
 	return c, nil
 }
 
-// Conversations implements [control.ConversationStore].
+// Conversations implements [control.ConversationStore]. A search by state goes
+// by a function of its own: see the migration that makes it.
 func (s *Store) Conversations(ctx context.Context, f control.ConversationFilter) ([]control.Conversation, error) {
 	const q = `
 		SELECT ` + conversationColumns + ` FROM conversations
 		WHERE tenant_id = current_tenant() AND ($1::uuid IS NULL OR id < $1) AND ($3::uuid IS NULL OR flow_id = $3)
 		  AND ($4 = '' OR status = $4) AND ($5 = '' OR channel = $5) AND ($6 = '' OR user_id = $6)
-		ORDER BY id DESC LIMIT $2`
-	return rows(ctx, s, scanConversation, q, after(f.Page), limit(f.Page), nullable(f.Flow), f.Status, f.Channel, text(f.User))
+		  AND ($7 = '' OR call_id IN (SELECT c.id FROM calls c WHERE c.tenant_id = current_tenant() AND c.caller = $7))
+		  AND ($8::timestamptz IS NULL OR created_at >= $8) AND ($9::timestamptz IS NULL OR created_at < $9)`
+	const page = ` ORDER BY id DESC LIMIT $2`
+	args := []any{after(f.Page), limit(f.Page), nullable(f.Flow), f.Status, f.Channel, text(f.User), text(f.Caller), nullTime(f.Since), nullTime(f.Until)}
+	if len(f.State) == 0 {
+		return rows(ctx, s, scanConversation, q+page, args...)
+	}
+	return rows(ctx, s, scanConversation, q+` AND id IN (SELECT l.id FROM locate_conversations_by_state(current_tenant(), $10::jsonb[]) l)`+page,
+		append(args, f.State)...)
 }
 
 // History implements [control.ConversationStore].

@@ -58,6 +58,7 @@ var locateFunctions = map[string]string{
 	"locate_number(e164 text)":                                "a call to a number",
 	"search_content(of_tenant uuid, words text, with_tags text[], of_type text, in_locale text, in_status text, before uuid, most integer)": "full-text search of the caller's own tenant",
 	"locate_stale_calls(leased_before timestamp with time zone, arrived_before timestamp with time zone)":                                   "calls of a dead process, whosesoever",
+	"locate_conversations_by_state(of_tenant uuid, wanted jsonb[])":                                                                         "row security would make the search a filter; the tenant is given",
 	"locate_user(email text)": "sign-in by e-mail address",
 }
 
