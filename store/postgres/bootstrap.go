@@ -61,7 +61,6 @@ func bootstrapSQL(pw Passwords, database string) []string {
 		`REVOKE CREATE ON SCHEMA public FROM PUBLIC`,
 		`GRANT USAGE ON SCHEMA public TO parley_app`,
 		`GRANT USAGE, CREATE ON SCHEMA public TO parley_migrate, parley_locate`,
-		`CREATE EXTENSION IF NOT EXISTS btree_gin`, // indexes that begin with the tenant
 		`GRANT CONNECT ON DATABASE ` + db + ` TO parley_app, parley_migrate`,
 		`ALTER DEFAULT PRIVILEGES FOR ROLE parley_migrate IN SCHEMA public GRANT SELECT ON TABLES TO parley_app`,
 	}
