@@ -66,7 +66,7 @@ func TestChatTellsWhoItIsWith(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := control.Party{Tenant: tenantOf(t, w.ctx), Conversation: r.ID, Channel: control.ChannelChat, User: "ada"}
+	want := control.Party{Tenant: tenantOf(t, w.ctx), Conversation: r.ID, Flow: w.flow, Channel: control.ChannelChat, User: "ada"}
 	if got != want {
 		t.Errorf("told %+v, want %+v", got, want)
 	}
