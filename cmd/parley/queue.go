@@ -12,7 +12,7 @@ import (
 func (g *gateway) openQueue(ctx context.Context) (err error) {
 	g.chats.Tasks, g.chats.Counted = g.db, newTaskMetrics(g.metrics)
 	g.queue, err = postgres.OpenQueue(ctx, cmp.Or(g.settings.DatabaseListenURL, g.settings.DatabaseURL), g.chats.DoTask,
-		postgres.QueueOptions{Drain: max(min(g.settings.Drain, queueDrain), time.Millisecond), Log: g.log})
+		postgres.QueueOptions{Drain: max(min(g.settings.Drain, queueDrain), time.Second), Log: g.log})
 	return err
 }
 
