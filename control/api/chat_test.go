@@ -334,6 +334,10 @@ func TestQuarantine(t *testing.T) {
 	if !strings.Contains(p.log.String(), "quarantined") {
 		t.Error("nothing in the log")
 	}
+	audit := p.want(200, "GET", "/v1/audit?action=session.quarantine", p.demo.APIKey, "")["items"].([]any)
+	if len(audit) != 1 || audit[0].(map[string]any)["object"] != "session:"+s.id {
+		t.Errorf("audited: %v", audit)
+	}
 }
 
 // events lists a session's events.

@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"parley/agent/flow"
+	"parley/control"
+	"parley/control/api"
 )
 
 // told is a flow that says text and calls itself version.
@@ -236,4 +238,33 @@ func TestSearchSessions(t *testing.T) {
 	}
 	p.want(404, "POST", "/v1/sessions/"+id+"/replay", key, `{"number":9}`)
 	p.want(422, "POST", "/v1/sessions/"+id+"/replay", key, `{"document":{}}`)
+}
+
+// What one process publishes, every other begins conversations with at once,
+// though it has the version before in its memory.
+func TestPublishHoldsInAllProcesses(t *testing.T) {
+	p := newPlane(t)
+	id := p.publish("desk", told("1.0.0", "one"), false)
+	o := p.o
+	chats := *p.o.Chats
+	chats.Flows, chats.Graphs = &control.Flows{Store: p.store, Changes: p.store}, &control.Graphs{Store: p.store}
+	o.Chats = &chats
+	other, err := api.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := *p
+	there.Server = other
+	key := p.demo.APIKey
+	start := func(p *plane) string { return texts(p.chat(key, `{"flow_id":"`+id+`"}`).first) }
+	if here, there := start(p), start(&there); here != there {
+		t.Fatalf("before: %q and %q", here, there)
+	}
+	for i, word := range []string{"two", "three"} {
+		p.want(201, "POST", "/v1/flows/"+id+"/versions", key, `{"document":`+told(fmt.Sprintf("1.%d.0", i+1), word)+`}`)
+		p.want(200, "POST", "/v1/flows/"+id+"/publish", key, "")
+		if got := start(&there); !strings.Contains(got, word) {
+			t.Errorf("the other process begins with %q, want %q", got, word)
+		}
+	}
 }
