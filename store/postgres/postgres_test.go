@@ -6,9 +6,12 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"parley/control"
 	"parley/store/postgres"
 	"parley/store/postgres/postgrestest"
 )
@@ -188,7 +191,11 @@ func TestBootstrapAgainAndAtOnce(t *testing.T) {
 func TestNoTenantNoRows(t *testing.T) {
 	db := server.New(t)
 	super, app := dial(t, db.SuperURL), dial(t, db.AppURL)
-	seed(t, db, "a")
+	a := seed(t, db, "a")
+	v := control.Variant{ID: uuid.New(), Content: a.content(t, "a joke", nil).ID, Key: "k", Data: []byte(`{}`), CreatedAt: time.Now()}
+	if err := a.store.InsertVariant(a.ctx, v, 20); err != nil {
+		t.Fatal(err)
+	}
 	tables := list(t, super, `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname !~ '^(goose|river)_'`)
 	for _, table := range tables {
 		var all, seen int
