@@ -303,13 +303,21 @@ func CheckContent(v any) error {
 	list, problems := bodyMessages(f, contentBody(v))
 	for _, p := range problems {
 		if p.Severity == "error" {
-			return fmt.Errorf("flow: %s: %s", strings.Trim(p.Pointer, "/"), p.Message)
+			return p.err()
 		}
 	}
 	if len(list) == 0 {
 		return ErrSaysNothing
 	}
 	return nil
+}
+
+// err is the fault as an error, behind its place if that is not the whole.
+func (p Problem) err() error {
+	if at := strings.Trim(p.Pointer, "/"); at != "" {
+		return fmt.Errorf("flow: %s: %s", at, p.Message)
+	}
+	return errors.New("flow: " + p.Message)
 }
 
 // MergeContent returns a content's body with a variant's data over it.
@@ -328,7 +336,7 @@ func CheckConditions(v any) error {
 	c.test(clean(v, MaxStateDepth), "")
 	for _, p := range append(c.faults, c.problems...) {
 		if p.Severity == "error" {
-			return fmt.Errorf("flow: %s: %s", strings.Trim(p.Pointer, "/"), p.Message)
+			return p.err()
 		}
 	}
 	return nil

@@ -187,3 +187,23 @@ func TestExperiments(t *testing.T) {
 		t.Errorf("%s, want %s", b, want)
 	}
 }
+
+// What is wrong with a content is said in words, with its place where there is one.
+func TestCheckContentSaysWhatIsWrong(t *testing.T) {
+	const shown = "a secret would be shown to the caller"
+	for name, tt := range map[string]struct {
+		content any
+		want    string
+	}{
+		"whole": {map[string]any{"text": "a {secret:k}"}, "flow: " + shown},
+		"sound": {map[string]any{"text": "a joke"}, ""},
+	} {
+		got := ""
+		if err := CheckContent(tt.content); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
