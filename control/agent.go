@@ -136,7 +136,7 @@ func (s *Agents) Create(ctx context.Context, a Agent) (Agent, error) {
 		return Agent{}, err
 	}
 	if a.ID == uuid.Nil {
-		a.ID = newID()
+		a.ID = NewID()
 	}
 	a.Revision = 1
 	a.CreatedAt = time.Now().UTC()
@@ -162,31 +162,31 @@ func (s *Agents) Validate(ctx context.Context, a Agent) error {
 	set := a.Settings
 	switch {
 	case !agentName.MatchString(a.Name) || isUUID(a.Name):
-		return invalid("name", "must be 1 to 63 lower-case letters, digits and inner hyphens, and no UUID")
+		return Invalidf("name", "must be 1 to 63 lower-case letters, digits and inner hyphens, and no UUID")
 	case set.Kind != KindFlow && set.Kind != KindPrompt:
-		return invalid("settings.kind", "must be flow or prompt")
+		return Invalidf("settings.kind", "must be flow or prompt")
 	case set.Kind == KindPrompt && strings.TrimSpace(set.Prompt) == "":
-		return invalid("settings.prompt", "is required for kind prompt")
+		return Invalidf("settings.prompt", "is required for kind prompt")
 	case set.Kind == KindFlow && set.FlowID == uuid.Nil:
-		return invalid("settings.flow_id", "is required for kind flow")
+		return Invalidf("settings.flow_id", "is required for kind flow")
 	case len(set.Prompt) > 64<<10:
-		return invalid("settings.prompt", "must be at most 65536 bytes")
+		return Invalidf("settings.prompt", "must be at most 65536 bytes")
 	case len(set.Greeting) > 2000:
-		return invalid("settings.greeting", "must be at most 2000 bytes")
+		return Invalidf("settings.greeting", "must be at most 2000 bytes")
 	case set.MaxSeconds < 0 || set.MaxSeconds > 4*3600:
-		return invalid("settings.max_seconds", "must be 1 to 14400")
+		return Invalidf("settings.max_seconds", "must be 1 to 14400")
 	case set.ReplyTokens != 0 && (set.ReplyTokens < 20 || set.ReplyTokens > 4000):
-		return invalid("settings.reply_tokens", "must be 20 to 4000")
+		return Invalidf("settings.reply_tokens", "must be 20 to 4000")
 	case set.CallTokens != 0 && (set.CallTokens < 1000 || set.CallTokens > 100_000_000):
-		return invalid("settings.call_tokens", "must be 1000 to 100000000")
+		return Invalidf("settings.call_tokens", "must be 1000 to 100000000")
 	}
 	if set.Kind == KindFlow {
 		f, err := s.Flows.Flow(ctx, set.FlowID)
 		if err != nil || len(f.Environments) == 0 {
-			return invalid("settings.flow_id", "must name a published flow")
+			return Invalidf("settings.flow_id", "must name a published flow")
 		}
 		if f.In(set.Environment).Published == uuid.Nil {
-			return invalid("settings.environment", "must name one where the flow is published")
+			return Invalidf("settings.environment", "must name one where the flow is published")
 		}
 	}
 	for _, err := range []error{
@@ -207,11 +207,11 @@ func isUUID(s string) bool { _, err := uuid.Parse(s); return err == nil }
 
 func validVendors(field string, choices []VendorChoice, known []string) error {
 	if len(choices) > 5 {
-		return invalid(field, "must be at most 5")
+		return Invalidf(field, "must be at most 5")
 	}
 	for i, c := range choices {
 		if !slices.Contains(known, c.Vendor) {
-			return invalid(fmt.Sprintf("%s[%d].vendor", field, i), "must be one of %s", strings.Join(known, ", "))
+			return Invalidf(fmt.Sprintf("%s[%d].vendor", field, i), "must be one of %s", strings.Join(known, ", "))
 		}
 	}
 	return nil
@@ -222,15 +222,15 @@ var transferTo = regexp.MustCompile(`^(\+[1-9][0-9]{6,14}|sips?:[^\s<>"]{3,250}|
 func validTools(set AgentSettings) error {
 	for i, t := range set.Tools {
 		if !slices.Contains([]string{"end_call", "transfer", "press_digits"}, t) {
-			return invalid(fmt.Sprintf("settings.tools[%d]", i), "must be end_call, transfer or press_digits")
+			return Invalidf(fmt.Sprintf("settings.tools[%d]", i), "must be end_call, transfer or press_digits")
 		}
 	}
 	for i, t := range set.Transfers {
 		if t.Name == "" || len(t.Name) > 100 {
-			return invalid(fmt.Sprintf("settings.transfers[%d].name", i), "must be 1 to 100 bytes")
+			return Invalidf(fmt.Sprintf("settings.transfers[%d].name", i), "must be 1 to 100 bytes")
 		}
 		if !transferTo.MatchString(t.To) {
-			return invalid(fmt.Sprintf("settings.transfers[%d].to", i), "must be a +E.164 number, a sip: address or a client: name")
+			return Invalidf(fmt.Sprintf("settings.transfers[%d].to", i), "must be a +E.164 number, a sip: address or a client: name")
 		}
 	}
 	return nil

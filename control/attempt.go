@@ -30,7 +30,7 @@ func (s *Deliveries) Test(ctx context.Context, webhook uuid.UUID) (Attempt, erro
 	if err != nil {
 		return Attempt{}, err
 	}
-	return s.send(ctx, w, Event{Session: w.ID, Type: "test", Data: data, At: time.Now()}, newID())
+	return s.send(ctx, w, Event{Session: w.ID, Type: "test", Data: data, At: time.Now()}, NewID())
 }
 
 // send makes one attempt. Its error is ours; the receiver's is the attempt's.

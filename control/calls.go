@@ -90,7 +90,7 @@ func (s *Calls) Arrive(ctx context.Context, a Arrival) (Call, error) {
 		return Call{}, err
 	}
 	c := Call{
-		ID: newID(), Agent: agentID, Carrier: a.Carrier, CarrierCallID: a.CarrierCallID,
+		ID: NewID(), Agent: agentID, Carrier: a.Carrier, CarrierCallID: a.CarrierCallID,
 		Direction: a.Direction, From: a.From, To: a.To, Status: CallArrived, StartedAt: time.Now().UTC(),
 	}
 	if c.Direction == "" {

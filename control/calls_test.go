@@ -12,6 +12,7 @@ import (
 
 	"parley/agent"
 	"parley/control"
+	"parley/control/identity"
 	"parley/store/postgres"
 	"parley/store/postgres/postgrestest"
 )
@@ -52,7 +53,7 @@ func deskOn(t *testing.T, db postgrestest.Database) *desk {
 	tenant, ag := uuid.New(), uuid.New()
 	ctx := control.WithTenant(t.Context(), tenant)
 	for _, err := range []error{
-		store.InsertTenant(t.Context(), control.Tenant{ID: tenant, Name: "t"}, control.User{ID: uuid.New(), Email: "a@b.c", Role: control.RoleOwner}),
+		store.InsertTenant(t.Context(), identity.Tenant{ID: tenant, Name: "t"}, identity.User{ID: uuid.New(), Email: "a@b.c", Role: control.RoleOwner}),
 		store.InsertAgent(ctx, control.Agent{ID: ag, Name: "desk", CreatedAt: time.Now(), Settings: control.AgentSettings{Kind: control.KindPrompt, Prompt: "x"}}),
 		store.InsertNumber(ctx, control.Number{ID: uuid.New(), E164: "+15550001111", Agent: ag, CreatedAt: time.Now()}),
 	} {

@@ -116,7 +116,7 @@ func (s *Chats) Start(ctx context.Context, b Beginning) (Reply, string, error) {
 		return Reply{}, "", ErrForbidden
 	}
 	if len(b.User) > 200 {
-		return Reply{}, "", invalid("user_id", "must be at most 200 bytes")
+		return Reply{}, "", Invalidf("user_id", "must be at most 200 bytes")
 	}
 	if err := allowPatch(p, b.State); err != nil {
 		return Reply{}, "", err
@@ -125,7 +125,7 @@ func (s *Chats) Start(ctx context.Context, b Beginning) (Reply, string, error) {
 	if err != nil {
 		return Reply{}, "", err
 	}
-	c := Conversation{ID: newID(), Channel: ChannelChat, Flow: f, User: b.User}
+	c := Conversation{ID: NewID(), Channel: ChannelChat, Flow: f, User: b.User}
 	if c.FlowVersion, err = s.Flows.Pick(ctx, f, b.Environment, c.ID); err != nil {
 		return Reply{}, "", err
 	}
@@ -133,7 +133,7 @@ func (s *Chats) Start(ctx context.Context, b Beginning) (Reply, string, error) {
 	if err != nil {
 		return Reply{}, "", err
 	}
-	token := randomText(32)
+	token := RandomText(32)
 	c.Pins, c.TokenHash = pins, s.tokenHash(token)
 	state, err := initialState(g, c.ID.String(), b)
 	if err != nil {
@@ -203,12 +203,12 @@ func allowPatch(p Principal, updates map[string]any) error {
 func checkPatch(s flow.State, field string, updates map[string]any) error {
 	var refused *flow.PatchError
 	if err := flow.CheckPatch(s, updates); errors.As(err, &refused) {
-		return invalid(field+strings.TrimSuffix(refused.Path, "/"), "%s", refused.Reason)
+		return Invalidf(field+strings.TrimSuffix(refused.Path, "/"), "%s", refused.Reason)
 	}
 	return nil
 }
 
-func (s *Chats) tokenHash(token string) []byte { return s.Ring.mac(chatPurpose, token) }
+func (s *Chats) tokenHash(token string) []byte { return s.Ring.MAC(chatPurpose, token) }
 
 // Open finds a chat by its token and returns a context with its tenant. One
 // that is unknown, expired or, where ctx has a tenant, another's is ErrNotFound.
@@ -236,7 +236,7 @@ func (s *Chats) OpenID(ctx context.Context, id uuid.UUID) (context.Context, Conv
 // CSRF returns a fresh token that a page must send back with every change of
 // the chat, and CheckCSRF verifies one.
 func (s *Chats) CSRF(chat uuid.UUID) string {
-	nonce := randomText(16)
+	nonce := RandomText(16)
 	return nonce + "." + s.csrfSum(chat, nonce)
 }
 
@@ -247,7 +247,7 @@ func (s *Chats) CheckCSRF(chat uuid.UUID, token string) bool {
 }
 
 func (s *Chats) csrfSum(chat uuid.UUID, nonce string) string {
-	return base64.RawURLEncoding.EncodeToString(s.Ring.mac(csrfPurpose, chat.String()+"."+nonce))
+	return base64.RawURLEncoding.EncodeToString(s.Ring.MAC(csrfPurpose, chat.String()+"."+nonce))
 }
 
 // Show returns where a conversation stands. It changes nothing.

@@ -18,6 +18,7 @@ import (
 
 	"parley/agent/flow"
 	"parley/control"
+	"parley/control/identity"
 	"parley/store/postgres"
 	"parley/store/postgres/postgrestest"
 )
@@ -63,8 +64,8 @@ func newTownOn(t testing.TB, db postgrestest.Database, document string) *town {
 	w.store = store
 	tenant := uuid.New()
 	w.ctx = control.WithTenant(t.Context(), tenant)
-	if err := store.InsertTenant(t.Context(), control.Tenant{ID: tenant, Name: "t"},
-		control.User{ID: uuid.New(), Email: "a@b.c", Role: control.RoleOwner}); err != nil {
+	if err := store.InsertTenant(t.Context(), identity.Tenant{ID: tenant, Name: "t"},
+		identity.User{ID: uuid.New(), Email: "a@b.c", Role: control.RoleOwner}); err != nil {
 		t.Fatal(err)
 	}
 	w.flow = uuid.New()

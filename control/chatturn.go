@@ -42,7 +42,7 @@ type chatTurn struct {
 }
 
 func (s *Chats) newTurn(ctx context.Context, c Conversation) *chatTurn {
-	return &chatTurn{s: s, ctx: ctx, conv: c, claim: Claim{newID(), s.lease()}}
+	return &chatTurn{s: s, ctx: ctx, conv: c, claim: Claim{NewID(), s.lease()}}
 }
 
 // claim takes the conversation for a turn, and loads and verifies its state.

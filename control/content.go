@@ -105,10 +105,10 @@ type Contents struct {
 // List returns content, newest first. Errors: [Invalid].
 func (s *Contents) List(ctx context.Context, f ContentFilter) ([]Content, error) {
 	if len(f.Query) > maxQuery {
-		return nil, invalid("q", "must be at most %d bytes", maxQuery)
+		return nil, Invalidf("q", "must be at most %d bytes", maxQuery)
 	}
 	if f.Locale != "" && !locale.MatchString(f.Locale) {
-		return nil, invalid("locale", "must be a language tag such as en-US")
+		return nil, Invalidf("locale", "must be a language tag such as en-US")
 	}
 	f.Tags = tags(f.Tags)
 	return s.Store.ContentList(ctx, f)
@@ -120,7 +120,7 @@ func (s *Contents) Create(ctx context.Context, c Content) (Content, error) {
 		return c, err
 	}
 	now := time.Now().UTC()
-	c.ID, c.Revision, c.CreatedAt, c.UpdatedAt = newID(), 1, now, now
+	c.ID, c.Revision, c.CreatedAt, c.UpdatedAt = NewID(), 1, now, now
 	if err := s.Changes.InsertContent(ctx, c); err != nil {
 		return c, fmt.Errorf("create content: %w", err)
 	}
@@ -140,7 +140,7 @@ func (s *Contents) Update(ctx context.Context, c Content) (Content, error) {
 	}
 	for _, v := range variants {
 		if err := merges(c.Body, v.Data); err != nil {
-			return c, invalid("content", "with variant %s over it: %s", v.Key, err)
+			return c, Invalidf("content", "with variant %s over it: %s", v.Key, err)
 		}
 	}
 	if c, err = s.Changes.UpdateContent(ctx, c); err != nil {
@@ -157,10 +157,10 @@ func (s *Contents) AddVariant(ctx context.Context, v Variant) (Variant, error) {
 		return v, err
 	}
 	now := time.Now().UTC()
-	v.ID, v.Revision, v.CreatedAt, v.UpdatedAt = newID(), 1, now, now
+	v.ID, v.Revision, v.CreatedAt, v.UpdatedAt = NewID(), 1, now, now
 	err := s.Changes.InsertVariant(ctx, v, maxVariants)
 	if errors.Is(err, ErrBusy) {
-		return v, invalid("variant_key", "there are %d variants already", maxVariants)
+		return v, Invalidf("variant_key", "there are %d variants already", maxVariants)
 	}
 	if err != nil {
 		return v, fmt.Errorf("create variant: %w", err)
@@ -205,7 +205,7 @@ var (
 // normalize checks c and brings its tags and defaults into their form.
 func (c *Content) normalize() error {
 	if !slices.Contains(flow.ContentTypes(), c.Type) {
-		return invalid("type", "must be one of %s", strings.Join(flow.ContentTypes(), ", "))
+		return Invalidf("type", "must be one of %s", strings.Join(flow.ContentTypes(), ", "))
 	}
 	if err := body("content", c.Body, maxContent, flow.CheckContent); err != nil {
 		return err
@@ -215,18 +215,18 @@ func (c *Content) normalize() error {
 		c.Status = ContentDraft
 	case ContentDraft, ContentPublished, ContentArchived:
 	default:
-		return invalid("status", "must be draft, published or archived")
+		return Invalidf("status", "must be draft, published or archived")
 	}
 	if c.Locale != "" && !locale.MatchString(c.Locale) {
-		return invalid("locale", "must be a language tag such as en-US")
+		return Invalidf("locale", "must be a language tag such as en-US")
 	}
 	c.Tags = tags(c.Tags)
 	if len(c.Tags) > maxTags {
-		return invalid("tags", "must be at most %d", maxTags)
+		return Invalidf("tags", "must be at most %d", maxTags)
 	}
 	for _, t := range c.Tags {
 		if len(t) > maxTag || strings.ContainsRune(t, 0) {
-			return invalid("tags", "must be at most %d bytes each", maxTag)
+			return Invalidf("tags", "must be at most %d bytes each", maxTag)
 		}
 	}
 	return weighs(c.Weight)
@@ -234,7 +234,7 @@ func (c *Content) normalize() error {
 
 func weighs(w int) error {
 	if w < 0 || w > maxWeight {
-		return invalid("weight", "must be 0 to %d", maxWeight)
+		return Invalidf("weight", "must be 0 to %d", maxWeight)
 	}
 	return nil
 }
@@ -254,7 +254,7 @@ func tags(list []string) []string {
 // variant checks v against its content.
 func (s *Contents) variant(ctx context.Context, v Variant) error {
 	if !variantKey.MatchString(v.Key) || v.Key == flow.BaseVariant {
-		return invalid("variant_key", "must be 1 to 63 letters, digits, _, . and -, and not \"base\"")
+		return Invalidf("variant_key", "must be 1 to 63 letters, digits, _, . and -, and not \"base\"")
 	}
 	if err := weighs(v.Weight); err != nil {
 		return err
@@ -272,7 +272,7 @@ func (s *Contents) variant(ctx context.Context, v Variant) error {
 		return err
 	}
 	if err := merges(c.Body, v.Data); err != nil {
-		return invalid("variant_data", "over its content: %s", err)
+		return Invalidf("variant_data", "over its content: %s", err)
 	}
 	return nil
 }
@@ -293,24 +293,24 @@ func merges(body, data json.RawMessage) error {
 // body checks a JSON value that is kept as it is.
 func body(field string, raw json.RawMessage, most int, check func(any) error) error {
 	if len(raw) > most {
-		return invalid(field, "must be at most %d bytes", most)
+		return Invalidf(field, "must be at most %d bytes", most)
 	}
 	v, err := decode(raw)
 	if err != nil {
-		return invalid(field, "must be JSON")
+		return Invalidf(field, "must be JSON")
 	}
 	switch v.(type) {
 	case string, map[string]any:
 	default:
 		if field != "conditions" {
-			return invalid(field, "must be a text or an object")
+			return Invalidf(field, "must be a text or an object")
 		}
 	}
 	if check == nil {
 		return nil
 	}
 	if err := check(v); err != nil {
-		return invalid(field, "%s", strings.TrimPrefix(err.Error(), "flow: "))
+		return Invalidf(field, "%s", strings.TrimPrefix(err.Error(), "flow: "))
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -37,7 +38,8 @@ type Invalid struct {
 // Error implements error.
 func (e *Invalid) Error() string { return e.Field + ": " + e.Reason }
 
-func invalid(field, format string, args ...any) error {
+// Invalidf returns an [*Invalid] for a field.
+func Invalidf(field, format string, args ...any) error {
 	return &Invalid{Field: field, Reason: fmt.Sprintf(format, args...)}
 }
 
@@ -54,13 +56,28 @@ func TenantOf(ctx context.Context) (uuid.UUID, bool) {
 	return t, ok && t != uuid.Nil
 }
 
-// newID returns a time-ordered id (UUID v7, RFC 9562 §5.7). It fails only if
+// NewID returns a time-ordered id (UUID v7, RFC 9562 §5.7). It fails only if
 // the machine has no randomness, which no caller could go on without.
-func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+func NewID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
 
 // A Located row is where something stands that must be found before its tenant
 // is known.
 type Located struct {
 	Tenant uuid.UUID
 	ID     uuid.UUID
+}
+
+// NotFoundIs returns instead where err is ErrNotFound.
+func NotFoundIs(err, instead error) error {
+	if errors.Is(err, ErrNotFound) {
+		return instead
+	}
+	return err
+}
+
+// A Single tells whether something is seen for the first time. It must not
+// block for long: without its storage it remembers on this node alone.
+type Single interface {
+	// Use returns true for the first use of a key within life.
+	Use(ctx context.Context, key string, life time.Duration) bool
 }

@@ -149,7 +149,7 @@ func (s *Deliveries) queue(ctx context.Context, events []Event) error {
 	for _, e := range events {
 		for _, w := range hooks {
 			if w.wants(e) {
-				list = append(list, Delivery{ID: newID(), Webhook: w.ID, Event: e, Status: DeliveryPending})
+				list = append(list, Delivery{ID: NewID(), Webhook: w.ID, Event: e, Status: DeliveryPending})
 			}
 		}
 	}

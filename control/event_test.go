@@ -19,6 +19,7 @@ import (
 	"parley/agent"
 	"parley/agent/flow"
 	"parley/control"
+	"parley/control/identity"
 	"parley/store/postgres"
 )
 
@@ -292,7 +293,7 @@ func TestCallEvents(t *testing.T) {
 func counting(store *postgres.Store, name string, seen *atomic.Int64) control.EventReader {
 	return control.EventReader{Name: name, Read: func(ctx context.Context, events []control.Event) error {
 		for _, e := range events {
-			err := store.InsertKey(ctx, control.Key{ID: uuid.New(), Name: fmt.Sprintf("%s %s %d", name, e.Session, e.Seq),
+			err := store.InsertKey(ctx, identity.Key{ID: uuid.New(), Name: fmt.Sprintf("%s %s %d", name, e.Session, e.Seq),
 				Prefix: uuid.NewString(), Hash: []byte{1}, Scopes: control.Scopes(), CreatedAt: time.Now()})
 			if err != nil {
 				return err

@@ -134,7 +134,7 @@ func (t *Trial) check() error {
 		t.Effect = DefaultEffect
 	}
 	if !(t.Effect >= .01 && t.Effect <= 1) {
-		return invalid("effect", "must be 0.01 to 1")
+		return Invalidf("effect", "must be 0.01 to 1")
 	}
 	return nil
 }

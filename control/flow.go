@@ -148,7 +148,7 @@ func (s *Flows) Create(ctx context.Context, name string, document []byte) (Flow,
 	if err := s.check(document); err != nil {
 		return Flow{}, FlowVersion{}, err
 	}
-	v := newVersion(newID(), document)
+	v := newVersion(NewID(), document)
 	v.Number = 1
 	f := Flow{ID: v.Flow, Name: name, Revision: 1, CreatedAt: v.CreatedAt, UpdatedAt: v.CreatedAt}
 	if err := s.Changes.InsertFlow(ctx, f, v); err != nil {
@@ -163,12 +163,12 @@ const maxOrigins = 50
 // checkOrigins wants origins as browsers send them, each by its name.
 func checkOrigins(list []string) error {
 	if len(list) > maxOrigins {
-		return invalid("origins", "must be at most %d", maxOrigins)
+		return Invalidf("origins", "must be at most %d", maxOrigins)
 	}
 	for i, o := range list {
 		u, err := url.Parse(o)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || o != strings.ToLower(u.Scheme+"://"+u.Host) || strings.Contains(o, "*") {
-			return invalid(fmt.Sprintf("origins[%d]", i), "must be an origin such as https://shop.example: scheme, host and port, in lower case, no pattern")
+			return Invalidf(fmt.Sprintf("origins[%d]", i), "must be an origin such as https://shop.example: scheme, host and port, in lower case, no pattern")
 		}
 	}
 	return nil
@@ -187,7 +187,7 @@ func (s *Flows) Update(ctx context.Context, f Flow, revision int) (Flow, error) 
 
 func (s *Flows) named(name string) error {
 	if !agentName.MatchString(name) || isUUID(name) {
-		return invalid("name", "must be 1 to 63 lower-case letters, digits and inner hyphens, and no UUID")
+		return Invalidf("name", "must be 1 to 63 lower-case letters, digits and inner hyphens, and no UUID")
 	}
 	return nil
 }
@@ -217,7 +217,7 @@ func (s *Flows) Keep(ctx context.Context, id uuid.UUID, revision int) (FlowVersi
 
 // newVersion makes a version of a document that was checked.
 func newVersion(id uuid.UUID, document []byte) FlowVersion {
-	v := FlowVersion{ID: newID(), Flow: id, Document: document, CreatedAt: time.Now().UTC()}
+	v := FlowVersion{ID: NewID(), Flow: id, Document: document, CreatedAt: time.Now().UTC()}
 	if f, err := flow.Parse(document); err == nil {
 		v.Label, v.Hash = f.Version, flow.Hash(f.Canonical())
 	}
@@ -227,7 +227,7 @@ func newVersion(id uuid.UUID, document []byte) FlowVersion {
 // SaveDraft keeps a document that is being worked on, faults and all.
 func (s *Flows) SaveDraft(ctx context.Context, id uuid.UUID, document []byte, revision int) (Flow, error) {
 	if len(document) > maxFlowBytes || !json.Valid(document) || bytes.Contains(document, []byte(`\u0000`)) {
-		return Flow{}, invalid("document", "must be JSON of at most 1 MiB, without U+0000")
+		return Flow{}, Invalidf("document", "must be JSON of at most 1 MiB, without U+0000")
 	}
 	return s.Changes.PutFlowDraft(ctx, id, document, revision)
 }
@@ -248,7 +248,7 @@ func (s *Flows) Version(ctx context.Context, flow uuid.UUID, number int) (FlowVe
 // check refuses what may not be published, with every fault.
 func (s *Flows) check(document []byte) error {
 	if len(document) > maxFlowBytes {
-		return invalid("document", "must be at most 1 MiB")
+		return Invalidf("document", "must be at most 1 MiB")
 	}
 	var faults []string
 	for _, p := range flow.Lint(document, s.Types) {
@@ -257,7 +257,7 @@ func (s *Flows) check(document []byte) error {
 		}
 	}
 	if len(faults) > 0 {
-		return invalid("document", "%s", strings.Join(faults, "; "))
+		return Invalidf("document", "%s", strings.Join(faults, "; "))
 	}
 	return nil
 }

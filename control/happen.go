@@ -43,9 +43,9 @@ type CallInbox interface {
 func checkEvent(event string, data json.RawMessage) error {
 	switch {
 	case event == "" || len(event) > flow.MaxEventName:
-		return invalid("event", "must be 1 to %d bytes", flow.MaxEventName)
+		return Invalidf("event", "must be 1 to %d bytes", flow.MaxEventName)
 	case len(data) > MaxEventData:
-		return invalid("data", "must be at most %d bytes", MaxEventData)
+		return Invalidf("data", "must be at most %d bytes", MaxEventData)
 	}
 	return nil
 }

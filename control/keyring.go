@@ -43,17 +43,17 @@ func (k *Keyring) String() string { return "[redacted]" }
 // GoString keeps the root out of logs.
 func (k *Keyring) GoString() string { return "[redacted]" }
 
-// seal encrypts text for storage (AES-256-GCM under the purpose's key); what
+// Seal encrypts text for storage (AES-256-GCM under the purpose's key); what
 // is sealed opens only beside the same place, such as the row it stands in.
-func (k *Keyring) seal(purpose, place string, text []byte) []byte {
+func (k *Keyring) Seal(purpose, place string, text []byte) []byte {
 	aead := k.aead(purpose)
 	nonce := make([]byte, aead.NonceSize())
 	_, _ = rand.Read(nonce) // never fails (crypto/rand)
 	return aead.Seal(nonce, nonce, text, []byte(place))
 }
 
-// unseal returns what was sealed.
-func (k *Keyring) unseal(purpose, place string, sealed []byte) ([]byte, error) {
+// Unseal returns what was sealed.
+func (k *Keyring) Unseal(purpose, place string, sealed []byte) ([]byte, error) {
 	aead := k.aead(purpose)
 	n := aead.NonceSize()
 	if len(sealed) < n {
@@ -78,14 +78,15 @@ func (k *Keyring) aead(purpose string) cipher.AEAD {
 	return aead
 }
 
-func (k *Keyring) mac(purpose string, text string) []byte {
+// MAC returns the HMAC-SHA-256 of text under the purpose's key.
+func (k *Keyring) MAC(purpose string, text string) []byte {
 	m := hmac.New(sha256.New, k.Key(purpose))
 	m.Write([]byte(text))
 	return m.Sum(nil)
 }
 
-// randomText returns n random bytes in unpadded base64url.
-func randomText(n int) string {
+// RandomText returns n random bytes in unpadded base64url.
+func RandomText(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.Read(b) // never fails (crypto/rand)
 	return base64.RawURLEncoding.EncodeToString(b)

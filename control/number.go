@@ -38,12 +38,12 @@ var e164 = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
 // Create gives a number to an agent of the tenant.
 func (s *Numbers) Create(ctx context.Context, number string, agent uuid.UUID) (Number, error) {
 	if !e164.MatchString(number) {
-		return Number{}, invalid("number", "must be E.164: a plus and 7 to 15 digits")
+		return Number{}, Invalidf("number", "must be E.164: a plus and 7 to 15 digits")
 	}
 	if _, err := s.Agents.Agent(ctx, agent); err != nil {
-		return Number{}, invalid("agent_id", "must name an agent")
+		return Number{}, Invalidf("agent_id", "must name an agent")
 	}
-	n := Number{ID: newID(), E164: number, Agent: agent, CreatedAt: time.Now().UTC()}
+	n := Number{ID: NewID(), E164: number, Agent: agent, CreatedAt: time.Now().UTC()}
 	if err := s.Store.InsertNumber(ctx, n); err != nil {
 		return Number{}, fmt.Errorf("create number: %w", err)
 	}

@@ -32,10 +32,10 @@ var environmentName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 func (s *Flows) Publish(ctx context.Context, id uuid.UUID, r Release, revision int) (FlowVersion, error) {
 	r.Environment, r.Percent = cmp.Or(r.Environment, Live), cmp.Or(r.Percent, 100)
 	if !environmentName.MatchString(r.Environment) {
-		return FlowVersion{}, invalid("environment", "must be 1 to 32 lower-case letters, digits and hyphens, a letter first")
+		return FlowVersion{}, Invalidf("environment", "must be 1 to 32 lower-case letters, digits and hyphens, a letter first")
 	}
 	if r.Percent < 1 || r.Percent > 100 {
-		return FlowVersion{}, invalid("percent", "must be 1 to 100")
+		return FlowVersion{}, Invalidf("percent", "must be 1 to 100")
 	}
 	v, err := s.Version(ctx, id, r.Number)
 	if err != nil {
@@ -53,7 +53,7 @@ func (s *Flows) Publish(ctx context.Context, id uuid.UUID, r Release, revision i
 			return FlowVersion{}, err
 		}
 		if e := f.In(r.Environment); e.Published == uuid.Nil || e.Published == v.ID {
-			return FlowVersion{}, invalid("percent", "needs another version that is published for all")
+			return FlowVersion{}, Invalidf("percent", "needs another version that is published for all")
 		}
 	}
 	err = s.publish(ctx, v, Publication{Environment: r.Environment, Percent: r.Percent}, revision)
@@ -81,7 +81,7 @@ func (s *Flows) composites(ctx context.Context, v FlowVersion, environment strin
 		}
 		switch {
 		case errors.Is(err, ErrNotFound):
-			return invalid("document", "missing-flow: no flow %q is published in version %q (publish it first, or change the composite)", use.Flow, cmp.Or(use.Version, "*"))
+			return Invalidf("document", "missing-flow: no flow %q is published in version %q (publish it first, or change the composite)", use.Flow, cmp.Or(use.Version, "*"))
 		case err != nil:
 			return err
 		}
@@ -90,7 +90,7 @@ func (s *Flows) composites(ctx context.Context, v FlowVersion, environment strin
 }
 
 func (s *Flows) publish(ctx context.Context, v FlowVersion, p Publication, revision int) error {
-	p.ID, p.Flow, p.Version, p.Number = newID(), v.Flow, v.ID, v.Number
+	p.ID, p.Flow, p.Version, p.Number = NewID(), v.Flow, v.ID, v.Number
 	p.By, p.At = ActorOf(ctx), time.Now().UTC()
 	_, err := s.Changes.PublishFlow(ctx, p, revision)
 	return err

@@ -198,7 +198,7 @@ func (s *Chats) Against(ctx context.Context, c Conversation, o OtherVersion) (*f
 	if len(o.Document) > 0 {
 		f, err := flow.Parse(o.Document, s.Graphs.Types)
 		if err != nil {
-			return nil, invalid("document", "%s", err)
+			return nil, Invalidf("document", "%s", err)
 		}
 		f, _, err = s.Graphs.withSubflows(ctx, f, Live)
 		return f, err
@@ -218,7 +218,7 @@ func (s *Chats) Against(ctx context.Context, c Conversation, o OtherVersion) (*f
 func (s *Chats) labelled(ctx context.Context, id uuid.UUID, versions string) (best FlowVersion, err error) {
 	in, err := flow.ParseRange(versions)
 	if err != nil {
-		return best, invalid("version", "must be a version or a range, such as 1.4.0 or ^1.4")
+		return best, Invalidf("version", "must be a version or a range, such as 1.4.0 or ^1.4")
 	}
 	for page := (Page{Limit: 200}); ; {
 		list, err := s.Flows.Store.FlowVersions(ctx, id, page)

@@ -40,15 +40,15 @@ var secretKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]{0,254}$`)
 func checkSecret(e SecretEntry, value effect.Secret) error {
 	switch {
 	case !secretKey.MatchString(e.Key):
-		return invalid("key", "must begin with a letter or underscore, and go on with letters, digits, _ . / and -")
+		return Invalidf("key", "must begin with a letter or underscore, and go on with letters, digits, _ . / and -")
 	case value == "" || len(value) > maxSecretBytes:
-		return invalid("value", "must hold 1 to %d bytes", maxSecretBytes)
+		return Invalidf("value", "must hold 1 to %d bytes", maxSecretBytes)
 	case len(e.Hosts) == 0:
-		return invalid("hosts", "name at least one host that the secret may be sent to")
+		return Invalidf("hosts", "name at least one host that the secret may be sent to")
 	}
 	for _, h := range e.Hosts {
 		if _, ok := parseSecretHost(h); !ok {
-			return invalid("hosts", "%q is not a host such as api.example.com or http://10.0.0.7:9000", h)
+			return Invalidf("hosts", "%q is not a host such as api.example.com or http://10.0.0.7:9000", h)
 		}
 	}
 	return nil

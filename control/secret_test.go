@@ -36,7 +36,7 @@ func TestSecretFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mine, other := WithTenant(t.Context(), newID()), WithTenant(t.Context(), newID())
+	mine, other := WithTenant(t.Context(), NewID()), WithTenant(t.Context(), NewID())
 	hosts := []string{"API.example.com", "http://10.0.0.7:9000"}
 	if err := f.PutSecret(mine, SecretEntry{Key: "crm/token", Hosts: hosts}, "t0p-secret"); err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestSecretOfAllTenants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mine := WithTenant(t.Context(), newID())
+	mine := WithTenant(t.Context(), NewID())
 	at := to(t, "https://a.example")
 	e := SecretEntry{Key: "k", Hosts: []string{"a.example"}}
 	if err := errors.Join(f.PutSecret(t.Context(), e, "everyone's"), f.PutSecret(mine, e, "mine")); err != nil {
@@ -98,7 +98,7 @@ func TestSecretOfAllTenants(t *testing.T) {
 	if s, _ := f.Secret(mine, "k", at); string(s) != "mine" {
 		t.Errorf("%q", string(s))
 	}
-	if s, _ := f.Secret(WithTenant(t.Context(), newID()), "k", at); string(s) != "everyone's" {
+	if s, _ := f.Secret(WithTenant(t.Context(), NewID()), "k", at); string(s) != "everyone's" {
 		t.Errorf("%q", string(s))
 	}
 	// The tenant's own decides, also where it may go.

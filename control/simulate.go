@@ -45,7 +45,7 @@ type SimulatedTurn struct {
 // Composites find the published flows of the tenant. Errors: [Invalid].
 func (s *Flows) Simulate(ctx context.Context, g *Graphs, document []byte, sim Simulation) ([]SimulatedTurn, error) {
 	if len(sim.Inputs) > maxSimulated {
-		return nil, invalid("inputs", "must be at most %d", maxSimulated)
+		return nil, Invalidf("inputs", "must be at most %d", maxSimulated)
 	}
 	if err := s.check(document); err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func simulate(ctx context.Context, f *flow.Flow, state flow.State, ev flow.Event
 	}
 	var err error
 	if t.State, err = host.Turn(ctx, state, ev); err != nil {
-		return t, invalid("inputs", "%s", err)
+		return t, Invalidf("inputs", "%s", err)
 	}
 	t.Trace, err = traceOf(effects)
 	t.Node, t.Status, t.Takes = t.State.Session.CurrentNode, t.State.Session.Status, takes(t.State)

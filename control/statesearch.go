@@ -21,12 +21,12 @@ var statePath = regexp.MustCompile(`^(user|variables|context|temp|session)(\.[^.
 // state must contain one. Errors: [Invalid].
 func StateWanted(tests []StateTest) ([]json.RawMessage, error) {
 	if len(tests) > maxStateTests {
-		return nil, invalid("state", "at most %d values may be asked for", maxStateTests)
+		return nil, Invalidf("state", "at most %d values may be asked for", maxStateTests)
 	}
 	wanted := []map[string]any{{}}
 	for _, t := range tests {
 		if !statePath.MatchString(t.Path) || len(t.Path) > 400 || len(t.Value) > 1000 {
-			return nil, invalid("state."+t.Path, "must be a path within user, variables, context, temp or session, and a value of at most 1000 bytes")
+			return nil, Invalidf("state."+t.Path, "must be a path within user, variables, context, temp or session, and a value of at most 1000 bytes")
 		}
 		readings := []any{t.Value}
 		var v any
@@ -52,7 +52,7 @@ func StateWanted(tests []StateTest) ([]json.RawMessage, error) {
 	for i, w := range wanted {
 		b, err := json.Marshal(w)
 		if err != nil {
-			return nil, invalid("state", "cannot be read")
+			return nil, Invalidf("state", "cannot be read")
 		}
 		out[i] = b
 	}

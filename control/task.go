@@ -60,7 +60,7 @@ type TaskStore interface {
 // out under the same key, and its result counts once.
 func (s *Chats) DoTask(ctx context.Context, k Task) error {
 	ctx = WithTenant(ctx, k.Tenant)
-	worker := Claim{newID(), s.lease()}
+	worker := Claim{NewID(), s.lease()}
 	c, taken, err := s.Tasks.TakeTask(ctx, k, worker)
 	if errors.Is(err, ErrNotFound) {
 		s.count(TaskStale)

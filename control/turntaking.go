@@ -90,13 +90,13 @@ func (t TurnTaking) validate() error {
 		switch {
 		case r.v == 0:
 		case r.v < r.least || r.v > r.max:
-			return invalid("settings.turns."+r.name, "must be %d to %d", r.least, r.max)
+			return Invalidf("settings.turns."+r.name, "must be %d to %d", r.least, r.max)
 		case r.v < r.floor:
-			return invalid("settings.turns."+r.name, "must be at least %s (%d)", r.over, r.floor)
+			return Invalidf("settings.turns."+r.name, "must be at least %s (%d)", r.over, r.floor)
 		}
 	}
 	if err := t.Endpointing().Validate(); err != nil {
-		return invalid("settings.turns", "%v", err)
+		return Invalidf("settings.turns", "%v", err)
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func (w Webhook) place(ctx context.Context, field string) string {
 // Create makes a webhook and returns the secret that it signs with, which is
 // shown this once.
 func (s *Webhooks) Create(ctx context.Context, w Webhook, headers map[string]string) (Webhook, string, error) {
-	w.ID, w.Revision = newID(), 1
+	w.ID, w.Revision = NewID(), 1
 	if err := checkWebhook(w); err != nil {
 		return w, "", err
 	}
@@ -96,7 +96,7 @@ func (s *Webhooks) Create(ctx context.Context, w Webhook, headers map[string]str
 		return w, "", err
 	}
 	if len(have) >= maxWebhooks {
-		return w, "", invalid("name", "there are %d webhooks already; delete one first", maxWebhooks)
+		return w, "", Invalidf("name", "there are %d webhooks already; delete one first", maxWebhooks)
 	}
 	if err := s.setHeaders(ctx, &w, headers); err != nil {
 		return w, "", err
@@ -131,7 +131,7 @@ func (s *Webhooks) Update(ctx context.Context, w Webhook, headers map[string]str
 // before ends now.
 func (s *Webhooks) Rotate(ctx context.Context, id uuid.UUID, overlap time.Duration, revision int) (Webhook, string, error) {
 	if overlap < 0 || overlap > maxOverlap {
-		return Webhook{}, "", invalid("overlap_seconds", "must be 0 to %d", int(maxOverlap/time.Second))
+		return Webhook{}, "", Invalidf("overlap_seconds", "must be 0 to %d", int(maxOverlap/time.Second))
 	}
 	w, err := s.Store.Webhook(ctx, id)
 	if err != nil {
@@ -146,7 +146,7 @@ func (s *Webhooks) Rotate(ctx context.Context, id uuid.UUID, overlap time.Durati
 	}
 	w.OldSecret, w.OldUntil = nil, time.Time{}
 	if overlap > 0 {
-		w.OldSecret = s.Ring.seal(webhookPurpose, w.place(ctx, "old_secret"), old)
+		w.OldSecret = s.Ring.Seal(webhookPurpose, w.place(ctx, "old_secret"), old)
 		w.OldUntil = time.Now().Add(overlap)
 	}
 	secret := s.newSecret(ctx, &w)
@@ -156,13 +156,13 @@ func (s *Webhooks) Rotate(ctx context.Context, id uuid.UUID, overlap time.Durati
 
 // newSecret gives w a fresh secret: "whsec_" and 32 random bytes.
 func (s *Webhooks) newSecret(ctx context.Context, w *Webhook) string {
-	secret := "whsec_" + randomText(32)
-	w.Secret = s.Ring.seal(webhookPurpose, w.place(ctx, "secret"), []byte(secret))
+	secret := "whsec_" + RandomText(32)
+	w.Secret = s.Ring.Seal(webhookPurpose, w.place(ctx, "secret"), []byte(secret))
 	return secret
 }
 
 func (s *Webhooks) open(ctx context.Context, w Webhook, field string, sealed []byte) ([]byte, error) {
-	text, err := s.Ring.unseal(webhookPurpose, w.place(ctx, field), sealed)
+	text, err := s.Ring.Unseal(webhookPurpose, w.place(ctx, field), sealed)
 	if err != nil {
 		return nil, fmt.Errorf("%s of webhook %s: %w", field, w.ID, err)
 	}
@@ -228,7 +228,7 @@ var (
 // setHeaders checks and seals headers.
 func (s *Webhooks) setHeaders(ctx context.Context, w *Webhook, headers map[string]string) error {
 	if len(headers) > maxHeaders {
-		return invalid("headers", "must be at most %d", maxHeaders)
+		return Invalidf("headers", "must be at most %d", maxHeaders)
 	}
 	before, err := s.headers(ctx, *w)
 	if err != nil {
@@ -238,30 +238,30 @@ func (s *Webhooks) setHeaders(ctx context.Context, w *Webhook, headers map[strin
 	for name, value := range headers {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		if !headerName.MatchString(name) || slices.Contains(ourHeaders, canonical) || strings.HasPrefix(canonical, "Parley-") {
-			return invalid("headers", "a name is no header's, or one that the program sets itself")
+			return Invalidf("headers", "a name is no header's, or one that the program sets itself")
 		}
 		if value == HiddenHeader {
 			if value = before[canonical]; value == "" {
-				return invalid("headers", "a value is %s, and there was none before", HiddenHeader)
+				return Invalidf("headers", "a value is %s, and there was none before", HiddenHeader)
 			}
 		}
 		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-			return invalid("headers", "a value holds control characters")
+			return Invalidf("headers", "a value holds control characters")
 		}
 		if strings.Contains(headerSecret.ReplaceAllLiteralString(value, ""), "{secret:") {
-			return invalid("headers", "a reference to a secret is malformed: it is {secret:name}")
+			return Invalidf("headers", "a reference to a secret is malformed: it is {secret:name}")
 		}
 		out[canonical] = value
 		size += len(canonical) + len(value)
 	}
 	if size > maxHeaderBytes {
-		return invalid("headers", "must be at most %d bytes together", maxHeaderBytes)
+		return Invalidf("headers", "must be at most %d bytes together", maxHeaderBytes)
 	}
 	text, err := json.Marshal(out)
 	if err != nil {
 		return fmt.Errorf("headers of webhook %s cannot be kept", w.ID)
 	}
-	w.Headers = s.Ring.seal(webhookPurpose, w.place(ctx, "headers"), text)
+	w.Headers = s.Ring.Seal(webhookPurpose, w.place(ctx, "headers"), text)
 	return nil
 }
 
@@ -271,25 +271,25 @@ func checkWebhook(w Webhook) error {
 	u, err := url.Parse(w.URL)
 	switch {
 	case strings.TrimSpace(w.Name) == "" || len(w.Name) > 100:
-		return invalid("name", "must be 1 to 100 bytes")
+		return Invalidf("name", "must be 1 to 100 bytes")
 	case len(w.URL) > 2000 || err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return invalid("url", "must be an http or https address of at most 2000 bytes")
+		return Invalidf("url", "must be an http or https address of at most 2000 bytes")
 	case u.User != nil:
-		return invalid("url", "holds a name or password: put it into a secret, and that into a header")
+		return Invalidf("url", "holds a name or password: put it into a secret, and that into a header")
 	case u.Fragment != "":
-		return invalid("url", "must have no fragment")
+		return Invalidf("url", "must have no fragment")
 	case w.Timeout < time.Second || w.Timeout > maxWebhookTimeout:
-		return invalid("timeout_seconds", "must be 1 to %d", int(maxWebhookTimeout/time.Second))
+		return Invalidf("timeout_seconds", "must be 1 to %d", int(maxWebhookTimeout/time.Second))
 	case w.MaxAttempts < 1 || w.MaxAttempts > maxAttempts:
-		return invalid("max_attempts", "must be 1 to %d", maxAttempts)
+		return Invalidf("max_attempts", "must be 1 to %d", maxAttempts)
 	case len(w.Types) > 50:
-		return invalid("events", "must be at most 50")
+		return Invalidf("events", "must be at most 50")
 	case len(w.Flows) > 50:
-		return invalid("flow_ids", "must be at most 50")
+		return Invalidf("flow_ids", "must be at most 50")
 	}
 	for i, t := range w.Types {
 		if !eventType.MatchString(t) {
-			return invalid(fmt.Sprintf("events[%d]", i), "is not the type of an event")
+			return Invalidf(fmt.Sprintf("events[%d]", i), "is not the type of an event")
 		}
 	}
 	return nil

@@ -21,6 +21,7 @@ import (
 	"parley/agent/flow"
 	"parley/agent/flow/flowtest"
 	"parley/control"
+	"parley/control/identity"
 	"parley/store/postgres"
 )
 
@@ -219,7 +220,7 @@ func chatTalk(t *testing.T, doc []byte, inputs []string) [][]string {
 	flows := &control.Flows{Store: store, Changes: store}
 	chats := &control.Chats{Store: store, Turns: store, Flows: flows, Graphs: &control.Graphs{Store: store}, Ring: ring,
 		Log: slog.New(slog.DiscardHandler), Perform: (&outside{log: slog.New(slog.DiscardHandler)}).performerOf}
-	err = store.InsertTenant(t.Context(), control.Tenant{ID: tenant, Name: "t"}, control.User{ID: uuid.New(), Email: "a@b.c", Role: control.RoleOwner})
+	err = store.InsertTenant(t.Context(), identity.Tenant{ID: tenant, Name: "t"}, identity.User{ID: uuid.New(), Email: "a@b.c", Role: control.RoleOwner})
 	if err != nil {
 		t.Fatal(err)
 	}

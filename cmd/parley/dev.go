@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"parley/control"
+	"parley/control/identity"
 	"parley/examples"
 	"parley/store/postgres"
 )
@@ -212,8 +213,8 @@ func (g *gateway) demo(ctx context.Context) (devFile, error) {
 	if !known {
 		f = devFile{AdminPassword: password()}
 	}
-	made, err := control.EnsureDemo(ctx, control.DemoServices{Users: g.users, Keys: g.keys, Flows: g.flows, Agents: g.agents},
-		control.Demo{AdminEmail: devAdmin, AdminPassword: f.AdminPassword, Flow: examples.FrontDesk, Prompt: g.desk.vendors.has("openai")}, !known)
+	made, err := identity.EnsureDemo(ctx, identity.DemoServices{Users: g.users, Keys: g.keys, Flows: g.flows, Agents: g.agents},
+		identity.Demo{AdminEmail: devAdmin, AdminPassword: f.AdminPassword, Flow: examples.FrontDesk, Prompt: g.desk.vendors.has("openai")}, !known)
 	if err != nil {
 		return f, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"parley/control"
+	"parley/control/identity"
 	"parley/media"
 	"parley/signaling/signalingtest"
 	"parley/store/postgres"
@@ -80,11 +81,11 @@ func newSite(t *testing.T, databaseURL func(postgrestest.Database) string) *site
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := control.EnsureDemo(t.Context(), control.DemoServices{
-		Users: &control.Users{Store: store, Sessions: store, Ring: ring, Hasher: control.NewHasher(1)},
-		Keys:  &control.Keys{Store: store, Ring: ring}, Flows: &control.Flows{Store: store, Changes: store},
+	made, err := identity.EnsureDemo(t.Context(), identity.DemoServices{
+		Users: &identity.Users{Store: store, Sessions: store, Ring: ring, Hasher: identity.NewHasher(1)},
+		Keys:  &identity.Keys{Store: store, Ring: ring}, Flows: &control.Flows{Store: store, Changes: store},
 		Agents: &control.Agents{Store: store, Flows: store, Vendors: newVendors(Settings{}, slog.New(slog.DiscardHandler)).names()},
-	}, control.Demo{AdminEmail: "a@b.c", AdminPassword: password(), Flow: []byte(shortFlow)}, true)
+	}, identity.Demo{AdminEmail: "a@b.c", AdminPassword: password(), Flow: []byte(shortFlow)}, true)
 	if err != nil {
 		t.Fatal(err)
 	}

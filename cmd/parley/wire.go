@@ -25,6 +25,7 @@ import (
 	"parley/control/api"
 	"parley/control/console"
 	"parley/control/egress"
+	"parley/control/identity"
 	"parley/signaling"
 	"parley/store/blob"
 	"parley/store/postgres"
@@ -41,8 +42,8 @@ type gateway struct {
 	db      *postgres.Store
 	redis   *redis.Client
 	blobs   *blob.Folder
-	users   *control.Users
-	keys    *control.Keys
+	users   *identity.Users
+	keys    *identity.Keys
 	agents  *control.Agents
 	flows   *control.Flows
 	content *control.Contents
@@ -55,7 +56,7 @@ type gateway struct {
 	deliveries *control.Deliveries
 	post       *egress.Client // of webhooks
 
-	tokens  *control.CallTokens
+	tokens  *identity.CallTokens
 	desk    *desk
 	queue   *postgres.Queue
 	slots   *control.Admission
@@ -148,12 +149,12 @@ func (g *gateway) openStores(ctx context.Context) (err error) {
 
 func (g *gateway) buildControl(ring *control.Keyring) {
 	v := newVendors(g.settings, g.log)
-	g.users = &control.Users{Store: g.db, Sessions: g.db, Ring: ring, Hasher: control.NewHasher(2)}
-	g.keys = &control.Keys{Store: g.db, Ring: ring}
+	g.users = &identity.Users{Store: g.db, Sessions: g.db, Ring: ring, Hasher: identity.NewHasher(2)}
+	g.keys = &identity.Keys{Store: g.db, Ring: ring}
 	g.content = &control.Contents{Store: g.db, Changes: g.db, Shelf: &control.Shelf{Store: g.db}}
 	g.flows = &control.Flows{Store: g.db, Changes: g.db, Contents: g.content.Shelf}
 	g.agents = &control.Agents{Store: g.db, Flows: g.db, Vendors: v.names()}
-	g.tokens = &control.CallTokens{Ring: ring, Used: g.redis}
+	g.tokens = &identity.CallTokens{Ring: ring, Used: g.redis}
 	graphs := &control.Graphs{Store: g.db}
 	g.trials = &control.Experiments{Store: g.db, Contents: g.db, Flows: g.db, Graphs: graphs}
 	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Graphs: graphs, Numbers: g.db,

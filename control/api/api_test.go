@@ -20,6 +20,7 @@ import (
 	"parley/agent/flow"
 	"parley/control"
 	"parley/control/api"
+	"parley/control/identity"
 	"parley/store/blob"
 	"parley/store/postgres"
 	"parley/store/postgres/postgrestest"
@@ -51,7 +52,7 @@ type plane struct {
 	db    postgrestest.Database
 	store *postgres.Store
 	o     api.Options
-	demo  control.DemoMade
+	demo  identity.DemoMade
 	log   *strings.Builder
 	// perform does chats' effects; nil fails them.
 	effect func(flow.Effect) flow.Result
@@ -94,8 +95,8 @@ func newPlane(t *testing.T) *plane {
 	graphs := &control.Graphs{Store: store}
 	agents := &control.Agents{Store: store, Flows: store, Vendors: control.VendorNames{STT: []string{"local"}, LLM: []string{"openai"}, TTS: []string{"local"}}}
 	p.o = api.Options{
-		Users:    &control.Users{Store: store, Sessions: store, Ring: ring, Hasher: control.NewHasher(2)},
-		Keys:     &control.Keys{Store: store, Ring: ring},
+		Users:    &identity.Users{Store: store, Sessions: store, Ring: ring, Hasher: identity.NewHasher(2)},
+		Keys:     &identity.Keys{Store: store, Ring: ring},
 		Agents:   agents,
 		Flows:    flows,
 		Contents: content, Experiments: &control.Experiments{Store: store, Contents: store, Flows: store, Graphs: graphs},
@@ -104,7 +105,7 @@ func newPlane(t *testing.T) *plane {
 			Graphs: graphs, Log: log, Node: uuid.New()},
 		Chats: &control.Chats{Store: store, Turns: store, Flows: flows, Graphs: graphs, Ring: ring, Log: log,
 			Perform: func(uuid.UUID) func(context.Context, flow.Effect) flow.Result { return p.perform }},
-		Tokens: &control.CallTokens{Ring: ring, Used: once{}}, Audit: store,
+		Tokens: &identity.CallTokens{Ring: ring, Used: once{}}, Audit: store,
 		Blobs: blobs, Limits: always{}, Log: log, Ready: store.Ping,
 	}
 	p.o.Events = &control.Events{Store: store, Log: log}
@@ -117,10 +118,10 @@ func newPlane(t *testing.T) *plane {
 	return p
 }
 
-func (p *plane) ensure(email string, renew bool) control.DemoMade {
+func (p *plane) ensure(email string, renew bool) identity.DemoMade {
 	p.t.Helper()
-	made, err := control.EnsureDemo(p.t.Context(), control.DemoServices{Users: p.o.Users, Keys: p.o.Keys, Flows: p.o.Flows, Agents: p.o.Agents},
-		control.Demo{AdminEmail: email, AdminPassword: password, Flow: []byte(greeting), Prompt: true}, renew)
+	made, err := identity.EnsureDemo(p.t.Context(), identity.DemoServices{Users: p.o.Users, Keys: p.o.Keys, Flows: p.o.Flows, Agents: p.o.Agents},
+		identity.Demo{AdminEmail: email, AdminPassword: password, Flow: []byte(greeting), Prompt: true}, renew)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"parley/control"
+	"parley/control/identity"
 )
 
 // cookieName of people's browsers.
@@ -23,7 +24,7 @@ func (s *Server) Authenticate(r *http.Request) (control.Principal, error) {
 		bearer = r.Header.Get("X-API-Key")
 	}
 	switch {
-	case control.IsCallToken(bearer):
+	case identity.IsCallToken(bearer):
 		return s.o.Tokens.Verify(bearer, r.Header.Get("Origin"))
 	case bearer != "":
 		return s.o.Keys.Verify(r.Context(), bearer)
@@ -81,9 +82,9 @@ func (s *Server) login(ctx context.Context, in *loginIn) (*loginOut, error) {
 		return nil, err
 	}
 	out := new(loginOut)
-	out.SetCookie = s.cookie(value, int(control.SessionLife.Seconds()))
+	out.SetCookie = s.cookie(value, int(identity.SessionLife.Seconds()))
 	out.Body.TenantID, out.Body.UserID, out.Body.Role = p.Tenant.String(), p.User.String(), string(p.Role)
-	out.Body.Expires = time.Now().UTC().Add(control.SessionLife).Truncate(time.Second)
+	out.Body.Expires = time.Now().UTC().Add(identity.SessionLife).Truncate(time.Second)
 	return out, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"parley/control"
+	"parley/control/identity"
 )
 
 type keyJSON struct {
@@ -22,7 +23,7 @@ type keyJSON struct {
 	Secret     string               `json:"secret,omitempty" doc:"The key itself, shown this once."`
 }
 
-func newKeyJSON(k control.Key) keyJSON {
+func newKeyJSON(k identity.Key) keyJSON {
 	return keyJSON{k.ID, k.Name, k.Prefix, k.Scopes, k.CreatedAt, when(k.ExpiresAt), when(k.RevokedAt), when(k.LastUsedAt), ""}
 }
 
@@ -43,7 +44,7 @@ func (s *Server) listKeys(ctx context.Context, in *PageQuery) (*listOut[keyJSON]
 	if err != nil {
 		return nil, err
 	}
-	return newList(*in, rows, newKeyJSON, func(k control.Key) uuid.UUID { return k.ID }), nil
+	return newList(*in, rows, newKeyJSON, func(k identity.Key) uuid.UUID { return k.ID }), nil
 }
 
 func (s *Server) createKey(ctx context.Context, in *struct {

@@ -18,8 +18,8 @@ func (s *Server) releases() error {
 		operation(s, reads("/v1/flows/{flow}/draft", read), "get-flow-draft", "Get the document that is worked on", 200, s.getDraft),
 		operation(s, writes("PUT", "/v1/flows/{flow}/draft", write, maxFlow), "put-flow-draft", "Keep a document that is worked on, faults and all", 200, s.putDraft),
 		operation(s, writes("DELETE", "/v1/flows/{flow}/draft", write, NoBody), "delete-flow-draft", "Forget it", 200, s.deleteDraft),
-		operation(s, writes("POST", "/v1/flows/{flow}/publish", write, 4<<10), "publish-flow", "Publish a version to all new sessions of an environment, or to some", 200, s.publishFlow),
-		operation(s, writes("POST", "/v1/flows/{flow}/rollback", write, 4<<10), "roll-back-flow", "End a trial, or publish what was published before", 200, s.rollbackFlow),
+		operation(s, writes("POST", "/v1/flows/{flow}/publish", control.FlowsPublish, 4<<10), "publish-flow", "Publish a version to all new sessions of an environment, or to some", 200, s.publishFlow),
+		operation(s, writes("POST", "/v1/flows/{flow}/rollback", control.FlowsPublish, 4<<10), "roll-back-flow", "End a trial, or publish what was published before", 200, s.rollbackFlow),
 		operation(s, reads("/v1/flows/{flow}/publications", read), "list-flow-publications", "List what was published when, where, and by whom", 200, s.listPublications),
 	)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"parley/control"
+	"parley/control/identity"
 )
 
 // Limiter tells whether key may do one thing more, at n a period; if not, after
@@ -26,8 +27,8 @@ type Limiter interface {
 // Options is what a Server works with. All are needed but for those that say
 // so.
 type Options struct {
-	Users   *control.Users
-	Keys    *control.Keys
+	Users   *identity.Users
+	Keys    *identity.Keys
 	Agents  *control.Agents
 	Flows   *control.Flows
 	Numbers *control.Numbers
@@ -43,7 +44,7 @@ type Options struct {
 	Deliveries *control.Deliveries
 	Audit      control.Audit
 
-	Tokens *control.CallTokens
+	Tokens *identity.CallTokens
 	Blobs  control.Blobs
 	Limits Limiter
 	Log    *slog.Logger

@@ -9,14 +9,15 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"parley/control"
+	"parley/control/identity"
 )
 
-var _ control.KeyStore = (*Store)(nil)
+var _ identity.KeyStore = (*Store)(nil)
 
 const keyColumns = `id, name, prefix, hash, scopes, created_at, expires_at, revoked_at, last_used_at`
 
-func scanKey(r pgx.CollectableRow) (control.Key, error) {
-	var k control.Key
+func scanKey(r pgx.CollectableRow) (identity.Key, error) {
+	var k identity.Key
 	var scopes []string
 	var expires, revoked, used *time.Time
 	err := r.Scan(&k.ID, &k.Name, &k.Prefix, &k.Hash, &scopes, &k.CreatedAt, &expires, &revoked, &used)
@@ -27,13 +28,13 @@ func scanKey(r pgx.CollectableRow) (control.Key, error) {
 	return k, err
 }
 
-// LocateKey implements [control.KeyStore].
+// LocateKey implements [identity.KeyStore].
 func (s *Store) LocateKey(ctx context.Context, prefix string) (control.Located, error) {
 	return s.locate(ctx, `SELECT tenant, id FROM locate_api_key($1)`, prefix)
 }
 
-// Key implements [control.KeyStore].
-func (s *Store) Key(ctx context.Context, id uuid.UUID) (control.Key, error) {
+// Key implements [identity.KeyStore].
+func (s *Store) Key(ctx context.Context, id uuid.UUID) (identity.Key, error) {
 	k, err := one(ctx, s, scanKey, `SELECT `+keyColumns+` FROM api_keys WHERE id = $1`, id)
 	if err != nil {
 		return k, fmt.Errorf("key %s: %w", id, err)
@@ -41,8 +42,8 @@ func (s *Store) Key(ctx context.Context, id uuid.UUID) (control.Key, error) {
 	return k, nil
 }
 
-// Keys implements [control.KeyStore].
-func (s *Store) Keys(ctx context.Context, p control.Page) ([]control.Key, error) {
+// Keys implements [identity.KeyStore].
+func (s *Store) Keys(ctx context.Context, p control.Page) ([]identity.Key, error) {
 	const q = `
 		SELECT ` + keyColumns + ` FROM api_keys
 		WHERE tenant_id = current_tenant() AND ($1::uuid IS NULL OR id < $1)
@@ -50,8 +51,8 @@ func (s *Store) Keys(ctx context.Context, p control.Page) ([]control.Key, error)
 	return rows(ctx, s, scanKey, q, after(p), limit(p))
 }
 
-// InsertKey implements [control.KeyStore].
-func (s *Store) InsertKey(ctx context.Context, k control.Key) error {
+// InsertKey implements [identity.KeyStore].
+func (s *Store) InsertKey(ctx context.Context, k identity.Key) error {
 	const q = `
 		INSERT INTO api_keys (id, tenant_id, name, prefix, hash, scopes, created_at, expires_at)
 		VALUES ($1, current_tenant(), $2, $3, $4, $5, $6, $7)`
@@ -63,7 +64,7 @@ func (s *Store) InsertKey(ctx context.Context, k control.Key) error {
 	return err
 }
 
-// RevokeKey implements [control.KeyStore].
+// RevokeKey implements [identity.KeyStore].
 func (s *Store) RevokeKey(ctx context.Context, id uuid.UUID, at time.Time) error {
 	n, err := exec(ctx, s, `UPDATE api_keys SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1`, id, at)
 	if err == nil && n == 0 {
@@ -72,7 +73,7 @@ func (s *Store) RevokeKey(ctx context.Context, id uuid.UUID, at time.Time) error
 	return err
 }
 
-// TouchKey implements [control.KeyStore].
+// TouchKey implements [identity.KeyStore].
 func (s *Store) TouchKey(ctx context.Context, id uuid.UUID, at time.Time) error {
 	const q = `
 		UPDATE api_keys SET last_used_at = $2::timestamptz

@@ -11,6 +11,7 @@ import (
 
 	"parley/agent"
 	"parley/control"
+	"parley/control/identity"
 	"parley/store/postgres"
 	"parley/store/postgres/postgrestest"
 )
@@ -41,10 +42,10 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 			t.Fatal(err)
 		}
 	}
-	must(s.InsertTenant(t.Context(), control.Tenant{ID: v.tenant, Name: name},
-		control.User{ID: v.user, Email: name + "@example.com", PasswordHash: "x", Role: control.RoleOwner}))
-	must(s.InsertKey(v.ctx, control.Key{ID: v.key, Name: "k", Prefix: "prefix" + name, Hash: []byte{1}, Scopes: control.Scopes(), CreatedAt: now}))
-	must(s.InsertBrowserSession(v.ctx, control.BrowserSession{ID: id(), User: v.user, Hash: []byte(name), ExpiresAt: now}))
+	must(s.InsertTenant(t.Context(), identity.Tenant{ID: v.tenant, Name: name},
+		identity.User{ID: v.user, Email: name + "@example.com", PasswordHash: "x", Role: control.RoleOwner}))
+	must(s.InsertKey(v.ctx, identity.Key{ID: v.key, Name: "k", Prefix: "prefix" + name, Hash: []byte{1}, Scopes: control.Scopes(), CreatedAt: now}))
+	must(s.InsertBrowserSession(v.ctx, identity.BrowserSession{ID: id(), User: v.user, Hash: []byte(name), ExpiresAt: now}))
 	must(s.InsertFlow(v.ctx, control.Flow{ID: v.flow, Name: "desk", CreatedAt: now}, version))
 	must(second(s.PublishFlow(v.ctx, control.Publication{ID: id(), Flow: v.flow, Version: version.ID, Percent: 100, At: now}, 0)))
 	must(s.InsertAgent(v.ctx, control.Agent{ID: v.agent, Name: "desk", CreatedAt: now,

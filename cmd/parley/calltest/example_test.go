@@ -21,6 +21,7 @@ import (
 	"parley/agent/effect"
 	"parley/agent/flow"
 	"parley/control"
+	"parley/control/identity"
 	"parley/examples/bookbot/library"
 	"parley/store/postgres/postgrestest"
 )
@@ -203,8 +204,8 @@ func (x example) byChat(t *testing.T, in answers) conversation {
 	store := databases.Store(t)
 	tenant := uuid.New()
 	ctx := control.WithTenant(t.Context(), tenant)
-	if err := store.InsertTenant(t.Context(), control.Tenant{ID: tenant, Name: "t"},
-		control.User{ID: uuid.New(), Email: "a@b.c", Role: control.RoleOwner}); err != nil {
+	if err := store.InsertTenant(t.Context(), identity.Tenant{ID: tenant, Name: "t"},
+		identity.User{ID: uuid.New(), Email: "a@b.c", Role: control.RoleOwner}); err != nil {
 		t.Fatal(err)
 	}
 	flows := &control.Flows{Store: store, Changes: store}

@@ -1,4 +1,4 @@
-package control
+package identity
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
+
+	"parley/control"
 )
 
 // Demo is what `parley dev` starts with.
@@ -19,7 +21,7 @@ type Demo struct {
 // DemoMade tells what is there now.
 type DemoMade struct {
 	Tenant  uuid.UUID
-	Agents  []Agent
+	Agents  []control.Agent
 	Created bool   // the tenant was made just now; AdminPassword is in force
 	APIKey  string // only if it was made just now
 }
@@ -28,8 +30,8 @@ type DemoMade struct {
 type DemoServices struct {
 	Users  *Users
 	Keys   *Keys
-	Flows  *Flows
-	Agents *Agents
+	Flows  *control.Flows
+	Agents *control.Agents
 }
 
 // EnsureDemo makes what is missing of the demo tenant and changes nothing that
@@ -39,14 +41,14 @@ func EnsureDemo(ctx context.Context, s DemoServices, d Demo, renew bool) (DemoMa
 	var made DemoMade
 	at, err := s.Users.Store.LocateUser(ctx, d.AdminEmail)
 	switch {
-	case errors.Is(err, ErrNotFound):
-		at = Located{Tenant: newID(), ID: newID()}
+	case errors.Is(err, control.ErrNotFound):
+		at = control.Located{Tenant: control.NewID(), ID: control.NewID()}
 		made.Created, renew = true, false
 		hash, err := s.Users.Hasher.Hash(ctx, d.AdminPassword)
 		if err != nil {
 			return made, err
 		}
-		u := User{ID: at.ID, Email: d.AdminEmail, PasswordHash: hash, Role: RoleOwner}
+		u := User{ID: at.ID, Email: d.AdminEmail, PasswordHash: hash, Role: control.RoleOwner}
 		if err := s.Users.Store.InsertTenant(ctx, Tenant{at.Tenant, "Demo"}, u); err != nil {
 			return made, fmt.Errorf("make the demo tenant: %w", err)
 		}
@@ -54,7 +56,7 @@ func EnsureDemo(ctx context.Context, s DemoServices, d Demo, renew bool) (DemoMa
 		return made, err
 	}
 	made.Tenant = at.Tenant
-	ctx = WithTenant(ctx, at.Tenant)
+	ctx = control.WithTenant(ctx, at.Tenant)
 	if renew {
 		hash, err := s.Users.Hasher.Hash(ctx, d.AdminPassword)
 		if err == nil {
@@ -65,7 +67,7 @@ func EnsureDemo(ctx context.Context, s DemoServices, d Demo, renew bool) (DemoMa
 		}
 	}
 	if made.Created || renew {
-		if _, made.APIKey, err = s.Keys.Create(ctx, "demo", Scopes(), noExpiry); err != nil {
+		if _, made.APIKey, err = s.Keys.Create(ctx, "demo", control.Scopes(), noExpiry); err != nil {
 			return made, err
 		}
 	}
@@ -74,20 +76,20 @@ func EnsureDemo(ctx context.Context, s DemoServices, d Demo, renew bool) (DemoMa
 
 func ensureDemoAgents(ctx context.Context, s DemoServices, d Demo, made *DemoMade) error {
 	f, err := s.Flows.Store.FlowByName(ctx, "front-desk")
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, control.ErrNotFound) {
 		f, _, err = s.Flows.Create(ctx, "front-desk", d.Flow)
 	}
-	if err == nil && f.In(Live).Published == uuid.Nil {
-		_, err = s.Flows.Publish(ctx, f.ID, Release{}, 0)
+	if err == nil && f.In(control.Live).Published == uuid.Nil {
+		_, err = s.Flows.Publish(ctx, f.ID, control.Release{}, 0)
 	}
 	if err != nil {
 		return fmt.Errorf("make the demo flow: %w", err)
 	}
-	want := []Agent{{Name: "front-desk", Public: true, Settings: AgentSettings{
-		Kind: KindFlow, FlowID: f.ID, Language: "en-US", Record: true}}}
+	want := []control.Agent{{Name: "front-desk", Public: true, Settings: control.AgentSettings{
+		Kind: control.KindFlow, FlowID: f.ID, Language: "en-US", Record: true}}}
 	if d.Prompt {
-		want = append(want, Agent{Name: "assistant", Public: true, Settings: AgentSettings{
-			Kind: KindPrompt, Language: "en-US", Record: true,
+		want = append(want, control.Agent{Name: "assistant", Public: true, Settings: control.AgentSettings{
+			Kind: control.KindPrompt, Language: "en-US", Record: true,
 			Greeting: "Hello, this is Parley. How can I help?",
 			Prompt: "You answer the telephone for Parley, a voice agent gateway. Speak in one or two short " +
 				"sentences, plainly and warmly. Say so when you do not know. End the call when the caller is done.",
@@ -95,7 +97,7 @@ func ensureDemoAgents(ctx context.Context, s DemoServices, d Demo, made *DemoMad
 	}
 	for _, a := range want {
 		have, err := s.Agents.Store.AgentByName(ctx, a.Name)
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, control.ErrNotFound) {
 			have, err = s.Agents.Create(ctx, a)
 		}
 		if err != nil {

@@ -1,4 +1,4 @@
-package control
+package identity
 
 import (
 	"context"
@@ -10,23 +10,18 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"parley/control"
 )
 
 // CallTokenLife is how long a browser may take to open its call.
 const CallTokenLife = 5 * time.Minute
 
-// A Single tells whether something is seen for the first time. It must not
-// block for long: without its storage it remembers on this node alone.
-type Single interface {
-	// Use returns true for the first use of a key within life.
-	Use(ctx context.Context, key string, life time.Duration) bool
-}
-
 // CallTokens lets browsers open one call each: signed, bound to an agent and
 // to the page's origin, good once and for five minutes.
 type CallTokens struct {
-	Ring *Keyring
-	Used Single
+	Ring *control.Keyring
+	Used control.Single
 }
 
 type callToken struct {
@@ -45,17 +40,17 @@ const (
 // Mint returns a token for an agent of the tenant of ctx. Origin is the page's
 // ("https://host"); empty for programs, which send none.
 func (s *CallTokens) Mint(ctx context.Context, agent uuid.UUID, origin string) (string, time.Time, error) {
-	tenant, ok := TenantOf(ctx)
+	tenant, ok := control.TenantOf(ctx)
 	if !ok {
-		return "", time.Time{}, ErrCredentials
+		return "", time.Time{}, control.ErrCredentials
 	}
 	expires := time.Now().Add(CallTokenLife).Truncate(time.Second).UTC()
-	text, err := json.Marshal(callToken{newID(), tenant, agent, origin, expires.Unix()})
+	text, err := json.Marshal(callToken{control.NewID(), tenant, agent, origin, expires.Unix()})
 	if err != nil {
 		return "", expires, fmt.Errorf("mint call token: %w", err)
 	}
 	body := base64.RawURLEncoding.EncodeToString(text)
-	sum := base64.RawURLEncoding.EncodeToString(s.Ring.mac(callTokenPurpose, body))
+	sum := base64.RawURLEncoding.EncodeToString(s.Ring.MAC(callTokenPurpose, body))
 	return callTokenHead + body + "." + sum, expires, nil
 }
 
@@ -63,29 +58,29 @@ func (s *CallTokens) Mint(ctx context.Context, agent uuid.UUID, origin string) (
 func IsCallToken(bearer string) bool { return strings.HasPrefix(bearer, callTokenHead) }
 
 // Verify returns the principal of a token sent from origin, without using it
-// up. Malformed, forged, late, or from elsewhere: ErrCredentials.
-func (s *CallTokens) Verify(token, origin string) (Principal, error) {
+// up. Malformed, forged, late, or from elsewhere: control.ErrCredentials.
+func (s *CallTokens) Verify(token, origin string) (control.Principal, error) {
 	body, sum, ok := strings.Cut(strings.TrimPrefix(token, callTokenHead), ".")
 	got, err := base64.RawURLEncoding.DecodeString(sum)
-	if !ok || err != nil || !hmac.Equal(got, s.Ring.mac(callTokenPurpose, body)) {
-		return Principal{}, ErrCredentials
+	if !ok || err != nil || !hmac.Equal(got, s.Ring.MAC(callTokenPurpose, body)) {
+		return control.Principal{}, control.ErrCredentials
 	}
 	var t callToken
 	text, err := base64.RawURLEncoding.DecodeString(body)
 	if err != nil || json.Unmarshal(text, &t) != nil {
-		return Principal{}, ErrCredentials
+		return control.Principal{}, control.ErrCredentials
 	}
 	if time.Now().Unix() >= t.Expires || t.Origin != origin {
-		return Principal{}, ErrCredentials
+		return control.Principal{}, control.ErrCredentials
 	}
-	return Principal{Kind: PrincipalCallToken, ID: t.ID, Tenant: t.Tenant, Agent: t.Agent, Scopes: []Permission{CallsStart}}, nil
+	return control.Principal{Kind: control.PrincipalCallToken, ID: t.ID, Tenant: t.Tenant, Agent: t.Agent, Scopes: []control.Permission{control.CallsStart}}, nil
 }
 
-// Spend verifies a token and uses it up: the second time is ErrCredentials.
-func (s *CallTokens) Spend(ctx context.Context, token, origin string) (Principal, error) {
+// Spend verifies a token and uses it up: the second time is control.ErrCredentials.
+func (s *CallTokens) Spend(ctx context.Context, token, origin string) (control.Principal, error) {
 	p, err := s.Verify(token, origin)
 	if err == nil && !s.Used.Use(ctx, "call-token:"+p.ID.String(), CallTokenLife) {
-		return Principal{}, ErrCredentials
+		return control.Principal{}, control.ErrCredentials
 	}
 	return p, err
 }
