@@ -56,6 +56,7 @@ type gateway struct {
 	deliveries *control.Deliveries
 	post       *egress.Client // of webhooks
 
+	once    *control.Idempotency
 	tokens  *identity.CallTokens
 	desk    *desk
 	queue   *postgres.Queue
@@ -154,6 +155,7 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	g.content = &control.Contents{Store: g.db, Changes: g.db, Shelf: &control.Shelf{Store: g.db}}
 	g.flows = &control.Flows{Store: g.db, Changes: g.db, Contents: g.content.Shelf}
 	g.agents = &control.Agents{Store: g.db, Flows: g.db, Vendors: v.names()}
+	g.once = &control.Idempotency{Store: g.db, Ring: ring, Log: g.log}
 	g.tokens = &identity.CallTokens{Ring: ring, Used: g.redis}
 	graphs := &control.Graphs{Store: g.db}
 	g.trials = &control.Experiments{Store: g.db, Contents: g.db, Flows: g.db, Graphs: graphs}
@@ -266,7 +268,7 @@ func (c *twilioCarrier) Reconnect(ctx context.Context, carrier, id string) error
 // buildHTTP mounts everything behind the one registry.
 func (g *gateway) buildHTTP() (err error) {
 	g.api, err = api.New(api.Options{
-		Contents: g.content, Experiments: g.trials,
+		Contents: g.content, Experiments: g.trials, Idempotency: g.once,
 		Users: g.users, Keys: g.keys, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
 		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
 		PublicURL: g.settings.PublicURL, Version: version,
@@ -423,6 +425,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return g.calls.Run(work) })
 	group.Go(func() error { g.load.run(work); return nil })
 	group.Go(func() error { return g.chats.Run(work) })
+	group.Go(func() error { return g.once.Run(work) })
 	group.Go(func() error { return g.desk.beforehand.run(work) })
 	group.Go(func() error { return g.events.Run(work) })
 	group.Go(func() error { return g.deliveries.Run(work) })

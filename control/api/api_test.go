@@ -107,6 +107,7 @@ func newPlane(t *testing.T) *plane {
 			Perform: func(uuid.UUID) func(context.Context, flow.Effect) flow.Result { return p.perform }},
 		Tokens: &identity.CallTokens{Ring: ring, Used: once{}}, Audit: store,
 		Blobs: blobs, Limits: always{}, Log: log, Ready: store.Ping,
+		Idempotency: &control.Idempotency{Store: store, Ring: ring, Log: log},
 	}
 	p.o.Events = &control.Events{Store: store, Log: log}
 	p.o.Webhooks = &control.Webhooks{Store: store, Ring: ring}

@@ -101,9 +101,9 @@ type turnsIn struct {
 
 func (s *Server) calls() error {
 	recording := Route{Method: "GET", Pattern: "/v1/calls/{id}/recording", Class: Tenanted, Permission: control.CallsListen,
-		Limit: Limit{600, time.Minute}, Body: NoBody, Long: true}
+		Limit: Limit{600, time.Minute}, Body: NoBody, Long: true, Summary: "Listen to a call, whole or by ranges", Media: "audio/wav"}
 	message := recording
-	message.Pattern = "/v1/calls/{id}/messages/{message}"
+	message.Pattern, message.Summary = "/v1/calls/{id}/messages/{message}", "Listen to a message that a caller left"
 	return errors.Join(
 		operation(s, reads("/v1/calls", control.CallsRead), "list-calls", "List calls, newest first", 200, s.listCalls),
 		operation(s, reads("/v1/calls/{id}", control.CallsRead), "get-call", "Get a call", 200, s.getCall),

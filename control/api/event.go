@@ -66,9 +66,9 @@ func (s *streams) leave(tenant uuid.UUID) {
 
 func (s *Server) events() error {
 	follow := Route{Method: "GET", Pattern: "/v1/events", Class: Tenanted, Permission: control.EventsRead,
-		Limit: Limit{120, time.Minute}, Body: NoBody, Long: true}
+		Limit: Limit{120, time.Minute}, Body: NoBody, Long: true, Summary: "Follow what happens, as server-sent events", Media: "text/event-stream"}
 	described := Route{Method: "GET", Pattern: "/v1/events/schema", Class: Public, Permission: control.Anyone,
-		Limit: Limit{120, time.Minute}, Body: NoBody}
+		Limit: Limit{120, time.Minute}, Body: NoBody, Summary: "The JSON Schema of events", Media: "application/schema+json"}
 	return errors.Join(
 		operation(s, reads("/v1/sessions/{id}/events", control.SessionsRead), "list-session-events", "What happened in a session, in order", 200, s.sessionEvents),
 		operation(s, reads("/v1/calls/{id}/events", control.CallsRead), "list-call-events", "What happened in a call and its conversation, in order", 200, s.sessionEvents),

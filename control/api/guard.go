@@ -112,6 +112,10 @@ func (s *Server) guard(route Route, h http.Handler) http.Handler {
 		if route.Class == Session && strings.HasPrefix(route.Pattern, "/chat/") {
 			r = cross(w, r)
 		}
+		if route.nameable() {
+			s.once(route, h, w, r)
+			return
+		}
 		h.ServeHTTP(w, r)
 	})
 }

@@ -81,6 +81,12 @@ func (s *Server) problem(ctx context.Context, err error) *Problem {
 		return newProblem(409, "ended", "it has ended")
 	case errors.Is(err, control.ErrQuarantined):
 		return newProblem(409, "quarantined", "what was stored was altered; nothing goes on with it")
+	case errors.Is(err, control.ErrOtherRequest):
+		return newProblem(422, "idempotency_mismatch", "this Idempotency-Key was used for another request; send a new key")
+	case errors.Is(err, control.ErrInProgress):
+		p := newProblem(409, "in_progress", "the same request is in progress; ask again shortly")
+		p.retry = time.Second
+		return p
 	case errors.Is(err, control.ErrNotWaiting):
 		return newProblem(409, "not_waiting", "it does not wait for an answer now; read it again")
 	case errors.Is(err, control.ErrConflict):

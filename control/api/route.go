@@ -43,6 +43,10 @@ type Route struct {
 	Body            int64              // bytes; NoBody for none
 	Verifier        string             // class webhook: who checks, e.g. "twilio"
 	Long            bool               // a socket or a stream: no time limit
+
+	// For the document, of a handler without types: what the route does, and the
+	// type of what it answers. Optional.
+	Summary, Media string
 }
 
 func (r Route) key() string { return r.Method + " " + r.Pattern }
@@ -81,6 +85,9 @@ func (s *Server) Handle(r Route, h http.Handler) error {
 		return fmt.Errorf("route %s: registered twice", r.key())
 	}
 	s.routes[r.key()] = r
+	if r.listed() {
+		s.list(r)
+	}
 	mux := s.mux
 	if r.Class == Internal {
 		mux = s.internal

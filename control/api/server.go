@@ -47,7 +47,10 @@ type Options struct {
 	Tokens *identity.CallTokens
 	Blobs  control.Blobs
 	Limits Limiter
-	Log    *slog.Logger
+	// Idempotency keeps the answers of requests that name themselves. Nil: they
+	// are served each time.
+	Idempotency *control.Idempotency
+	Log         *slog.Logger
 	// Ready reports whether what the server depends on answers; it gets 1 s.
 	Ready func(context.Context) error
 	// Busy says in a word why no new calls are taken, or "". Nil: they are.
@@ -79,11 +82,7 @@ func New(o Options) (*Server, error) {
 	}
 	cfg := huma.DefaultConfig("Parley", o.Version)
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath, cfg.CreateHooks = "", "", "", nil
-	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"bearer": {Type: "http", Scheme: "bearer"},
-		"key":    {Type: "apiKey", In: "header", Name: "X-API-Key"},
-		"cookie": {Type: "apiKey", In: "cookie", Name: cookieName},
-	}
+	cfg.Components.SecuritySchemes = schemes()
 	cfg.Transformers = []huma.Transformer{quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
 	return s, errors.Join(s.health(), s.auth(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.events(), s.webhooks(),
@@ -128,9 +127,7 @@ func operation[I, O any](s *Server, r Route, id, summary string, status int, h f
 		Method: r.Method, Path: r.Pattern, OperationID: id, Summary: summary, DefaultStatus: status,
 		MaxBodyBytes: max(r.Body, 0) + 1, Tags: []string{tag(r.Pattern)}, Responses: s.problems(),
 	}
-	if r.Class == Tenanted || r.Class == Admin {
-		op.Security = []map[string][]string{{"bearer": {}}, {"key": {}}, {"cookie": {}}}
-	}
+	s.describe(&op, r)
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := h(ctx, in)
 		if err != nil {

@@ -65,6 +65,7 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(second(s.ReadEvents(v.ctx, "r", 100, func(ctx context.Context, e []control.Event) error {
 		return s.InsertDeliveries(ctx, []control.Delivery{{ID: id(), Webhook: w.ID, Event: e[0]}})
 	})))
+	must(second(s.ClaimRequest(v.ctx, control.NamedRequest{Key: make([]byte, 32), Fingerprint: make([]byte, 32), Claim: id()}, time.Hour, time.Minute)))
 	v.webhook = w.ID
 	return v
 }
