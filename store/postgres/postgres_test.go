@@ -6,12 +6,9 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"parley/control"
 	"parley/store/postgres"
 	"parley/store/postgres/postgrestest"
 )
@@ -185,29 +182,5 @@ func TestBootstrapAgainAndAtOnce(t *testing.T) {
 	}
 	if got := list(t, super, `SELECT rolname FROM pg_roles WHERE rolname = 'parley_app' AND rolbypassrls`); len(got) > 0 {
 		t.Error("a raised role stays raised")
-	}
-}
-
-// A query outside of a tenant returns nothing, from every table.
-func TestNoTenantNoRows(t *testing.T) {
-	db := server.New(t)
-	super, app := dial(t, db.SuperURL), dial(t, db.AppURL)
-	a := seed(t, db, "a")
-	v := control.Variant{ID: uuid.New(), Content: a.content(t, "a joke", nil).ID, Key: "k", Data: []byte(`{}`), CreatedAt: time.Now()}
-	if err := a.store.InsertVariant(a.ctx, v, 20); err != nil {
-		t.Fatal(err)
-	}
-	tables := list(t, super, `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname !~ '^(goose|river)_'`)
-	for _, table := range tables {
-		var all, seen int
-		if err := super.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&all); err != nil {
-			t.Fatal(err)
-		}
-		if err := app.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&seen); err != nil {
-			t.Fatal(err)
-		}
-		if all == 0 || seen != 0 {
-			t.Errorf("%s: %d rows, %d seen without a tenant", table, all, seen)
-		}
 	}
 }
