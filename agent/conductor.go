@@ -298,6 +298,9 @@ func (c *conductor) recognized(ev recognized) {
 		c.said = utterance{started: ev.at, ended: ev.at, unseen: true}
 		c.onset, c.loud = ev.at, c.loudest(faint, ev.at)
 	}
+	if c.settling() {
+		ev.Text = ""
+	}
 	before := c.said.text()
 	c.said.hear(ev.Transcript, ev.from != nil && ev.from.EndsTurns, ev.at)
 	if text := c.said.text(); text != before && text != "" {

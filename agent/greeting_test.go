@@ -104,6 +104,34 @@ func TestToolSlowerThan1200msGetsAHoldLine(t *testing.T) {
 	}
 }
 
+// A noise of the line that a recognizer takes for a word, before the detector
+// knows it for what it is, does not count; a word a moment later does.
+func TestWordsOfASettlingLineDoNotCount(t *testing.T) {
+	for from, counts := range map[time.Duration]bool{0: false, 600 * time.Millisecond: true} {
+		t.Run(from.String(), func(t *testing.T) {
+			play(t, func(s *scene) {
+				s.spec.Prompt.Greeting = story
+				s.spec.Recognizers[0].Interims = false
+				s.results = []string{"Stop."}
+				s.llm.answers = append(s.llm.answers, text("Alright."))
+				if from == 0 {
+					s.line.talk = time.Now().Add(900 * time.Millisecond)
+				}
+			}, func(s *scene) {
+				if from > 0 {
+					s.wait(from)
+					s.line.say(900 * time.Millisecond)
+				}
+				s.wait(8 * time.Second)
+				s.hangUp()
+				if g := s.turns("agent")[0]; g.Interrupted != counts {
+					t.Errorf("interrupted: %v, heard %q", g.Interrupted, g.Heard)
+				}
+			})
+		})
+	}
+}
+
 // A line that is loud from its first frame on, as a street or a machine is, does
 // not cut the greeting; words over it do.
 func TestNoiseOfTheLineIsNoInterruption(t *testing.T) {

@@ -401,7 +401,7 @@ func play(t *testing.T, setup func(*scene), act func(*scene)) {
 		s.spec = Spec{
 			Prompt: &PromptSpec{System: "be brief", Greeting: "Hello there.", Models: []Model{{Vendor: "test", LLM: s.llm}}},
 			Recognizers: []Recognizer{{Vendor: "test", Rates: []int{8000}, Interims: true, Dial: func(ctx context.Context, _ Hearing) (STT, error) {
-				s.stt = &scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), results: &s.results, delay: 100 * time.Millisecond, interim: true, fail: s.sttFail}
+				s.stt = &scriptedSTT{ctx: ctx, out: make(chan Transcript, 10), results: &s.results, delay: 100 * time.Millisecond, interim: s.spec.Recognizers[0].Interims, fail: s.sttFail}
 				return s.stt, nil
 			}}},
 			Synthesizers: []Synthesizer{{Vendor: "test", Voice: "test", Dial: func(context.Context, Delivery) (TTS, error) { return s.tts, nil }}},

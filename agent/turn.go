@@ -61,8 +61,12 @@ func (c *conductor) yield(now time.Time) {
 	c.interrupt(now)
 }
 
-// lineOpens is how soon after the line opened a noise of it is noticed.
-const lineOpens = 300 * time.Millisecond
+const (
+	// lineOpens is how soon after the line opened a noise of it is noticed.
+	lineOpens = 300 * time.Millisecond
+	// lineSettles is when the detector knows the noise of the line at the latest.
+	lineSettles = 1500 * time.Millisecond
+)
 
 // background reports that what is taken for speech is a noise, for which no
 // agent stops: it has gone on for long before the reply without a word (without
@@ -71,6 +75,14 @@ const lineOpens = 300 * time.Millisecond
 func (c *conductor) background(r *reply) bool {
 	return c.onset.Sub(c.began) < lineOpens ||
 		c.rec.interims() && r.firstAt.Sub(c.onset) > c.spec.Interruption.Yield
+}
+
+// settling reports that what was said was there when the line opened, and over
+// before its noise was known, while the agent spoke. A recognizer without interims
+// is mostly one that makes words of noise; nobody answers a greeting that soon.
+func (c *conductor) settling() bool {
+	return c.cur != nil && !c.rec.interims() && !c.said.speaking &&
+		c.onset.Sub(c.began) < lineOpens && c.said.ended.Sub(c.began) < lineSettles
 }
 
 // mayInterrupt asks the policy of what is being said.

@@ -106,6 +106,7 @@ type sphinx struct {
 	wire  []byte
 	wide  []int16 // at 16 kHz
 
+	level     steady                // of the utterance
 	upsampler media.LinearUpsampler // the wideband model is deaf to a clean one's empty upper band
 }
 
@@ -194,6 +195,7 @@ func (p *sphinx) expect(ctx context.Context, e agent.Expectation) error {
 
 func (p *sphinx) begin(ctx context.Context, start time.Duration) error {
 	p.start = start
+	p.level.reset()
 	if p.cmd == nil {
 		return p.warm(ctx)
 	}
@@ -201,6 +203,7 @@ func (p *sphinx) begin(ctx context.Context, start time.Duration) error {
 }
 
 func (p *sphinx) audio(pcm []int16) error {
+	p.level.add(pcm, p.stream.ring.rate)
 	if p.stream.ring.rate == 8000 {
 		p.wide = p.upsampler.Process(p.wide[:0], pcm)
 		pcm = p.wide
@@ -231,8 +234,12 @@ func (p *sphinx) end(end time.Duration, flushed bool) error {
 		}
 		return fmt.Errorf("pocketsphinx: %w: %w", agent.ErrUnavailable, err)
 	}
+	text := parseSphinx(p.out.String())
+	if p.level.noise() {
+		text = ""
+	}
 	p.stream.emit(agent.Transcript{
-		Text: parseSphinx(p.out.String()), Start: p.start, End: end, Final: true, EOU: flushed, Flushed: flushed,
+		Text: text, Start: p.start, End: end, Final: true, EOU: flushed, Flushed: flushed,
 	})
 	return p.warm(p.stream.ctx)
 }
