@@ -130,6 +130,11 @@ func Scopes() []Permission {
 	return list
 }
 
+// Known tells whether anybody can have the permission.
+func (p Permission) Known() bool {
+	return p == Anyone || p == SignedIn || p == Platform || slices.Contains(Scopes(), p)
+}
+
 // May tells whether the role has the permission.
 func (r Role) May(perm Permission) bool {
 	for _, rule := range policy {

@@ -59,8 +59,8 @@ func (r Route) validate() error {
 		return errors.New("no method or pattern")
 	case !slices.Contains(classes, r.Class):
 		return errors.New("no class")
-	case r.Permission == "":
-		return errors.New("no permission")
+	case !r.Permission.Known():
+		return errors.New("no permission that there is")
 	case (r.Class == Tenanted || r.Class == Admin) && r.Permission == control.Anyone:
 		return errors.New("a tenant's route is open to anyone")
 	case (r.Class == Public || r.Class == Webhook || r.Class == Session) && r.Permission != control.Anyone:
