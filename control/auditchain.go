@@ -59,6 +59,9 @@ func (c *AuditChain) Next(prev []byte, tenant uuid.UUID, e AuditEntry) ([]byte, 
 	return m.Sum(nil), nil
 }
 
+// auditTime is how times of entries are written: all that the database keeps.
+const auditTime = "2006-01-02T15:04:05.000000Z"
+
 // canonicalEntry is the one text of an entry, whatever stored it: a JSON array
 // of the tenant, seq, the time in UTC with six digits of a second, actor, action,
 // object, detail with sorted keys and numbers as they stand, and request.
@@ -71,5 +74,5 @@ func canonicalEntry(tenant uuid.UUID, e AuditEntry) ([]byte, error) {
 			return nil, fmt.Errorf("audit entry %d of tenant %s: its detail is no JSON", e.Seq, tenant)
 		}
 	}
-	return json.Marshal([]any{tenant, e.Seq, e.At.UTC().Format("2006-01-02T15:04:05.000000Z"), e.Actor, e.Action, e.Object, detail, e.Request})
+	return json.Marshal([]any{tenant, e.Seq, e.At.UTC().Format(auditTime), e.Actor, e.Action, e.Object, detail, e.Request})
 }

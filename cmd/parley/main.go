@@ -34,6 +34,7 @@ type commands struct {
 	Call    callCommand    `cmd:"" help:"Call an agent from the terminal."`
 	Flow    flowCommand    `cmd:"" help:"Check, try and test flows, without a server."`
 	Replay  replayCommand  `cmd:"" help:"Run a stored conversation again, exactly, or against another version of its flow."`
+	Audit   auditCommand   `cmd:"" help:"Verify and export the audit trail, without a server."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

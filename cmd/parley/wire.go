@@ -67,6 +67,8 @@ type gateway struct {
 	api     *api.Server
 	metrics *prometheus.Registry
 	noted   *signalMetrics
+	sealer  *control.AuditSealer
+	closers []func() // of ways out, at the end
 
 	public, internal *http.Server
 	listener, admin  net.Listener
@@ -97,6 +99,9 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 		return nil, err
 	}
 	if err := g.buildEvents(ring); err != nil {
+		return nil, err
+	}
+	if err := g.buildAudit(ring); err != nil {
 		return nil, err
 	}
 	if err := g.openQueue(ctx); err != nil {
@@ -270,7 +275,7 @@ func (g *gateway) buildHTTP() (err error) {
 	g.api, err = api.New(api.Options{
 		Contents: g.content, Experiments: g.trials, Idempotency: g.once,
 		Users: g.users, Keys: g.keys, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
-		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
+		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
 	if err != nil {
@@ -430,6 +435,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return g.events.Run(work) })
 	group.Go(func() error { return g.deliveries.Run(work) })
 	group.Go(func() error { return g.queue.Run(work) })
+	group.Go(func() error { return g.sealer.Run(work) })
 	serve(g.public, g.listener)
 	serve(g.internal, g.admin)
 	ready()
@@ -456,6 +462,9 @@ func (g *gateway) close() {
 	}
 	if g.post != nil {
 		g.post.Close()
+	}
+	for _, closed := range g.closers {
+		closed()
 	}
 	if g.listener != nil {
 		_ = g.listener.Close()

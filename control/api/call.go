@@ -194,7 +194,7 @@ func (s *Server) sendRecording(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.sendWAV(w, r, c.Recording, id, c.EndedAt)
+	return s.sendWAV(w, r, c.Recording, "call:", id, c.EndedAt)
 }
 
 // message sends what a caller has left.
@@ -214,15 +214,18 @@ func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.sendWAV(w, r, control.MessageKey(c.Tenant, message), message, c.EndedAt)
+	return s.sendWAV(w, r, control.MessageKey(c.Tenant, message), "message:", message, c.EndedAt)
 }
 
-func (s *Server) sendWAV(w http.ResponseWriter, r *http.Request, key string, id uuid.UUID, at time.Time) error {
+func (s *Server) sendWAV(w http.ResponseWriter, r *http.Request, key, kind string, id uuid.UUID, at time.Time) error {
 	blob, err := s.o.Blobs.Open(r.Context(), key)
 	if err != nil {
 		return err
 	}
 	defer blob.Close()
+	if err := s.notePlay(r.Context(), kind+id.String()); err != nil {
+		return err
+	}
 	w.Header().Set("Content-Type", "audio/wav")
 	w.Header().Set("Content-Disposition", `attachment; filename="`+id.String()+`.wav"`)
 	http.ServeContent(w, r, "", at, blob)

@@ -43,6 +43,7 @@ type Options struct {
 	Webhooks   *control.Webhooks
 	Deliveries *control.Deliveries
 	Audit      control.Audit
+	Seals      control.AuditSeals
 
 	Tokens *identity.CallTokens
 	Blobs  control.Blobs

@@ -67,6 +67,10 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	})))
 	must(second(s.ClaimRequest(v.ctx, control.NamedRequest{Key: make([]byte, 32), Fingerprint: make([]byte, 32), Claim: id()}, time.Hour, time.Minute)))
 	v.webhook = w.ID
+	must(second(s.SealAudit(v.ctx, 100, func(_ control.AuditSeal, e []control.AuditEntry) ([]control.AuditSeal, error) {
+		return []control.AuditSeal{{Seq: e[0].Seq, MAC: make([]byte, 32)}}, nil
+	})))
+	must(second(s.PutEgressPolicy(v.ctx, control.EgressPolicy{Hosts: []string{"a.example"}}, 0)))
 	return v
 }
 
