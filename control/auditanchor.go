@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -113,7 +114,7 @@ func (a *AuditAnchor) put(ctx context.Context, r AuditRecord) (err error) {
 	if len(r.Heads) > 0 {
 		level = slog.LevelInfo
 	}
-	a.Log.Log(ctx, level, "audit trail anchored", "run", r.Run, "number", r.N, "tenants", r.Tenants, "heads", len(r.Heads), "mac", r.MAC)
+	a.Log.Log(ctx, level, "audit trail anchored", "run", r.Run, "number", r.N, "tenants", r.Tenants, "heads", len(r.Heads), "mac", base64.StdEncoding.EncodeToString(r.MAC))
 	return nil
 }
 

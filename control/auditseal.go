@@ -178,7 +178,7 @@ func (s *AuditSealer) extend(tenant uuid.UUID, last AuditSeal, entries []AuditEn
 	seals := make([]AuditSeal, 0, len(entries))
 	for _, e := range entries {
 		if e.Seq != seq+1 {
-			s.Log.Error("entries of the audit trail were removed before they were sealed", "tenant", tenant, "from", seq+1, "to", e.Seq-1)
+			s.Log.Error("entries of the audit trail were removed before they were sealed", "tenant", tenant, "first", seq+1, "last", e.Seq-1)
 		}
 		mac, err := s.Chain.Next(prev, tenant, e)
 		if err != nil {

@@ -38,10 +38,11 @@ var mayImport = map[string][]string{
 	"signaling":               {"media"},
 	"signaling/signalingtest": {"signaling"},
 
-	"control":                     {"agent", "agent/flow", "agent/effect", "control/signature"},
+	"control":                     {"agent", "agent/flow", "agent/effect", "control/signature", "control/class"},
 	"control/signature":           {}, // receivers of webhooks use it by itself
 	"control/api":                 {"control", "control/identity"},
 	"control/identity":            {"control"},
+	"control/class":               {},
 	"control/egress":              {},
 	"control/console":             {},
 	"control/console/consoletest": {},

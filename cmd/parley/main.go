@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"parley/control/class"
 )
 
 // version of the program, from its module where it was built by release.
@@ -115,8 +117,8 @@ func (versionCommand) Run(io stdio) error {
 	return err
 }
 
-// logger writes as the settings say. Nothing of a secret reaches it: what holds
-// one prints as [redacted].
+// logger writes as the settings say, and nothing of a class that logs do not
+// take: whoever logs in this program, its libraries too, logs by it.
 func (s Settings) logger(w io.Writer, format string) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(s.LogLevel)) // the flag's enum allows nothing else
@@ -124,8 +126,9 @@ func (s Settings) logger(w io.Writer, format string) *slog.Logger {
 	if s.LogFormat != "" {
 		format = s.LogFormat
 	}
+	var to slog.Handler = slog.NewJSONHandler(w, o)
 	if format == "text" {
-		return slog.New(slog.NewTextHandler(w, o))
+		to = slog.NewTextHandler(w, o)
 	}
-	return slog.New(slog.NewJSONHandler(w, o))
+	return slog.New(class.NewHandler(to, logKeys, logMost, fromContext))
 }

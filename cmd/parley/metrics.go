@@ -35,15 +35,15 @@ type signalMetrics struct {
 }
 
 func newSignalMetrics(reg prometheus.Registerer) *signalMetrics {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+	counter := func(name, help string, labels []string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	m := &signalMetrics{
-		refused:   counter("parley_signaling_refused_total", "Requests that were turned away.", "carrier", "route", "reason"),
-		dropped:   counter("parley_signaling_dropped_total", "Messages that were not used.", "carrier", "what"),
-		concealed: counter("parley_frames_concealed_total", "Frames made up for audio that was late or lost.", "carrier"),
+		refused:   counter("parley_signaling_refused_total", "Requests that were turned away.", []string{"carrier", "route", "reason"}),
+		dropped:   counter("parley_signaling_dropped_total", "Messages that were not used.", []string{"carrier", "what"}),
+		concealed: counter("parley_frames_concealed_total", "Frames made up for audio that was late or lost.", []string{"carrier"}),
 		skipped:   prometheus.NewCounter(prometheus.CounterOpts{Name: "parley_frames_skipped_total", Help: "Quiet frames left out to catch up."}),
-		ended:     counter("parley_webrtc_sessions_ended_total", "WebRTC sessions that have ended.", "reason"),
+		ended:     counter("parley_webrtc_sessions_ended_total", "WebRTC sessions that have ended.", []string{"reason"}),
 	}
 	reg.MustRegister(m.refused, m.dropped, m.concealed, m.skipped, m.ended)
 	return m
