@@ -113,6 +113,9 @@ type Agents struct {
 // all tenants, as pages and webhooks must; the context returned has the
 // agent's tenant.
 func (s *Agents) Find(ctx context.Context, idOrName string) (context.Context, Agent, error) {
+	if _, err := uuid.Parse(idOrName); err != nil && !agentName.MatchString(idOrName) {
+		return ctx, Agent{}, ErrNotFound // no name that an agent can have, nor one that storage could look for
+	}
 	if _, ok := TenantOf(ctx); ok {
 		if id, err := uuid.Parse(idOrName); err == nil {
 			a, err := s.Store.Agent(ctx, id)

@@ -21,6 +21,9 @@ func setTarget(r *http.Request, target string) (err error) {
 }
 
 func body(a sending) (io.ReadCloser, int64) {
+	if a.broken {
+		return io.NopCloser(brokenBody{bytes.NewReader(a.raw)}), -1
+	}
 	if a.raw != nil {
 		return io.NopCloser(bytes.NewReader(a.raw)), -1
 	}

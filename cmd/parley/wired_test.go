@@ -88,6 +88,7 @@ type sending struct {
 	address      string      // of the client
 	internal     bool        // on the admin listener
 	raw          []byte      // instead of body, of unknown length
+	broken       bool        // raw ends in the middle of a chunk
 }
 
 // A told answer.
@@ -208,7 +209,11 @@ func unknown(pattern string) string {
 			parts[i] = uuid.NewString()
 		}
 	}
-	return strings.Join(parts, "/")
+	path := strings.Join(parts, "/")
+	if strings.HasSuffix(path, "/diff") {
+		path += "?from=1"
+	}
+	return path
 }
 
 // guarded reports whether a route asks for a principal of a tenant.
