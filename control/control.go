@@ -26,6 +26,7 @@ var (
 	ErrEnded       = errors.New("control: it has ended")
 	ErrTaken       = errors.New("control: another process serves the call")
 	ErrUnavailable = errors.New("control: storage is not answering")
+	ErrSuspended   = errors.New("control: the tenant is suspended")
 )
 
 // Invalid says why a value was refused, in words for the person who sent it.

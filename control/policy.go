@@ -205,6 +205,23 @@ func Allow(p Principal, perm Permission, o Object) error {
 	return nil
 }
 
+// MayGive tells whether p may give a role to others, or change who has it: one
+// who could do all that the role does. Only owners make owners.
+func (p Principal) MayGive(r Role) bool {
+	if !slices.Contains(Roles(), r) || r == RoleOwner && (p.Kind != PrincipalUser || p.Role != RoleOwner) {
+		return false
+	}
+	if Allow(p, UsersManage, Object{}) != nil {
+		return false
+	}
+	for _, rule := range policy {
+		if slices.Contains(rule.roles, r) && Allow(p, rule.permission, Object{}) != nil {
+			return false
+		}
+	}
+	return true
+}
+
 type principalKey struct{}
 
 // WithPrincipal returns ctx for work that p asked for, in p's tenant.

@@ -213,7 +213,7 @@ func (g *gateway) demo(ctx context.Context) (devFile, error) {
 	if !known {
 		f = devFile{AdminPassword: password()}
 	}
-	made, err := identity.EnsureDemo(ctx, identity.DemoServices{Users: g.users, Keys: g.keys, Flows: g.flows, Agents: g.agents},
+	made, err := identity.EnsureDemo(ctx, identity.DemoServices{Users: g.people.users, Tenants: g.db, Keys: g.keys, Flows: g.flows, Agents: g.agents},
 		identity.Demo{AdminEmail: devAdmin, AdminPassword: f.AdminPassword, Flow: examples.FrontDesk, Prompt: g.desk.vendors.has("openai")}, !known)
 	if err != nil {
 		return f, err

@@ -42,7 +42,7 @@ type gateway struct {
 	db      *postgres.Store
 	redis   *redis.Client
 	blobs   *blob.Folder
-	users   *identity.Users
+	people  people
 	keys    *identity.Keys
 	agents  *control.Agents
 	flows   *control.Flows
@@ -155,7 +155,8 @@ func (g *gateway) openStores(ctx context.Context) (err error) {
 
 func (g *gateway) buildControl(ring *control.Keyring) {
 	v := newVendors(g.settings, g.log)
-	g.users = &identity.Users{Store: g.db, Sessions: g.db, Ring: ring, Hasher: identity.NewHasher(2)}
+	g.people = newPeople(g.db, ring, g.settings.PublicURL)
+	g.people.users.Throttle.Cells = g.redis
 	g.keys = &identity.Keys{Store: g.db, Ring: ring}
 	g.content = &control.Contents{Store: g.db, Changes: g.db, Shelf: &control.Shelf{Store: g.db}}
 	g.flows = &control.Flows{Store: g.db, Changes: g.db, Contents: g.content.Shelf}
@@ -274,7 +275,8 @@ func (c *twilioCarrier) Reconnect(ctx context.Context, carrier, id string) error
 func (g *gateway) buildHTTP() (err error) {
 	g.api, err = api.New(api.Options{
 		Contents: g.content, Experiments: g.trials, Idempotency: g.once,
-		Users: g.users, Keys: g.keys, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
+		Users: g.people.users, Tenants: g.people.tenants, Members: g.people.members,
+		Keys: g.keys, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
 		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
@@ -436,6 +438,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return g.deliveries.Run(work) })
 	group.Go(func() error { return g.queue.Run(work) })
 	group.Go(func() error { return g.sealer.Run(work) })
+	group.Go(func() error { return g.people.users.Run(work, g.log) })
 	serve(g.public, g.listener)
 	serve(g.internal, g.admin)
 	ready()

@@ -2,9 +2,12 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"parley/control"
 	"parley/control/identity"
@@ -49,43 +52,69 @@ func offersCredentials(r *http.Request) bool {
 }
 
 type loginIn struct {
+	Browser
 	Body struct {
-		Email    string `json:"email" maxLength:"320"`
-		Password string `json:"password" maxLength:"1024"`
+		Email    string    `json:"email" maxLength:"320"`
+		Password string    `json:"password" maxLength:"1024"`
+		TenantID uuid.UUID `json:"tenant_id,omitempty" doc:"Which one to work in; without, the first that you joined."`
 	}
 }
 
-type loginOut struct {
-	SetCookie http.Cookie `header:"Set-Cookie"`
+// openedOut is a session that has begun.
+type openedOut struct {
+	SetCookie []http.Cookie `header:"Set-Cookie"`
 	Body      struct {
 		TenantID string    `json:"tenant_id"`
 		UserID   string    `json:"user_id"`
 		Role     string    `json:"role"`
 		Expires  time.Time `json:"expires_at"`
+		Failed   int       `json:"failed_sign_ins" doc:"How many failed since the last that did not. If they were not yours, change your password."`
 	}
+}
+
+func (s *Server) newOpenedOut(o identity.Opened) *openedOut {
+	out := new(openedOut)
+	left := int(time.Until(o.Session.ExpiresAt).Seconds())
+	out.SetCookie = []http.Cookie{s.cookie(cookieName, o.Cookie, left), s.cookie(knownName, o.Known, int(identity.KnownLife.Seconds()))}
+	p := o.Principal
+	out.Body.TenantID, out.Body.UserID, out.Body.Role = p.Tenant.String(), p.User.String(), string(p.Role)
+	out.Body.Expires, out.Body.Failed = o.Session.ExpiresAt.Truncate(time.Second), o.Failed
+	return out
+}
+
+// signing is a public route that takes a secret which may be guessed.
+func signing(pattern string) Route {
+	return Route{Method: "POST", Pattern: pattern, Class: Public, Permission: control.Anyone, Limit: Limit{10, time.Minute}, Body: 4 << 10}
 }
 
 func (s *Server) auth() error {
-	login := Route{Method: "POST", Pattern: "/v1/auth/login", Class: Public, Permission: control.Anyone,
-		Limit: Limit{10, time.Minute}, Body: 4 << 10}
-	if err := operation(s, login, "login", "Sign in by e-mail address and password", 200, s.login); err != nil {
-		return err
-	}
-	logout := Route{Method: "POST", Pattern: "/v1/auth/logout", Class: Tenanted, Permission: control.SignedIn,
-		Limit: Limit{60, time.Minute}, Body: NoBody}
-	return operation(s, logout, "logout", "Sign out", 204, s.logout)
+	logout := writes("POST", "/v1/auth/logout", control.SignedIn, NoBody)
+	return errors.Join(
+		operation(s, signing("/v1/auth/login"), "login", "Sign in by e-mail address and password", 200, s.login),
+		operation(s, logout, "logout", "Sign out", 204, s.logout),
+		operation(s, reads("/v1/auth/me", control.SignedIn), "get-me", "Who you are, and what you may do", 200, s.getMe),
+		operation(s, writes("POST", "/v1/auth/switch", control.SignedIn, 4<<10), "switch-tenant", "Go on in another of your tenants", 200, s.switchTenant),
+		operation(s, writes("POST", "/v1/auth/password", control.SignedIn, 8<<10), "change-password", "Change your password, and end your other sessions", 204, s.changePassword),
+		operation(s, reads("/v1/auth/sessions", control.SignedIn), "list-own-sessions", "Where you are signed in", 200, s.listOwnSessions),
+		operation(s, writes("DELETE", "/v1/auth/sessions", control.SignedIn, NoBody), "revoke-other-sessions", "End all your sessions but this one", 204, s.revokeOtherSessions),
+		operation(s, writes("DELETE", "/v1/auth/sessions/{id}", control.SignedIn, NoBody), "revoke-own-session", "End one of your sessions", 204, s.revokeOwnSession),
+	)
 }
 
-func (s *Server) login(ctx context.Context, in *loginIn) (*loginOut, error) {
-	value, p, err := s.o.Users.Login(ctx, in.Body.Email, in.Body.Password)
+func (s *Server) login(ctx context.Context, in *loginIn) (*openedOut, error) {
+	o, err := s.o.Users.Login(ctx, identity.Login{Email: in.Body.Email, Password: in.Body.Password, Tenant: in.Body.TenantID, Client: in.client})
 	if err != nil {
-		return nil, err
+		return nil, notSignedIn(err)
 	}
-	out := new(loginOut)
-	out.SetCookie = s.cookie(value, int(identity.SessionLife.Seconds()))
-	out.Body.TenantID, out.Body.UserID, out.Body.Role = p.Tenant.String(), p.User.String(), string(p.Role)
-	out.Body.Expires = time.Now().UTC().Add(identity.SessionLife).Truncate(time.Second)
-	return out, nil
+	return s.newOpenedOut(o), nil
+}
+
+// notSignedIn says the same for all that may be wrong with who signs in.
+func notSignedIn(err error) error {
+	if errors.Is(err, control.ErrCredentials) {
+		return newProblem(401, "unauthenticated", "the e-mail address or the password is wrong, or it was wrong too often: then wait a quarter of an hour, or ask an administrator for a link to set a new one")
+	}
+	return err
 }
 
 type logoutOut struct {
@@ -96,10 +125,37 @@ func (s *Server) logout(ctx context.Context, _ *struct{}) (*logoutOut, error) {
 	if err := s.o.Users.Logout(ctx, control.PrincipalOf(ctx)); err != nil {
 		return nil, err
 	}
-	return &logoutOut{s.cookie("", -1)}, nil
+	return &logoutOut{s.cookie(cookieName, "", -1)}, nil
 }
 
-func (s *Server) cookie(value string, maxAge int) http.Cookie {
-	return http.Cookie{Name: cookieName, Value: value, Path: "/", MaxAge: maxAge,
+func (s *Server) cookie(name, value string, maxAge int) http.Cookie {
+	return http.Cookie{Name: name, Value: value, Path: "/", MaxAge: maxAge,
 		HttpOnly: true, Secure: s.secure, SameSite: http.SameSiteLaxMode}
+}
+
+func (s *Server) switchTenant(ctx context.Context, in *struct {
+	Browser
+	Body struct {
+		TenantID uuid.UUID `json:"tenant_id"`
+	}
+}) (*openedOut, error) {
+	o, err := s.o.Users.Switch(ctx, control.PrincipalOf(ctx), in.Body.TenantID, in.client)
+	if err != nil {
+		return nil, err
+	}
+	return s.newOpenedOut(o), nil
+}
+
+func (s *Server) changePassword(ctx context.Context, in *struct {
+	Browser
+	Body struct {
+		Old string `json:"old_password" maxLength:"1024"`
+		New string `json:"password" maxLength:"1024"`
+	}
+}) (*struct{}, error) {
+	err := s.o.Users.ChangePassword(ctx, control.PrincipalOf(ctx), in.Body.Old, in.Body.New, in.client)
+	if errors.Is(err, control.ErrCredentials) {
+		return nil, newProblem(403, "wrong_password", "the old password is wrong, or it was wrong too often: then wait a quarter of an hour")
+	}
+	return nil, err
 }

@@ -137,9 +137,12 @@ func (s *Server) admit(route Route, r *http.Request) (control.Principal, error) 
 		return control.Principal{}, tooMany(wait)
 	}
 	p, err := s.Authenticate(r)
+	if err == nil {
+		err = s.o.Tenants.Standing(r.Context(), p.Tenant)
+	}
 	if route.Class == Session { // what is no key of ours is for the handler
-		if errors.Is(err, control.ErrUnavailable) {
-			return p, err
+		if errors.Is(err, control.ErrUnavailable) || errors.Is(err, control.ErrSuspended) {
+			return control.Principal{}, err
 		}
 		if err != nil {
 			return control.Principal{}, nil

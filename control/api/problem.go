@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"parley/control"
+	"parley/control/identity"
 )
 
 // A Problem is an error's answer (RFC 9457). It never repeats a value that was
@@ -68,6 +69,7 @@ func tooMany(wait time.Duration) *Problem {
 func (s *Server) problem(ctx context.Context, err error) *Problem {
 	var field *control.Invalid
 	var known *Problem
+	var throttled *identity.Throttled
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -95,6 +97,10 @@ func (s *Server) problem(ctx context.Context, err error) *Problem {
 		return newProblem(401, "unauthenticated", "sign in, or send a valid key")
 	case errors.Is(err, control.ErrForbidden):
 		return newProblem(403, "forbidden", "this needs a permission that you do not have")
+	case errors.Is(err, control.ErrSuspended):
+		return newProblem(403, "suspended", "this organisation is suspended here; ask whoever runs the service")
+	case errors.As(err, &throttled):
+		return tooMany(throttled.Wait)
 	case errors.Is(err, control.ErrBusy):
 		return newProblem(503, "busy", "no capacity left; try again shortly")
 	case errors.Is(err, control.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):

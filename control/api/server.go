@@ -28,6 +28,8 @@ type Limiter interface {
 // so.
 type Options struct {
 	Users   *identity.Users
+	Tenants *identity.Tenants
+	Members *identity.Members
 	Keys    *identity.Keys
 	Agents  *control.Agents
 	Flows   *control.Flows
@@ -86,7 +88,7 @@ func New(o Options) (*Server, error) {
 	cfg.Components.SecuritySchemes = schemes()
 	cfg.Transformers = []huma.Transformer{quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
-	return s, errors.Join(s.health(), s.auth(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.events(), s.webhooks(),
+	return s, errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.events(), s.webhooks(),
 		s.keys(), s.audit(), s.contents(), s.docs())
 }
 

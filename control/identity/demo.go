@@ -28,10 +28,11 @@ type DemoMade struct {
 
 // DemoServices are what EnsureDemo works with.
 type DemoServices struct {
-	Users  *Users
-	Keys   *Keys
-	Flows  *control.Flows
-	Agents *control.Agents
+	Users   *Users
+	Tenants TenantStore
+	Keys    *Keys
+	Flows   *control.Flows
+	Agents  *control.Agents
 }
 
 // EnsureDemo makes what is missing of the demo tenant and changes nothing that
@@ -39,24 +40,29 @@ type DemoServices struct {
 // for a start that has lost the file with the old ones.
 func EnsureDemo(ctx context.Context, s DemoServices, d Demo, renew bool) (DemoMade, error) {
 	var made DemoMade
-	at, err := s.Users.Store.LocateUser(ctx, d.AdminEmail)
-	switch {
-	case errors.Is(err, control.ErrNotFound):
-		at = control.Located{Tenant: control.NewID(), ID: control.NewID()}
+	all, err := s.Users.Store.LocateUser(ctx, d.AdminEmail)
+	if err != nil {
+		return made, err
+	}
+	at := control.Located{Tenant: control.NewID(), ID: control.NewID()}
+	if len(all) > 0 {
+		at = all[0]
+	} else {
 		made.Created, renew = true, false
 		hash, err := s.Users.Hasher.Hash(ctx, d.AdminPassword)
 		if err != nil {
 			return made, err
 		}
-		u := User{ID: at.ID, Email: d.AdminEmail, PasswordHash: hash, Role: control.RoleOwner}
-		if err := s.Users.Store.InsertTenant(ctx, Tenant{at.Tenant, "Demo"}, u); err != nil {
+		u := User{ID: at.ID, Email: d.AdminEmail, Name: "Administrator", PasswordHash: hash, Role: control.RoleOwner, Platform: true}
+		if err := s.Tenants.InsertTenant(ctx, Tenant{ID: at.Tenant, Name: "Demo"}, u); err != nil {
 			return made, fmt.Errorf("make the demo tenant: %w", err)
 		}
-	case err != nil:
-		return made, err
 	}
 	made.Tenant = at.Tenant
 	ctx = control.WithTenant(ctx, at.Tenant)
+	if err := s.Users.Store.SetPlatform(ctx, at.ID, true); err != nil {
+		return made, fmt.Errorf("make the demo admin look after tenants: %w", err)
+	}
 	if renew {
 		hash, err := s.Users.Hasher.Hash(ctx, d.AdminPassword)
 		if err == nil {

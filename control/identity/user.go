@@ -2,8 +2,7 @@ package identity
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"net/mail"
 	"strings"
 	"time"
 
@@ -12,49 +11,42 @@ import (
 	"parley/control"
 )
 
-// A User is a person. One may belong to several tenants.
+// A User is a person. One may belong to several tenants, with one password.
 type User struct {
 	ID           uuid.UUID
 	Email        string       // lower case
-	PasswordHash string       // argon2id, in the PHC string format
+	PasswordHash string       // argon2id in the PHC string format, or imported: see [Hasher.Verify]
 	Role         control.Role // in the tenant of the context
+	Name         string       // as others see it; may be empty
+	Platform     bool         // looks after tenants
 }
 
-// A Tenant is a customer, walled off from all others.
-type Tenant struct {
-	ID   uuid.UUID
-	Name string
+// A Membership is a person's place in one tenant.
+type Membership struct {
+	Tenant Tenant
+	Role   control.Role
 }
 
-// UserStore keeps tenants and the people in them.
+// UserStore keeps the people.
 type UserStore interface {
-	// LocateUser returns the user's oldest tenant and id.
-	LocateUser(ctx context.Context, email string) (control.Located, error)
+	// LocateUser returns the tenants that the person belongs to, the first
+	// joined first; none if there is no such person.
+	LocateUser(ctx context.Context, email string) ([]control.Located, error)
+	// User returns a member of the tenant of ctx.
 	User(ctx context.Context, id uuid.UUID) (User, error)
-	// InsertTenant stores t and u, its first member; ctx has no tenant yet.
-	InsertTenant(ctx context.Context, t Tenant, u User) error
+	// Memberships returns all of a person's, the first joined first; ctx needs
+	// no tenant.
+	Memberships(ctx context.Context, user uuid.UUID) ([]Membership, error)
+	// SetPassword stores the hash of another password, set now, and lifts the
+	// lock; where only the form of the hash changed, use Rehash.
 	SetPassword(ctx context.Context, user uuid.UUID, hash string) error
+	Rehash(ctx context.Context, user uuid.UUID, hash string) error
+	// Failures changes the count of a person's failed sign-ins by f, one caller
+	// at a time, and returns what it was before.
+	Failures(ctx context.Context, user uuid.UUID, f func(Failures) Failures) (Failures, error)
+	// SetPlatform makes a person a platform administrator, or takes it back.
+	SetPlatform(ctx context.Context, user uuid.UUID, platform bool) error
 }
-
-// SessionStore keeps the sessions of people's browsers.
-type SessionStore interface {
-	LocateBrowserSession(ctx context.Context, hash []byte) (control.Located, error)
-	BrowserSession(ctx context.Context, id uuid.UUID) (BrowserSession, error)
-	InsertBrowserSession(ctx context.Context, s BrowserSession) error
-	RevokeBrowserSession(ctx context.Context, id uuid.UUID, at time.Time) error
-}
-
-// A BrowserSession is a person signed in by a browser's cookie.
-type BrowserSession struct {
-	ID        uuid.UUID
-	User      uuid.UUID
-	Hash      []byte // HMAC-SHA-256 of the cookie
-	ExpiresAt time.Time
-	RevokedAt time.Time
-}
-
-// SessionLife is how long a browser stays signed in.
-const SessionLife = 12 * time.Hour
 
 // Users is the service of people who sign in.
 type Users struct {
@@ -62,64 +54,168 @@ type Users struct {
 	Sessions SessionStore
 	Ring     *control.Keyring
 	Hasher   *Hasher
+	Audit    control.Audit
+	// Rules for new passwords; the zero value knows the built-in list alone.
+	Rules PasswordRules
+	// Throttle slows down who guesses; the zero value counts on this node alone,
+	// and is strict.
+	Throttle Throttle
 }
 
-const sessionPurpose = "browser-session"
+// in returns ctx for work of a person's own in a tenant.
+func in(ctx context.Context, tenant, user uuid.UUID) context.Context {
+	return control.WithPrincipal(ctx, control.Principal{Kind: control.PrincipalUser, Tenant: tenant, User: user})
+}
 
-// Login checks an e-mail address and password and returns the cookie's value.
-// Unknown address and wrong password are the same control.ErrCredentials, after the
-// same work.
-func (s *Users) Login(ctx context.Context, email, password string) (string, control.Principal, error) {
-	email = strings.ToLower(strings.TrimSpace(email))
-	var u User
-	at, err := s.Store.LocateUser(ctx, email)
-	if err == nil {
-		ctx = control.WithTenant(ctx, at.Tenant)
-		u, err = s.Store.User(ctx, at.ID)
+// email returns an address as it is stored; the error is an [*control.Invalid].
+func email(s string) (string, error) {
+	s = strings.ToLower(strings.TrimSpace(s))
+	a, err := mail.ParseAddress(s)
+	if err != nil || a.Address != s || len(s) > 320 {
+		return "", control.Invalidf("email", "must be an e-mail address, as name@example.com")
 	}
-	if err != nil && !errors.Is(err, control.ErrNotFound) {
-		return "", control.Principal{}, err
+	return s, nil
+}
+
+// personName returns a name as it is stored.
+func personName(s string) (string, error) {
+	if s = strings.TrimSpace(s); len(s) > 200 {
+		return "", control.Invalidf("name", "must be at most 200 bytes")
 	}
-	ok, err := s.Hasher.Verify(ctx, password, u.PasswordHash)
+	return s, nil
+}
+
+// Login is what a person signs in with.
+type Login struct {
+	Email, Password string
+	Tenant          uuid.UUID // nil: the first that the person joined
+	Client          Client
+}
+
+// Login checks an e-mail address and password and signs the person in. Unknown
+// address, wrong password, foreign tenant and locked account are the same
+// control.ErrCredentials, after the same work. Who tries too often is told to
+// wait by a [*Throttled], whether the account exists or not.
+func (s *Users) Login(ctx context.Context, l Login) (Opened, error) {
+	u, at, err := s.find(ctx, l.Email, l.Tenant)
 	if err != nil {
-		return "", control.Principal{}, err
+		return Opened{}, err
+	}
+	failed, err := s.prove(control.WithTenant(ctx, at), u, l.Password, l.Client)
+	if err != nil {
+		return Opened{}, err
+	}
+	opened, err := s.SignIn(ctx, Entry{User: u.ID, Tenant: l.Tenant, How: "password", Client: l.Client})
+	opened.Failed = failed
+	return opened, err
+}
+
+// find returns a person and one of their tenants; the zero User if there is no
+// such person, or not in the tenant that is named.
+func (s *Users) find(ctx context.Context, address string, tenant uuid.UUID) (User, uuid.UUID, error) {
+	located, err := s.Store.LocateUser(ctx, strings.ToLower(strings.TrimSpace(address)))
+	if err != nil {
+		return User{}, uuid.Nil, err
+	}
+	for _, at := range located {
+		if tenant == uuid.Nil || tenant == at.Tenant {
+			u, err := s.Store.User(control.WithTenant(ctx, at.Tenant), at.ID)
+			return u, at.Tenant, control.NotFoundIs(err, nil)
+		}
+	}
+	return User{}, uuid.Nil, nil
+}
+
+// prove checks a person's password in a tenant of theirs and returns how many
+// times it was wrong before. Each attempt counts as wrong before it is looked
+// at, so that many at once gain nothing. The zero User is checked as long, and
+// refused.
+func (s *Users) prove(ctx context.Context, u User, password string, c Client) (failed int, err error) {
+	gate, known := s.gate(u.ID, c)
+	if wait, ok := s.Throttle.take(ctx, s.Ring, gate); !ok {
+		return 0, &Throttled{wait}
+	}
+	hash, before := "", Failures{}
+	if u.ID != uuid.Nil {
+		before, err = s.Store.Failures(ctx, u.ID, func(f Failures) Failures {
+			f, free := accounts.take(f, time.Now())
+			if hash = ""; free || known {
+				hash = u.PasswordHash
+			}
+			return f
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	ok, err := s.Hasher.Verify(ctx, password, hash)
+	if err != nil {
+		return 0, err
 	}
 	if !ok {
-		return "", control.Principal{}, control.ErrCredentials
+		return 0, s.noteFailure(ctx, u.ID, hash == "")
 	}
-	cookie := control.RandomText(32)
-	b := BrowserSession{ID: control.NewID(), User: u.ID, Hash: s.Ring.MAC(sessionPurpose, cookie), ExpiresAt: time.Now().UTC().Add(SessionLife)}
-	if err := s.Sessions.InsertBrowserSession(ctx, b); err != nil {
-		return "", control.Principal{}, fmt.Errorf("sign in: %w", err)
+	s.Throttle.giveBack(ctx, s.Ring, gate)
+	if _, err := s.Store.Failures(ctx, u.ID, func(Failures) Failures { return Failures{} }); err != nil {
+		return 0, err
 	}
-	return cookie, control.Principal{Kind: control.PrincipalUser, ID: b.ID, Tenant: at.Tenant, User: u.ID, Role: u.Role}, nil
+	return before.All, s.rehash(ctx, u, password)
 }
 
-// Verify returns the principal of a cookie; control.ErrCredentials if it has ended.
-func (s *Users) Verify(ctx context.Context, cookie string) (control.Principal, error) {
-	at, err := s.Sessions.LocateBrowserSession(ctx, s.Ring.MAC(sessionPurpose, cookie))
-	if err != nil {
-		return control.Principal{}, control.NotFoundIs(err, control.ErrCredentials)
+// noteFailure writes a failed sign-in to the trail of a person who exists.
+func (s *Users) noteFailure(ctx context.Context, user uuid.UUID, locked bool) error {
+	if user == uuid.Nil {
+		return control.ErrCredentials
 	}
-	ctx = control.WithTenant(ctx, at.Tenant)
-	b, err := s.Sessions.BrowserSession(ctx, at.ID)
-	if err != nil {
-		return control.Principal{}, control.NotFoundIs(err, control.ErrCredentials)
+	detail := []byte(`{"reason":"password"}`)
+	if locked {
+		detail = []byte(`{"reason":"locked"}`)
 	}
-	if !b.RevokedAt.IsZero() || !time.Now().Before(b.ExpiresAt) {
-		return control.Principal{}, control.ErrCredentials
+	if err := s.Audit.Note(ctx, control.AuditEntry{Action: "user.sign_in_failed", Object: "user:" + user.String(), Detail: detail}); err != nil {
+		return err
 	}
-	u, err := s.Store.User(ctx, b.User) // no longer a member: not found
-	if err != nil {
-		return control.Principal{}, control.NotFoundIs(err, control.ErrCredentials)
-	}
-	return control.Principal{Kind: control.PrincipalUser, ID: b.ID, Tenant: at.Tenant, User: u.ID, Role: u.Role}, nil
+	return control.ErrCredentials
 }
 
-// Logout ends the session of a principal.
-func (s *Users) Logout(ctx context.Context, p control.Principal) error {
-	if p.Kind != control.PrincipalUser {
+// rehash brings a password that was just proven to today's form.
+func (s *Users) rehash(ctx context.Context, u User, password string) error {
+	if Current(u.PasswordHash) {
 		return nil
 	}
-	return s.Sessions.RevokeBrowserSession(control.WithTenant(ctx, p.Tenant), p.ID, time.Now().UTC())
+	hash, err := s.Hasher.Hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return s.Store.Rehash(ctx, u.ID, hash)
+}
+
+// ChangePassword sets a person's new password, for who knows the old one, and
+// ends the other sessions.
+func (s *Users) ChangePassword(ctx context.Context, p control.Principal, old, password string, c Client) error {
+	if p.Kind != control.PrincipalUser {
+		return control.ErrForbidden
+	}
+	u, err := s.Store.User(ctx, p.User)
+	if err != nil {
+		return err
+	}
+	if _, err := s.prove(ctx, u, old, c); err != nil {
+		return err
+	}
+	if err := s.setPassword(ctx, u, password); err != nil {
+		return err
+	}
+	return s.endAll(ctx, u.ID, p.ID, "password")
+}
+
+// setPassword stores a new password that keeps the rules.
+func (s *Users) setPassword(ctx context.Context, u User, password string) error {
+	if err := s.Rules.Check(password, u.Email, u.Name); err != nil {
+		return err
+	}
+	hash, err := s.Hasher.Hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return s.Store.SetPassword(ctx, u.ID, hash)
 }

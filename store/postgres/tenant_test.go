@@ -45,7 +45,9 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(s.InsertTenant(t.Context(), identity.Tenant{ID: v.tenant, Name: name},
 		identity.User{ID: v.user, Email: name + "@example.com", PasswordHash: "x", Role: control.RoleOwner}))
 	must(s.InsertKey(v.ctx, identity.Key{ID: v.key, Name: "k", Prefix: "prefix" + name, Hash: []byte{1}, Scopes: control.Scopes(), CreatedAt: now}))
-	must(s.InsertBrowserSession(v.ctx, identity.BrowserSession{ID: id(), User: v.user, Hash: []byte(name), ExpiresAt: now}))
+	must(s.InsertBrowserSession(v.ctx, identity.BrowserSession{ID: id(), User: v.user, Hash: []byte(name), How: "password", CreatedAt: now, LastUsedAt: now, ExpiresAt: now}))
+	must(s.InsertInvitation(v.ctx, identity.Invitation{ID: id(), Email: "new@example.com", Role: control.RoleViewer, Hash: []byte(name), CreatedAt: now, ExpiresAt: now.Add(time.Hour)}))
+	must(s.PutPasswordReset(v.ctx, v.user, []byte(name), now, now.Add(time.Hour)))
 	must(s.InsertFlow(v.ctx, control.Flow{ID: v.flow, Name: "desk", CreatedAt: now}, version))
 	must(second(s.PublishFlow(v.ctx, control.Publication{ID: id(), Flow: v.flow, Version: version.ID, Percent: 100, At: now}, 0)))
 	must(s.InsertAgent(v.ctx, control.Agent{ID: v.agent, Name: "desk", CreatedAt: now,
@@ -147,7 +149,9 @@ func TestLocate(t *testing.T) {
 	seed(t, db, "b")
 	s, ctx := a.store, t.Context()
 	for name, find := range map[string]func() (control.Located, error){
-		"user":    func() (control.Located, error) { return s.LocateUser(ctx, "a@example.com") },
+		"user":    func() (control.Located, error) { return first(s.LocateUser(ctx, "a@example.com")) },
+		"invite":  func() (control.Located, error) { return s.LocateInvitation(ctx, []byte("a")) },
+		"reset":   func() (control.Located, error) { return s.LocatePasswordReset(ctx, []byte("a")) },
 		"key":     func() (control.Located, error) { return s.LocateKey(ctx, "prefixa") },
 		"session": func() (control.Located, error) { return s.LocateBrowserSession(ctx, []byte("a")) },
 		"agent":   func() (control.Located, error) { return s.LocateAgent(ctx, a.agent.String()) },
@@ -164,6 +168,10 @@ func TestLocate(t *testing.T) {
 	if _, err := s.LocateKey(ctx, "nobody"); !errors.Is(err, control.ErrNotFound) {
 		t.Errorf("unknown key: %v, want ErrNotFound", err)
 	}
+}
+
+func first(all []control.Located, err error) (control.Located, error) {
+	return append(all, control.Located{})[0], err
 }
 
 // The tenant's round trip against the same query without its wall.
