@@ -83,7 +83,7 @@ func newSite(t *testing.T, databaseURL func(postgrestest.Database) string) *site
 	}
 	made, err := identity.EnsureDemo(t.Context(), identity.DemoServices{
 		Users: &identity.Users{Store: store, Sessions: store, Ring: ring, Hasher: identity.NewHasher(1), Audit: store}, Tenants: store,
-		Keys:  &identity.Keys{Store: store, Ring: ring}, Flows: &control.Flows{Store: store, Changes: store},
+		Keys: &identity.Keys{Store: store, Ring: ring}, Flows: &control.Flows{Store: store, Changes: store},
 		Agents: &control.Agents{Store: store, Flows: store, Vendors: newVendors(Settings{}, slog.New(slog.DiscardHandler)).names()},
 	}, identity.Demo{AdminEmail: "a@b.c", AdminPassword: password(), Flow: []byte(shortFlow)}, true)
 	if err != nil {

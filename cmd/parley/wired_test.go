@@ -68,7 +68,7 @@ func newWired(t *testing.T) *wired {
 // tenant makes a tenant with an owner, the demo's agents and a key of every scope.
 func (w *wired) tenant(email string) identity.DemoMade {
 	w.t.Helper()
-	made, err := identity.EnsureDemo(w.t.Context(), identity.DemoServices{Users: w.users, Keys: w.keys, Flows: w.flows, Agents: w.agents},
+	made, err := identity.EnsureDemo(w.t.Context(), identity.DemoServices{Users: w.people.users, Tenants: w.gateway.db, Keys: w.keys, Flows: w.flows, Agents: w.agents},
 		identity.Demo{AdminEmail: email, AdminPassword: wiredPassword, Flow: []byte(shortFlow), Prompt: true}, false)
 	if err != nil {
 		w.t.Fatal(err)
@@ -177,7 +177,7 @@ func (w *wired) colleague(tenant uuid.UUID, role control.Role) string {
 	w.t.Helper()
 	user, email := uuid.Must(uuid.NewV7()), fmt.Sprintf("%s.%s@example.com", role, tenant)
 	for _, q := range []string{
-		`INSERT INTO users SELECT (jsonb_populate_record(u, jsonb_build_object('id', $2::uuid, 'email', $3::text))).*
+		`INSERT INTO users SELECT (jsonb_populate_record(u, jsonb_build_object('id', $2::uuid, 'email', $3::text, 'platform', false))).*
 		 FROM users u JOIN memberships m ON m.user_id = u.id WHERE m.tenant_id = $1 AND m.role = 'owner' AND $4 <> '' ORDER BY u.id LIMIT 1`,
 		`INSERT INTO memberships SELECT (jsonb_populate_record(m, jsonb_build_object('user_id', $2::uuid, 'role', $4::text))).*
 		 FROM memberships m WHERE m.tenant_id = $1 AND m.role = 'owner' AND $3 <> '' ORDER BY m.user_id LIMIT 1`,

@@ -139,7 +139,11 @@ func (s *Server) switchTenant(ctx context.Context, in *struct {
 		TenantID uuid.UUID `json:"tenant_id"`
 	}
 }) (*openedOut, error) {
-	o, err := s.o.Users.Switch(ctx, control.PrincipalOf(ctx), in.Body.TenantID, in.client)
+	p, err := person(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o, err := s.o.Users.Switch(ctx, p, in.Body.TenantID, in.client)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +157,11 @@ func (s *Server) changePassword(ctx context.Context, in *struct {
 		New string `json:"password" maxLength:"1024"`
 	}
 }) (*struct{}, error) {
-	err := s.o.Users.ChangePassword(ctx, control.PrincipalOf(ctx), in.Body.Old, in.Body.New, in.client)
+	p, err := person(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = s.o.Users.ChangePassword(ctx, p, in.Body.Old, in.Body.New, in.client)
 	if errors.Is(err, control.ErrCredentials) {
 		return nil, newProblem(403, "wrong_password", "the old password is wrong, or it was wrong too often: then wait a quarter of an hour")
 	}

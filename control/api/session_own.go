@@ -59,6 +59,15 @@ func (s *Server) getMe(ctx context.Context, _ *struct{}) (*reply[meJSON], error)
 	return out, err
 }
 
+// person returns who asks, if it is a person: programs have no sessions.
+func person(ctx context.Context) (control.Principal, error) {
+	p := control.PrincipalOf(ctx)
+	if p.Kind != control.PrincipalUser {
+		return p, newProblem(403, "people_only", "this is for people who have signed in, not for keys")
+	}
+	return p, nil
+}
+
 type ownSessionJSON struct {
 	ID         uuid.UUID `json:"id"`
 	TenantID   uuid.UUID `json:"tenant_id"`
@@ -72,7 +81,10 @@ type ownSessionJSON struct {
 }
 
 func (s *Server) listOwnSessions(ctx context.Context, _ *struct{}) (*listOut[ownSessionJSON], error) {
-	p := control.PrincipalOf(ctx)
+	p, err := person(ctx)
+	if err != nil {
+		return nil, err
+	}
 	sessions, err := s.o.Users.List(ctx, p)
 	if err != nil {
 		return nil, err
@@ -89,7 +101,11 @@ func newOwnSessionJSON(b identity.BrowserSession, p control.Principal) ownSessio
 }
 
 func (s *Server) revokeOtherSessions(ctx context.Context, _ *struct{}) (*struct{}, error) {
-	return nil, s.o.Users.RevokeOthers(ctx, control.PrincipalOf(ctx))
+	p, err := person(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.o.Users.RevokeOthers(ctx, p)
 }
 
 func (s *Server) revokeOwnSession(ctx context.Context, in *struct {
