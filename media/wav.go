@@ -36,7 +36,13 @@ var ErrWAV = errors.New("not a WAV file that can be read")
 //
 // It refuses more than 8 channels, 384 kHz or 64 MiB of audio, and reads no
 // further than the chunks it needs.
-func ReadWAV(r io.Reader) (rate, channels int, pcm []int16, err error) {
+func ReadWAV(r io.Reader) (rate, channels int, pcm []int16, err error) { return readWAV(r, false) }
+
+// ReadCutWAV is ReadWAV of a file that its writer did not live to finish: the
+// audio goes on to the file's end, whatever its header says.
+func ReadCutWAV(r io.Reader) (rate, channels int, pcm []int16, err error) { return readWAV(r, true) }
+
+func readWAV(r io.Reader, cut bool) (rate, channels int, pcm []int16, err error) {
 	var head [12]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return 0, 0, nil, fmt.Errorf("read wav header: %w", wavEnd(err))
@@ -55,6 +61,9 @@ func ReadWAV(r io.Reader) (rate, channels int, pcm []int16, err error) {
 		case "fmt ":
 			format, err = readWAVFormat(r, size)
 		case "data":
+			if cut {
+				size = wavUnknownSize
+			}
 			data, err = readWAVData(r, size)
 		default:
 			err = skipChunk(r, size)

@@ -38,7 +38,8 @@ var mayImport = map[string][]string{
 	"signaling":               {"media"},
 	"signaling/signalingtest": {"signaling"},
 
-	"control":                     {"agent", "agent/flow", "agent/effect", "control/signature", "control/class"},
+	"control":                     {"agent", "agent/flow", "agent/effect", "control/signature", "control/class", "control/seal"},
+	"control/seal":                {},
 	"control/signature":           {}, // receivers of webhooks use it by itself
 	"control/api":                 {"control", "control/identity"},
 	"control/identity":            {"control"},

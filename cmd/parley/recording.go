@@ -60,7 +60,12 @@ func (d *desk) record(ctx context.Context, v *control.Serving, rate int, log *sl
 
 // recordedBefore reads what an earlier leg of the call left.
 func (d *desk) recordedBefore(ctx context.Context, key string, rate int) ([]int16, error) {
+	read := media.ReadWAV
 	b, err := d.blobs.Open(ctx, key)
+	if parts, ok := d.blobs.(control.PartBlobs); ok && errors.Is(err, control.ErrNotFound) {
+		b, err = parts.OpenPart(ctx, key)
+		read = readPart
+	}
 	if errors.Is(err, control.ErrNotFound) {
 		return nil, nil
 	}
@@ -68,11 +73,21 @@ func (d *desk) recordedBefore(ctx context.Context, key string, rate int) ([]int1
 		return nil, err
 	}
 	defer b.Close()
-	had, channels, pcm, err := media.ReadWAV(b)
+	had, channels, pcm, err := read(b)
 	if err != nil || had != rate || channels != 2 {
 		return nil, err
 	}
 	return pcm, nil
+}
+
+// readPart reads what the process that wrote it did not live to finish, under a
+// head from the beginning; nothing, where not even that came to the disk.
+func readPart(r io.Reader) (rate, channels int, pcm []int16, err error) {
+	rate, channels, pcm, err = media.ReadCutWAV(r)
+	if errors.Is(err, media.ErrWAV) {
+		err = nil
+	}
+	return rate, channels, pcm, err
 }
 
 // close puts the recording in place and returns its key, "" if there is none.

@@ -11,6 +11,8 @@ import (
 	"path"
 	"regexp"
 
+	"github.com/google/uuid"
+
 	"parley/control"
 )
 
@@ -18,7 +20,11 @@ import (
 // cannot leave.
 type Folder struct{ root *os.Root }
 
-var _ control.Blobs = (*Folder)(nil)
+var (
+	_ control.Blobs       = (*Folder)(nil)
+	_ control.PartBlobs   = (*Folder)(nil)
+	_ control.TenantBlobs = (*Folder)(nil)
+)
 
 // Open returns the blobs of dir, which is made if it does not exist.
 func Open(dir string) (*Folder, error) {
@@ -93,6 +99,26 @@ func (f *Folder) Open(_ context.Context, key string) (io.ReadSeekCloser, error) 
 		return nil, problem("open", err)
 	}
 	return file, nil
+}
+
+// OpenPart implements [control.PartBlobs].
+func (f *Folder) OpenPart(_ context.Context, key string) (io.ReadSeekCloser, error) {
+	if err := check(key); err != nil {
+		return nil, err
+	}
+	file, err := f.root.Open(key + ".part")
+	if err != nil {
+		return nil, problem("open the part of a", err)
+	}
+	return file, nil
+}
+
+// DeleteTenant implements [control.TenantBlobs].
+func (f *Folder) DeleteTenant(_ context.Context, tenant uuid.UUID) error {
+	if err := f.root.RemoveAll(tenant.String()); err != nil {
+		return problem("delete a tenant's", err)
+	}
+	return nil
 }
 
 // Stat implements [control.Blobs].

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -70,14 +71,41 @@ func (s *Store) Conversations(ctx context.Context, f control.ConversationFilter)
 // History implements [control.ConversationStore].
 func (s *Store) History(ctx context.Context, id uuid.UUID, after, most int) ([]control.Entry, error) {
 	const q = `
-		SELECT revision, node, status, state_hash, event, messages, trace, base, written_at
+		SELECT revision, node, status, state_hash, event, messages, trace, base, written_at, sealed
 		FROM conversation_history WHERE conversation_id = $1 AND revision > $2 ORDER BY revision LIMIT $3`
-	return rows(ctx, s, func(r pgx.CollectableRow) (control.Entry, error) {
+	var sealed [][]byte
+	list, err := rows(ctx, s, func(r pgx.CollectableRow) (control.Entry, error) {
 		var e control.Entry
-		err := r.Scan(&e.Revision, &e.Node, &e.Status, &e.Hash, &e.Event, &e.Messages, &e.Trace, &e.Base, &e.At)
+		var b []byte
+		err := r.Scan(&e.Revision, &e.Node, &e.Status, &e.Hash, &e.Event, &e.Messages, &e.Trace, &e.Base, &e.At, &b)
+		sealed = append(sealed, b)
 		e.At = e.At.UTC()
 		return e, err
 	}, q, id, after, min(max(most, 1), 200))
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		e := &list[i]
+		said := entryText{e.Event, e.Messages, e.Trace, e.Base}
+		if err := s.unseal(ctx, entryPlace(id, e.Revision), sealed[i], &said); err != nil {
+			return nil, err
+		}
+		e.Event, e.Messages, e.Trace, e.Base = said.Event, said.Messages, said.Trace, said.Base
+	}
+	return list, nil
+}
+
+// entryText is what of an entry of the history is sealed.
+type entryText struct {
+	Event    json.RawMessage `json:"event,omitempty"`
+	Messages json.RawMessage `json:"messages"`
+	Trace    json.RawMessage `json:"trace"`
+	Base     json.RawMessage `json:"base,omitempty"`
+}
+
+func entryPlace(conversation uuid.UUID, revision int) string {
+	return "conversation_history/" + conversation.String() + "/" + strconv.Itoa(revision)
 }
 
 // DeleteConversation implements [control.ConversationStore].
@@ -96,21 +124,32 @@ func (s *Store) DeleteConversation(ctx context.Context, id uuid.UUID) error {
 // Every write of a revision is one statement: the row c, then its entry. The
 // row's trigger writes the events, those that the flow reported last.
 const writeEntry = `, h AS (
-		INSERT INTO conversation_history (tenant_id, conversation_id, revision, node, status, state_hash, event, messages, trace, base)
-		SELECT current_tenant(), @id, @revision, @node, @status, @hash, @event, @messages, @trace, @base FROM c
+		INSERT INTO conversation_history (tenant_id, conversation_id, revision, node, status, state_hash, event, messages, trace, base, sealed)
+		SELECT current_tenant(), @id, @revision, @node, @status, @hash, @event, @messages, @trace, @base, @sealed FROM c
 		ON CONFLICT (conversation_id, revision) DO NOTHING
 	)
 	SELECT count(*)::int FROM c`
 
 // revision is what a commit writes, for the statements above.
-func revision(id uuid.UUID, r control.Revision) pgx.NamedArgs {
-	reported := r.Events
-	if reported == nil {
-		reported = []control.Reported{}
+func (s *Store) revision(ctx context.Context, id uuid.UUID, r control.Revision) (pgx.NamedArgs, error) {
+	said := entryText{r.Event, orEmpty(r.Messages), orEmpty(r.Trace), r.Base}
+	sealed, err := s.seal(ctx, entryPlace(id, r.Revision), said)
+	if err != nil {
+		return nil, err
+	}
+	if sealed != nil {
+		said = entryText{Messages: orEmpty(nil), Trace: orEmpty(nil)}
+	}
+	reported := make([]control.Reported, len(r.Events))
+	for i, e := range r.Events {
+		reported[i].Type = e.Type
+		if reported[i].Data, err = s.sealEvent(ctx, id.String(), e.Type, e.Data); err != nil {
+			return nil, err
+		}
 	}
 	return pgx.NamedArgs{"id": id, "revision": r.Revision, "node": r.Node, "status": r.Status, "state": r.State,
-		"hash": r.Hash, "event": nullJSON(r.Event), "messages": orEmpty(r.Messages), "trace": orEmpty(r.Trace), "base": nullJSON(r.Base),
-		"reported": reported}
+		"hash": r.Hash, "event": nullJSON(said.Event), "messages": said.Messages, "trace": said.Trace, "base": nullJSON(said.Base),
+		"sealed": sealed, "reported": reported}, nil
 }
 
 func orEmpty(list json.RawMessage) json.RawMessage {
@@ -142,7 +181,10 @@ func (s *Store) WriteCommit(ctx context.Context, h control.Hold, c control.Conve
 			WHERE old.revision < excluded.revision
 			RETURNING id
 		)` + writeEntry
-	args := revision(c.ID, r)
+	args, err := s.revision(ctx, c.ID, r)
+	if err != nil {
+		return fmt.Errorf("write revision %d: %w", r.Revision, err)
+	}
 	args["call"], args["generation"] = h.Call, h.Generation
 	args["flow"], args["version"], args["pins"] = nullable(c.Flow), nullable(c.FlowVersion), pins(c)
 	if err := s.held(ctx, h, func(b *pgx.Batch) { b.Queue(q, args) }); err != nil {

@@ -90,7 +90,34 @@ func (s *Store) ClaimDeliveries(ctx context.Context, webhook uuid.UUID, most int
 	if err != nil {
 		return nil, fmt.Errorf("claim deliveries: %w", err)
 	}
+	if err := s.openDeliveries(ctx, list); err != nil {
+		return nil, fmt.Errorf("claim deliveries: %w", errors.Join(err, s.unclaim(ctx, list)))
+	}
 	return list, nil
+}
+
+// openDeliveries opens their events.
+func (s *Store) openDeliveries(ctx context.Context, list []control.Delivery) error {
+	for i := range list {
+		if err := s.openEvent(ctx, &list[i].Event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unclaim gives deliveries back whose attempt did not begin.
+func (s *Store) unclaim(ctx context.Context, list []control.Delivery) error {
+	const q = `UPDATE webhook_deliveries SET attempts = attempts - 1, claim_id = NULL, due_at = now() + interval '1 second'
+		WHERE id = $1 AND claim_id = $2`
+	b, _, err := batch(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		b.Queue(q, d.ID, d.Claim)
+	}
+	return s.send(ctx, b)
 }
 
 // withMore scans columns behind those that a scanner knows.
@@ -164,7 +191,11 @@ func (s *Store) Deliveries(ctx context.Context, webhook uuid.UUID, status string
 		SELECT ` + deliveryColumns + ` FROM webhook_deliveries d JOIN events e ON e.id = d.event_id
 		WHERE d.webhook_id = $1 AND ($2::uuid IS NULL OR d.id < $2) AND ($4 = '' OR d.status = $4)
 		ORDER BY d.id DESC LIMIT $3`
-	return rows(ctx, s, scanDelivery, q, webhook, after(p), limit(p), status)
+	list, err := rows(ctx, s, scanDelivery, q, webhook, after(p), limit(p), status)
+	if err != nil {
+		return nil, err
+	}
+	return list, s.openDeliveries(ctx, list)
 }
 
 // ReplayDeliveries implements [control.DeliveryStore].

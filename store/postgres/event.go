@@ -107,6 +107,9 @@ func (s *Store) ReadEvents(ctx context.Context, reader string, most int, do func
 		if n = len(events); err != nil || n == 0 {
 			return err
 		}
+		if err := s.openEvents(joined(ctx, tx), events); err != nil {
+			return err
+		}
 		last := events[n-1].Position
 		if err := do(joined(ctx, tx), events); err != nil {
 			return err
@@ -142,6 +145,9 @@ func (s *Store) Events(ctx context.Context, f control.EventFilter, after int64, 
 		return nil, after, err
 	}
 	got, err := rows(ctx, s, scanEvent, q, after, most, types, nullable(f.Flow), nullable(f.Session))
+	if err == nil {
+		err = s.openEvents(ctx, got)
+	}
 	if err != nil {
 		return nil, after, fmt.Errorf("events after %d: %w", after, err)
 	}
@@ -155,7 +161,11 @@ func (s *Store) Events(ctx context.Context, f control.EventFilter, after int64, 
 // SessionEvents implements [control.EventStore].
 func (s *Store) SessionEvents(ctx context.Context, session uuid.UUID, after int64, most int) ([]control.Event, error) {
 	const q = `SELECT ` + eventColumns + ` FROM events WHERE session_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`
-	return rows(ctx, s, scanEvent, q, session, after, most)
+	got, err := rows(ctx, s, scanEvent, q, session, after, most)
+	if err != nil {
+		return nil, err
+	}
+	return got, s.openEvents(ctx, got)
 }
 
 // LastEvent implements [control.EventStore].
@@ -221,15 +231,18 @@ func (s *Store) listen(ctx context.Context, wake func()) {
 		defer cancel()
 		_ = conn.Close(ctx)
 	}()
-	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+	if _, err := conn.Exec(ctx, "LISTEN "+channel+"; LISTEN "+keyChannel); err != nil {
 		return
 	}
+	s.forgetKeys()
 	wake()
 	for {
 		quiet, cancel := context.WithTimeout(ctx, s.quiet)
-		_, err := conn.WaitForNotification(quiet)
+		told, err := conn.WaitForNotification(quiet)
 		cancel()
 		switch {
+		case err == nil && told.Channel == keyChannel:
+			s.forgetKeys()
 		case err == nil:
 			wake()
 		case ctx.Err() != nil, !errors.Is(err, context.DeadlineExceeded) || conn.IsClosed():
@@ -242,5 +255,11 @@ func (s *Store) listen(ctx context.Context, wake func()) {
 				return
 			}
 		}
+	}
+}
+
+func (s *Store) forgetKeys() {
+	if s.keysChanged != nil {
+		s.keysChanged()
 	}
 }

@@ -30,6 +30,9 @@ type Store struct {
 	quiet   time.Duration         // of that connection
 	written chan struct{}         // holds one: see Written
 	order   *river.Client[pgx.Tx] // puts jobs into transactions
+
+	sealer      control.Sealer // nil: texts are written in clear
+	keysChanged func()         // nil: nobody is told
 }
 
 // Options tunes the pool of connections; the zero value is good.

@@ -46,6 +46,7 @@ var locateFunctions = map[string]string{
 	"locate_agent_named(name text)":                           "the same by name; the oldest wins",
 	"locate_api_key(prefix text)":                             "a request brings a key",
 	"locate_behind(reader text)":                              "tenants whose events a reader has not read, whosesoever",
+	"locate_data_keys(after uuid)":                            "tenants whose data keys are to be wrapped again",
 	"locate_due_webhooks()":                                   "webhooks with something to be sent, whosesoever",
 	"locate_unpublished()":                                    "tenants with events that nobody has published yet",
 	"locate_browser_session(hash bytea)":                      "a request brings a cookie",

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,15 +42,22 @@ func (s *Store) WriteTurn(ctx context.Context, h control.Hold, t agent.Turn) err
 	const q = `
 		INSERT INTO turns (tenant_id, call_id, index, speaker, generated, sent, heard, interrupted, input, node,
 		    confidence, start_ms, end_ms, end_of_turn_ms, final_transcript_ms, first_token_ms, first_clause_ms,
-		    first_speech_ms, first_audio_ms, mark_round_trip_ms)
-		SELECT current_tenant(), id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
+		    first_speech_ms, first_audio_ms, mark_round_trip_ms, sealed)
+		SELECT current_tenant(), id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
 		FROM calls WHERE id = $1 AND generation = $2
 		ON CONFLICT (call_id, index) DO NOTHING`
-	l := t.Latency
-	err := s.held(ctx, h, func(b *pgx.Batch) {
-		b.Queue(q, h.Call, h.Generation, t.Index, t.Speaker, text(t.Generated), text(t.Sent), text(t.Heard), t.Interrupted,
+	l, said := t.Latency, turnText{text(t.Generated), text(t.Sent), text(t.Heard)}
+	sealed, err := s.seal(ctx, turnPlace(h.Call, t.Index), said)
+	if err != nil {
+		return fmt.Errorf("write turn %d: %w", t.Index, err)
+	}
+	if sealed != nil {
+		said = turnText{}
+	}
+	err = s.held(ctx, h, func(b *pgx.Batch) {
+		b.Queue(q, h.Call, h.Generation, t.Index, t.Speaker, said.Generated, said.Sent, said.Heard, t.Interrupted,
 			t.Input, t.Node, t.Confidence, t.Start.Milliseconds(), t.End.Milliseconds(), ms(l.EndOfTurn),
-			ms(l.FinalTranscript), ms(l.FirstToken), ms(l.FirstClause), ms(l.FirstSpeech), ms(l.FirstAudio), ms(l.MarkRoundTrip))
+			ms(l.FinalTranscript), ms(l.FirstToken), ms(l.FirstClause), ms(l.FirstSpeech), ms(l.FirstAudio), ms(l.MarkRoundTrip), sealed)
 	})
 	if err != nil {
 		return fmt.Errorf("write turn %d: %w", t.Index, err)
@@ -63,17 +71,47 @@ func (s *Store) Turns(ctx context.Context, call uuid.UUID, after, limit int) ([]
 	const q = `
 		SELECT index, speaker, generated, sent, heard, interrupted, input, node, confidence, start_ms, end_ms,
 		    end_of_turn_ms, final_transcript_ms, first_token_ms, first_clause_ms, first_speech_ms, first_audio_ms,
-		    mark_round_trip_ms
+		    mark_round_trip_ms, sealed
 		FROM turns WHERE call_id = $1 AND index > $2 ORDER BY index LIMIT $3`
-	return rows(ctx, s, scanTurn, q, call, after, limit)
+	list, err := rows(ctx, s, scanTurn, q, call, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	turns := make([]agent.Turn, len(list))
+	for i, t := range list {
+		said := turnText{t.Generated, t.Sent, t.Heard}
+		if err := s.unseal(ctx, turnPlace(call, t.Index), t.sealed, &said); err != nil {
+			return nil, err
+		}
+		turns[i] = t.Turn
+		turns[i].Generated, turns[i].Sent, turns[i].Heard = said.Generated, said.Sent, said.Heard
+	}
+	return turns, nil
 }
 
-func scanTurn(r pgx.CollectableRow) (agent.Turn, error) {
-	var t agent.Turn
+// turnText is what of a turn is sealed.
+type turnText struct {
+	Generated string `json:"generated"`
+	Sent      string `json:"sent"`
+	Heard     string `json:"heard"`
+}
+
+func turnPlace(call uuid.UUID, index int) string {
+	return "turns/" + call.String() + "/" + strconv.Itoa(index)
+}
+
+// A storedTurn is a turn whose text may be sealed.
+type storedTurn struct {
+	agent.Turn
+	sealed []byte
+}
+
+func scanTurn(r pgx.CollectableRow) (storedTurn, error) {
+	var t storedTurn
 	var start, end int64
 	var l [7]*float64
 	err := r.Scan(&t.Index, &t.Speaker, &t.Generated, &t.Sent, &t.Heard, &t.Interrupted, &t.Input, &t.Node,
-		&t.Confidence, &start, &end, &l[0], &l[1], &l[2], &l[3], &l[4], &l[5], &l[6])
+		&t.Confidence, &start, &end, &l[0], &l[1], &l[2], &l[3], &l[4], &l[5], &l[6], &t.sealed)
 	t.Start, t.End = time.Duration(start)*time.Millisecond, time.Duration(end)*time.Millisecond
 	t.Latency = agent.Latency{EndOfTurn: since(l[0]), FinalTranscript: since(l[1]), FirstToken: since(l[2]),
 		FirstClause: since(l[3]), FirstSpeech: since(l[4]), FirstAudio: since(l[5]), MarkRoundTrip: since(l[6])}

@@ -24,7 +24,10 @@ func (s *Store) BeginConversation(ctx context.Context, c control.Conversation, m
 			    @node, @status, @state, @hash, @reported, @claim, now() + @lease, now() + @due, now() + @idle, now() + @life)
 			RETURNING id
 		)` + writeEntry
-	args := turnArgs(c.ID, m)
+	args, err := s.turnArgs(ctx, c.ID, m)
+	if err != nil {
+		return fmt.Errorf("begin a conversation: %w", err)
+	}
 	args["flow"], args["version"], args["pins"] = c.Flow, c.FlowVersion, pins(c)
 	args["user"], args["token"], args["life"] = text(c.User), c.TokenHash, m.Life
 	if _, err := s.commit(ctx, q, args, m.Task); err != nil {
@@ -34,8 +37,11 @@ func (s *Store) BeginConversation(ctx context.Context, c control.Conversation, m
 	return nil
 }
 
-func turnArgs(id uuid.UUID, m control.TurnCommit) pgx.NamedArgs {
-	args := revision(id, m.Revision)
+func (s *Store) turnArgs(ctx context.Context, id uuid.UUID, m control.TurnCommit) (pgx.NamedArgs, error) {
+	args, err := s.revision(ctx, id, m.Revision)
+	if err != nil {
+		return nil, err
+	}
 	args["claim"], args["lease"], args["due"], args["idle"] = &m.Claim.ID, &m.Claim.Lease, &m.Due, m.Idle
 	if m.Last {
 		args["claim"], args["lease"] = nil, nil
@@ -43,7 +49,7 @@ func turnArgs(id uuid.UUID, m control.TurnCommit) pgx.NamedArgs {
 	if m.Due == 0 {
 		args["due"] = nil
 	}
-	return args
+	return args, nil
 }
 
 // ClaimConversation implements [control.TurnStore].
@@ -101,7 +107,10 @@ func (s *Store) CommitTurn(ctx context.Context, id uuid.UUID, m control.TurnComm
 			WHERE id = @id AND claim_id = @held AND revision = @revision - 1
 			RETURNING id
 		)` + writeEntry
-	args := turnArgs(id, m)
+	args, err := s.turnArgs(ctx, id, m)
+	if err != nil {
+		return fmt.Errorf("commit revision %d: %w", m.Revision.Revision, err)
+	}
 	args["held"], args["keep"] = m.Claim.ID, m.KeepDue
 	n, err := s.commit(ctx, q, args, m.Task)
 	if err == nil && n == 0 {
