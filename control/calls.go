@@ -37,6 +37,7 @@ type Calls struct {
 	Live    LiveCalls // may be nil
 	Inbox   CallInbox // may be nil: no events reach calls
 	Spool   string    // file for records that cannot be written before the end; empty: they are lost
+	Ring    *Keyring  // seals Spool, which holds what was said; nil: it is in clear
 	Log     *slog.Logger
 	Node    uuid.UUID // of this process, fresh at each start
 

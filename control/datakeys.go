@@ -22,8 +22,7 @@ const (
 	keyStale = time.Hour       // past that, while it does not answer
 	keyLimit = 4096            // in memory; one is about 1 KiB
 	keyTry   = 2500 * time.Millisecond
-	keyAgain = 5 * time.Second // after a refresh that came to nothing
-	keyRest  = time.Second     // after a key could not be had
+	keyAgain = 5 * time.Second // after the provider did not answer
 )
 
 // DataKeys has the tenants' data keys: wrapped in the store, unwrapped in memory
@@ -137,7 +136,7 @@ func (s *DataKeys) fetch(ctx context.Context, ref keyRef) keptKey {
 		k, outcome = old, "stale"
 		k.until = now.Add(keyAgain)
 	default:
-		k.until, outcome = now.Add(keyRest), "failed"
+		k.until, outcome = now.Add(keyAgain), "failed"
 	}
 	if s.Noted != nil {
 		s.Noted(outcome)

@@ -2,13 +2,16 @@ package control
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -89,14 +92,39 @@ func (s *Calls) spool(records []record) (err error) {
 		return err
 	}
 	w := bufio.NewWriter(f)
-	to := json.NewEncoder(w)
-	for _, r := range records {
-		err = errors.Join(err, to.Encode(r))
+	for i, r := range records {
+		line, lineErr := s.spoolLine(i, r)
+		_, writeErr := w.Write(append(line, '\n'))
+		err = errors.Join(err, lineErr, writeErr)
 	}
 	if err := errors.Join(err, w.Flush(), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(s.Spool+".new", s.Spool)
+}
+
+// spoolLine is a record as its line of the spool: sealed, it is base64.
+func (s *Calls) spoolLine(n int, r record) ([]byte, error) {
+	line, err := json.Marshal(r)
+	if err == nil && s.Ring != nil {
+		line = base64.StdEncoding.AppendEncode(nil, s.Ring.Seal("spool", strconv.Itoa(n), line))
+	}
+	return line, err
+}
+
+// readSpoolLine is its inverse; a line in clear may be from before there was a
+// keyring.
+func (s *Calls) readSpoolLine(n int, line []byte) (r record, err error) {
+	if s.Ring != nil && !bytes.HasPrefix(line, []byte("{")) {
+		sealed, err := base64.StdEncoding.AppendDecode(nil, line)
+		if err == nil {
+			line, err = s.Ring.Unseal("spool", strconv.Itoa(n), sealed)
+		}
+		if err != nil {
+			return r, err
+		}
+	}
+	return r, json.Unmarshal(line, &r)
 }
 
 // spooled reads what an earlier process could not write. A line that is cut
@@ -111,12 +139,13 @@ func (s *Calls) spooled() ([]record, error) {
 	}
 	defer f.Close()
 	var all []record
-	for from := json.NewDecoder(bufio.NewReader(f)); ; {
-		var r record
-		switch err := from.Decode(&r); {
-		case errors.Is(err, io.EOF):
+	for from := bufio.NewReader(f); ; {
+		line, err := from.ReadBytes('\n')
+		if len(line) == 0 && errors.Is(err, io.EOF) {
 			return all, nil
-		case err != nil:
+		}
+		r, err := s.readSpoolLine(len(all), bytes.TrimSpace(line))
+		if err != nil {
 			s.Log.Error("the file of unwritten records is damaged: its rest is left out", "read", len(all), "error", err)
 			return all, nil
 		}

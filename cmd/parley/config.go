@@ -18,6 +18,7 @@ type Settings struct {
 	Data               string `name:"data" env:"PARLEY_DATA" default:".parley" group:"Storage" help:"Folder of recordings and flows' secrets; of everything, under parley dev."`
 	KeyFile            string `name:"key-file" env:"PARLEY_KEY_FILE" group:"Secrets" help:"File of at least 32 random bytes, which all of the program's own keys are derived from."`
 	AuditAnchor        string `name:"audit-anchor" env:"PARLEY_AUDIT_ANCHOR" group:"Storage" help:"Folder, or http(s) address, that where the audit trail ends is added to every minute, signed: out of reach of who administers the database. Default: audit-anchors in the data folder."`
+	KeyProvider        string `name:"key-provider" env:"PARLEY_KEY_PROVIDER" default:"local" group:"Secrets" help:"Who wraps the keys that seal recordings and transcripts: local (the key file), vault-transit://MOUNT/KEY or aws-kms://KEY (an id, an ARN or alias/NAME)."`
 
 	VaultAddr     string `name:"vault-addr" env:"VAULT_ADDR" group:"Secrets" help:"HashiCorp Vault. (Not used yet.)"`
 	VaultToken    string `name:"vault-token" env:"VAULT_TOKEN" group:"Secrets" help:"Token for Vault. (Not used yet.)"`

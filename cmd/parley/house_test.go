@@ -56,6 +56,7 @@ var mayImport = map[string][]string{
 	"examples/bookbot/service": {"examples/bookbot/library"},
 
 	"store/blob":                  {"control"},
+	"store/kms":                   {"control"},
 	"store/redis":                 {"control"},
 	"store/vault":                 {"control"},
 	"store/postgres":              {"control", "control/identity"},

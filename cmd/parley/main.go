@@ -37,6 +37,7 @@ type commands struct {
 	Flow    flowCommand    `cmd:"" help:"Check, try and test flows, without a server."`
 	Replay  replayCommand  `cmd:"" help:"Run a stored conversation again, exactly, or against another version of its flow."`
 	Audit   auditCommand   `cmd:"" help:"Verify and export the audit trail, without a server."`
+	Keys    keysCommand    `cmd:"" help:"Look after the keys that seal recordings and transcripts."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

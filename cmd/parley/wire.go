@@ -42,6 +42,7 @@ type gateway struct {
 	db      *postgres.Store
 	redis   *redis.Client
 	blobs   *blob.Folder
+	keyring *control.DataKeys // seals what callers say
 	people  people
 	keys    *identity.Keys
 	agents  *control.Agents
@@ -55,6 +56,7 @@ type gateway struct {
 	webhooks   *control.Webhooks
 	deliveries *control.Deliveries
 	post       *egress.Client // of webhooks
+	recordings *control.SealedBlobs
 
 	once    *control.Idempotency
 	tokens  *identity.CallTokens
@@ -91,6 +93,9 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 		return nil, err
 	}
 	if err := g.openStores(ctx); err != nil {
+		return nil, err
+	}
+	if err := g.buildKeys(ctx, ring); err != nil {
 		return nil, err
 	}
 	g.buildControl(ring)
@@ -166,10 +171,10 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	graphs := &control.Graphs{Store: g.db}
 	g.trials = &control.Experiments{Store: g.db, Contents: g.db, Flows: g.db, Graphs: graphs}
 	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Graphs: graphs, Numbers: g.db,
-		Live: g.redis, Inbox: g.db, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Log: g.log, Node: uuid.New()}
+		Live: g.redis, Inbox: g.db, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Ring: ring, Log: g.log, Node: uuid.New()}
 	g.chats = &control.Chats{Store: g.db, Turns: g.db, Flows: g.flows, Graphs: graphs, Ring: ring, Log: g.log}
 	g.slots = &control.Admission{Rated: cmp.Or(g.settings.MaxCalls, rated()), Late: g.settings.MaxLate, Hold: signaling.TokenLife, Load: g.load.load}
-	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.blobs, vendors: v, cache: &agent.SpeechCache{Store: speechStore{g.blobs}},
+	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.recordings, vendors: v, cache: &agent.SpeechCache{Store: speechStore{g.blobs}},
 		log: g.log, slots: g.slots, noted: newDeskMetrics(g.metrics), live: map[string]chan agent.Command{}}
 	g.desk.beforehand = newPrerenderer(g.agents, graphs, v, g.desk.cache, g.log)
 	g.flows.Published = g.desk.beforehand.published
@@ -277,7 +282,7 @@ func (g *gateway) buildHTTP() (err error) {
 		Contents: g.content, Experiments: g.trials, Idempotency: g.once,
 		Users: g.people.users, Tenants: g.people.tenants, Members: g.people.members,
 		Keys: g.keys, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
-		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Tokens: g.tokens, Blobs: g.blobs, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
+		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
 	if err != nil {

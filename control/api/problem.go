@@ -15,6 +15,7 @@ import (
 
 	"parley/control"
 	"parley/control/identity"
+	"parley/control/seal"
 )
 
 // A Problem is an error's answer (RFC 9457). It never repeats a value that was
@@ -89,6 +90,11 @@ func (s *Server) problem(ctx context.Context, err error) *Problem {
 		p := newProblem(409, "in_progress", "the same request is in progress; ask again shortly")
 		p.retry = time.Second
 		return p
+	case errors.Is(err, control.ErrErased):
+		return newProblem(410, "erased", "its key was destroyed: nobody can read it any more")
+	case errors.Is(err, seal.ErrDamaged):
+		s.o.Log.ErrorContext(ctx, "what is sealed was altered, or its key is another's", "request", control.RequestOf(ctx), "error", err)
+		return newProblem(500, "damaged", "what was stored was altered; it cannot be read")
 	case errors.Is(err, control.ErrNotWaiting):
 		return newProblem(409, "not_waiting", "it does not wait for an answer now; read it again")
 	case errors.Is(err, control.ErrConflict):

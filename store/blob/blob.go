@@ -113,6 +113,22 @@ func (f *Folder) OpenPart(_ context.Context, key string) (io.ReadSeekCloser, err
 	return file, nil
 }
 
+// Keys calls do with each blob of a tenant until it fails.
+func (f *Folder) Keys(tenant uuid.UUID, do func(key string) error) error {
+	entries, err := fs.ReadDir(f.root.FS(), tenant.String())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return problem("list", err)
+	}
+	for _, e := range entries {
+		if key := path.Join(tenant.String(), e.Name()); check(key) == nil {
+			if err := do(key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // DeleteTenant implements [control.TenantBlobs].
 func (f *Folder) DeleteTenant(_ context.Context, tenant uuid.UUID) error {
 	if err := f.root.RemoveAll(tenant.String()); err != nil {
