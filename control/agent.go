@@ -2,7 +2,9 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,7 +61,8 @@ type VendorChoice struct {
 	Vendor string `json:"vendor"`
 	Model  string `json:"model,omitempty"`
 	Voice  string `json:"voice,omitempty"`
-	Secret string `json:"secret,omitempty" doc:"Reference to the vendor's key; empty for the program's own."`
+	// Credential names a secret of the tenant; never a key itself.
+	Credential string `json:"credential,omitempty" doc:"Name of the secret that holds the vendor's key, as put by PUT /v1/secrets/{key} and bound to the vendor's host; empty for the program's own. A key itself is refused."`
 }
 
 // A TransferTarget is a place a caller may be sent to.
@@ -106,6 +109,7 @@ type Page struct {
 type Agents struct {
 	Store   AgentStore
 	Flows   FlowStore
+	Secrets SecretStore // nil: whether a secret exists is not checked
 	Vendors VendorNames
 }
 
@@ -198,6 +202,7 @@ func (s *Agents) Validate(ctx context.Context, a Agent) error {
 		validVendors("settings.tts", set.TTS, s.Vendors.TTS),
 		set.Turns.validate(),
 		validTools(set),
+		s.noSecrets(ctx, a),
 	} {
 		if err != nil {
 			return err
@@ -218,6 +223,56 @@ func validVendors(field string, choices []VendorChoice, known []string) error {
 		}
 	}
 	return nil
+}
+
+// noSecrets refuses secrets in clear wherever text may stand, and names of
+// secrets that are not there.
+func (s *Agents) noSecrets(ctx context.Context, a Agent) error {
+	set := a.Settings
+	texts := map[string]string{"name": a.Name, "settings.prompt": set.Prompt, "settings.greeting": set.Greeting,
+		"settings.language": set.Language, "settings.environment": set.Environment}
+	for i, t := range set.Transfers {
+		texts[fmt.Sprintf("settings.transfers[%d].name", i)] = t.Name
+	}
+	for kind, choices := range map[string][]VendorChoice{"stt": set.STT, "llm": set.LLM, "tts": set.TTS} {
+		for i, c := range choices {
+			at := fmt.Sprintf("settings.%s[%d].", kind, i)
+			for name, id := range map[string]string{"model": c.Model, "voice": c.Voice} {
+				if err := refuseToken(at+name, id); err != nil {
+					return err
+				}
+			}
+			if err := s.credential(ctx, at+"credential", c.Credential); err != nil {
+				return err
+			}
+		}
+	}
+	for _, field := range slices.Sorted(maps.Keys(texts)) {
+		if err := refuseSecret(field, texts[field]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Agents) credential(ctx context.Context, field, key string) error {
+	if key == "" {
+		return nil
+	}
+	if err := refuseSecret(field, key); err != nil {
+		return err
+	}
+	if !storedKey.MatchString(key) {
+		return Invalidf(field, "must be the name of a secret, as put by PUT /v1/secrets/{key}")
+	}
+	if s.Secrets == nil {
+		return nil
+	}
+	_, err := s.Secrets.StoredSecret(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return Invalidf(field, "names no secret of yours: put it first, by PUT /v1/secrets/{key}")
+	}
+	return err
 }
 
 var transferTo = regexp.MustCompile(`^(\+[1-9][0-9]{6,14}|sips?:[^\s<>"]{3,250}|client:[A-Za-z0-9_.-]{1,120})$`)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/url"
 	"regexp"
@@ -18,6 +19,15 @@ type SecretEntry struct {
 	// over TLS, "http://10.0.0.7:9000" in clear. At least one.
 	Hosts     []string
 	UpdatedAt time.Time
+
+	// Of those in rows alone:
+
+	Ref        SecretRef // where the value stands, with its version if that is fixed
+	Own        bool      // the value was put through us, and goes with the secret
+	Revision   int       // counts from 1 with every change
+	CreatedAt  time.Time
+	UpdatedBy  string    // as audit entries name who did
+	LastUsedAt time.Time // to the minute; zero: never
 }
 
 // Secrets keeps the secrets that flows name as {secret:key}. The tenant is in
@@ -38,17 +48,25 @@ const maxSecretBytes = 64 << 10
 var secretKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]{0,254}$`)
 
 func checkSecret(e SecretEntry, value effect.Secret) error {
-	switch {
-	case !secretKey.MatchString(e.Key):
+	if !secretKey.MatchString(e.Key) {
 		return Invalidf("key", "must begin with a letter or underscore, and go on with letters, digits, _ . / and -")
-	case value == "" || len(value) > maxSecretBytes:
-		return Invalidf("value", "must hold 1 to %d bytes", maxSecretBytes)
-	case len(e.Hosts) == 0:
-		return Invalidf("hosts", "name at least one host that the secret may be sent to")
 	}
-	for _, h := range e.Hosts {
+	if value == "" || len(value) > maxSecretBytes {
+		return Invalidf("value", "must hold 1 to %d bytes", maxSecretBytes)
+	}
+	return checkSecretHosts(e.Hosts)
+}
+
+// maxSecretHosts is how many hosts one secret may be sent to.
+const maxSecretHosts = 20
+
+func checkSecretHosts(hosts []string) error {
+	if len(hosts) == 0 || len(hosts) > maxSecretHosts {
+		return Invalidf("hosts", "name 1 to %d hosts that the secret may be sent to", maxSecretHosts)
+	}
+	for i, h := range hosts {
 		if _, ok := parseSecretHost(h); !ok {
-			return Invalidf("hosts", "%q is not a host such as api.example.com or http://10.0.0.7:9000", h)
+			return Invalidf(fmt.Sprintf("hosts[%d]", i), "is not a host such as api.example.com or http://10.0.0.7:9000")
 		}
 	}
 	return nil
@@ -67,17 +85,19 @@ func parseSecretHost(entry string) (string, bool) {
 	return origin(u)
 }
 
-// origin is a URL's scheme, host and port.
+// origin is a URL's scheme, host and port. A socket's is that of the request
+// that opens it.
 func origin(u *url.URL) (string, bool) {
+	scheme := map[string]string{"http": "http", "ws": "http", "https": "https", "wss": "https"}[u.Scheme]
 	port := u.Port()
 	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		port = map[string]string{"http": "80", "https": "443"}[scheme]
 	}
 	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
-	if host == "" || port == "" || strings.ContainsAny(host, "* ") {
+	if scheme == "" || host == "" || port == "" || strings.ContainsAny(host, "* ") {
 		return "", false
 	}
-	return u.Scheme + "://" + net.JoinHostPort(host, port), true
+	return scheme + "://" + net.JoinHostPort(host, port), true
 }
 
 // bound tells whether a secret with these hosts may be sent to a URL.

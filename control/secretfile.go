@@ -113,7 +113,7 @@ func (f *SecretFile) SecretEntries(ctx context.Context) ([]SecretEntry, error) {
 	}
 	var out []SecretEntry
 	for k, s := range f.values[secretOwner(ctx)] {
-		out = append(out, SecretEntry{k, slices.Clone(s.Hosts), s.UpdatedAt})
+		out = append(out, SecretEntry{Key: k, Hosts: slices.Clone(s.Hosts), UpdatedAt: s.UpdatedAt})
 	}
 	slices.SortFunc(out, func(a, b SecretEntry) int { return strings.Compare(a.Key, b.Key) })
 	return out, nil

@@ -46,8 +46,10 @@ type WebRTCOptions struct {
 	// Shutdown: a network in memory, for tests. Nil: UDP.
 	Packets net.PacketConn
 
-	ICEURLs    []string // stun: and turn: addresses given to browsers
-	TURNSecret string   // shared with the TURN server; its credentials expire after an hour
+	ICEURLs []string // stun: and turn: addresses given to browsers
+	// TURNSecret returns what is shared with the TURN server, whose credentials
+	// expire after an hour. Nil or "": none is.
+	TURNSecret func(context.Context) (string, error)
 
 	MaxSessions  int           // default 500; more are 503
 	ConnectWait  time.Duration // from the offer to DTLS up; default 15 s

@@ -238,7 +238,8 @@ func TestWebRTCShutdownRefuses(t *testing.T) {
 
 func TestWebRTCLinks(t *testing.T) {
 	url, _ := rtcGateway(t, newRTCDesk(), func(o *signaling.WebRTCOptions) {
-		o.ICEURLs, o.TURNSecret = []string{"stun:stun.example:3478", "turn:turn.example:3478?transport=udp"}, "s3"
+		o.ICEURLs = []string{"stun:stun.example:3478", "turn:turn.example:3478?transport=udp"}
+		o.TURNSecret = func(context.Context) (string, error) { return "s3", nil }
 		o.PublicAddr = "203.0.113.7"
 	})
 	res := postOffer(t, url, goodOffer, nil)

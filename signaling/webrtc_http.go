@@ -84,7 +84,7 @@ func (w *WebRTC) post(rw http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", typeSDP)
 	h.Set("Location", "/webrtc/session/"+s.id)
 	h.Set("ETag", s.etag())
-	for _, l := range w.ICELinks(s.id, time.Now()) {
+	for _, l := range w.ICELinks(r.Context(), s.id, time.Now()) {
 		h.Add("Link", l)
 	}
 	rw.WriteHeader(http.StatusCreated)

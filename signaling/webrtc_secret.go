@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha1"
@@ -49,16 +50,27 @@ type ICEServer struct{ URL, Username, Credential string }
 // ICEServers returns the servers to hand to a browser. Those of turn: addresses
 // carry credentials for name that expire: the user name is the time of expiry,
 // the password its HMAC-SHA1 under the secret shared with the TURN server (the
-// "TURN REST API" scheme, coturn's use-auth-secret).
-func (w *WebRTC) ICEServers(name string, now time.Time) []ICEServer {
+// "TURN REST API" scheme, coturn's use-auth-secret). While the secret cannot be
+// had, relays are left out: most calls do without.
+func (w *WebRTC) ICEServers(ctx context.Context, name string, now time.Time) []ICEServer {
+	secret, err := "", error(nil)
+	if w.o.TURNSecret != nil {
+		if secret, err = w.o.TURNSecret(ctx); err != nil {
+			w.o.Logger.WarnContext(ctx, "no TURN credentials are handed out", "err", err)
+		}
+	}
 	user := strconv.FormatInt(now.Add(turnLife).Unix(), 10) + ":" + name
-	mac := hmac.New(sha1.New, []byte(w.o.TURNSecret))
+	mac := hmac.New(sha1.New, []byte(secret))
 	mac.Write([]byte(user))
 	password := base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	var servers []ICEServer
 	for _, u := range w.o.ICEURLs {
 		s := ICEServer{URL: u}
-		if w.o.TURNSecret != "" && (strings.HasPrefix(u, "turn:") || strings.HasPrefix(u, "turns:")) {
+		relay := strings.HasPrefix(u, "turn:") || strings.HasPrefix(u, "turns:")
+		if relay && err != nil {
+			continue
+		}
+		if relay && secret != "" {
 			s.Username, s.Credential = user, password
 		}
 		servers = append(servers, s)
@@ -67,9 +79,9 @@ func (w *WebRTC) ICEServers(name string, now time.Time) []ICEServer {
 }
 
 // ICELinks returns ICEServers as Link header values (RFC 9725 §4.6).
-func (w *WebRTC) ICELinks(name string, now time.Time) []string {
+func (w *WebRTC) ICELinks(ctx context.Context, name string, now time.Time) []string {
 	var links []string
-	for _, s := range w.ICEServers(name, now) {
+	for _, s := range w.ICEServers(ctx, name, now) {
 		link := fmt.Sprintf("<%s>; rel=%q", s.URL, "ice-server")
 		if s.Credential != "" {
 			link += fmt.Sprintf("; username=%q; credential=%q; credential-type=%q", s.Username, s.Credential, "password")

@@ -123,3 +123,11 @@ func random(word string) bool {
 	}
 	return letters >= 24 && count[2] >= 4 && share >= 0.25
 }
+
+// LooksSecret tells whether a text holds what looks like a token, a key or a
+// password: a known form, or a word that only a machine makes up.
+func LooksSecret(text string) bool { return clearSecret(text, "", "") }
+
+// HasToken tells whether a text holds a token of a known form. Names that
+// machines make up, such as those of voices, do not count.
+func HasToken(text string) bool { return secretForms.MatchString(text) }

@@ -50,7 +50,7 @@ func (g *gateway) mintToken(r *http.Request, name string) (console.Token, error)
 		return console.Token{}, err
 	}
 	t := console.Token{Token: token}
-	for _, s := range g.webrtc.ICEServers(a.ID.String(), time.Now()) {
+	for _, s := range g.webrtc.ICEServers(ctx, a.ID.String(), time.Now()) {
 		t.ICEServers = append(t.ICEServers, console.ICEServer{URLs: []string{s.URL}, Username: s.Username, Credential: s.Credential})
 	}
 	return t, nil

@@ -20,10 +20,18 @@ type Settings struct {
 	AuditAnchor        string `name:"audit-anchor" env:"PARLEY_AUDIT_ANCHOR" group:"Storage" help:"Folder, or http(s) address, that where the audit trail ends is added to every minute, signed: out of reach of who administers the database. Default: audit-anchors in the data folder."`
 	KeyProvider        string `name:"key-provider" env:"PARLEY_KEY_PROVIDER" default:"local" group:"Secrets" help:"Who wraps the keys that seal recordings and transcripts: local (the key file), vault-transit://MOUNT/KEY or aws-kms://KEY (an id, an ARN or alias/NAME)."`
 
-	VaultAddr     string `name:"vault-addr" env:"VAULT_ADDR" group:"Secrets" help:"HashiCorp Vault. (Not used yet.)"`
-	VaultToken    string `name:"vault-token" env:"VAULT_TOKEN" group:"Secrets" help:"Token for Vault. (Not used yet.)"`
-	VaultRoleID   string `name:"vault-role-id" env:"VAULT_ROLE_ID" group:"Secrets" help:"AppRole for Vault. (Not used yet.)"`
-	VaultSecretID string `name:"vault-secret-id" env:"VAULT_SECRET_ID" group:"Secrets" help:"AppRole for Vault. (Not used yet.)"`
+	Secrets        string `name:"secrets" env:"PARLEY_SECRETS" group:"Secrets" help:"Where tenants' secrets are kept: vault://mount/path, aws-sm://path or file://local/path. Default: vault://secret/parley/tenants with VAULT_ADDR, else file://local/tenants, an encrypted file in the data folder, for one machine alone."`
+	PlainSecrets   string `name:"plain-secrets" env:"PARLEY_PLAIN_SECRETS" default:"refuse" enum:"refuse,allow" group:"Secrets" help:"refuse or allow secrets in clear in the settings of parley serve, where a reference such as file:///run/secrets/x or vault://mount/path#field could stand."`
+	VaultAddr      string `name:"vault-addr" env:"VAULT_ADDR" group:"Secrets" help:"HashiCorp Vault, as https://vault.example.com:8200."`
+	VaultNamespace string `name:"vault-namespace" env:"VAULT_NAMESPACE" group:"Secrets" help:"Namespace in Vault Enterprise. Empty: none."`
+	VaultCACert    string `name:"vault-cacert" env:"VAULT_CACERT" group:"Secrets" help:"File of who signed Vault's certificate, in PEM. Empty: the machine's own list."`
+	VaultToken     string `name:"vault-token" env:"VAULT_TOKEN" group:"Secrets" help:"Token for Vault, or better a reference such as file:///vault/token."`
+	VaultRoleID    string `name:"vault-role-id" env:"VAULT_ROLE_ID" group:"Secrets" help:"AppRole for Vault, before a token."`
+	VaultSecretID  string `name:"vault-secret-id" env:"VAULT_SECRET_ID" group:"Secrets" help:"Its secret id, or better a reference such as file:///run/secrets/vault."`
+	VaultWrapped   bool   `name:"vault-wrapped" env:"PARLEY_VAULT_WRAPPED" group:"Secrets" help:"VAULT_SECRET_ID is a wrapping token, good for one use; that somebody else used it is an alarm."`
+	VaultK8sRole   string `name:"vault-k8s-role" env:"VAULT_K8S_ROLE" group:"Secrets" help:"Sign in to Vault by Kubernetes as this role, before all other ways."`
+	VaultK8sToken  string `name:"vault-k8s-token" env:"VAULT_K8S_TOKEN_FILE" group:"Secrets" help:"File of the service account's token. Default: where Kubernetes puts it."`
+	VaultAuthMount string `name:"vault-auth-mount" env:"VAULT_AUTH_MOUNT" group:"Secrets" help:"Mount of the way to sign in. Default: approle or kubernetes."`
 
 	TwilioAccountSID   string `name:"twilio-account-sid" env:"TWILIO_ACCOUNT_SID" group:"Twilio" help:"Account whose webhooks are taken."`
 	TwilioAuthToken    string `name:"twilio-auth-token" env:"TWILIO_AUTH_TOKEN" group:"Twilio" help:"Token that webhooks are signed with."`

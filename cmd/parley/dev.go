@@ -99,7 +99,7 @@ func (c devCommand) Run(ctx context.Context, io stdio) error {
 
 // localVoices says what is missing for the agent to hear and speak.
 func localVoices(s Settings) error {
-	v := newVendors(s, slog.New(slog.DiscardHandler))
+	v := newVendors(s, nil, slog.New(slog.DiscardHandler))
 	switch {
 	case len(v.defaults("tts")) == 0:
 		return errors.New("the agent has no voice: install flite (apt-get install flite), or set OPENAI_API_KEY")

@@ -254,7 +254,7 @@ func (c flowRun) performer(log *slog.Logger) (func(context.Context, flow.Effect)
 	p := &effect.Performer{Log: log}
 	if c.AllowModel {
 		set := Settings{OpenAIKey: os.Getenv("OPENAI_API_KEY"), OpenAIBaseURL: os.Getenv("OPENAI_BASE_URL")}
-		p.Models = newVendors(set, log).proposer("", nil, log)
+		p.Models = newVendors(set, terminalSecrets(log), log).proposer("", nil, log)
 	}
 	if !c.AllowHTTP {
 		return p.Perform, nil

@@ -84,7 +84,7 @@ func newSite(t *testing.T, databaseURL func(postgrestest.Database) string) *site
 	made, err := identity.EnsureDemo(t.Context(), identity.DemoServices{
 		Users: &identity.Users{Store: store, Sessions: store, Ring: ring, Hasher: identity.NewHasher(1), Audit: store}, Tenants: store,
 		Keys: &identity.Keys{Store: store, Ring: ring}, Flows: &control.Flows{Store: store, Changes: store},
-		Agents: &control.Agents{Store: store, Flows: store, Vendors: newVendors(Settings{}, slog.New(slog.DiscardHandler)).names()},
+		Agents: &control.Agents{Store: store, Flows: store, Vendors: newVendors(Settings{}, nil, slog.New(slog.DiscardHandler)).names()},
 	}, identity.Demo{AdminEmail: "a@b.c", AdminPassword: password(), Flow: []byte(shortFlow)}, true)
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func newSite(t *testing.T, databaseURL func(postgrestest.Database) string) *site
 	s.key = made.APIKey
 	s.env = append(os.Environ(), asProgram+"=1", "DATABASE_URL="+databaseURL(db), "REDIS_URL=redis://"+s.redis.Addr(),
 		"PARLEY_PUBLIC_URL="+sitePublic, "PARLEY_KEY_FILE="+keyFile, "PARLEY_ADMIN_LISTEN=", "PARLEY_MAX_LATE=0", // tests share the machine
-		"TWILIO_ACCOUNT_SID="+siteAccount, "TWILIO_AUTH_TOKEN="+siteToken, "TWILIO_BASE_URL="+api.URL)
+		"TWILIO_ACCOUNT_SID="+siteAccount, "TWILIO_AUTH_TOKEN="+siteToken, "PARLEY_PLAIN_SECRETS=allow", "TWILIO_BASE_URL="+api.URL)
 	return s
 }
 

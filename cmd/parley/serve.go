@@ -18,7 +18,7 @@ type serveCommand struct {
 func (serveCommand) Help() string {
 	return "Example:\n  DATABASE_URL=postgres://parley_app@db/parley?sslmode=verify-full REDIS_URL=rediss://cache:6379 \\\n" +
 		"  PARLEY_PUBLIC_URL=https://voice.example.com PARLEY_KEY_FILE=/run/secrets/parley \\\n" +
-		"  TWILIO_ACCOUNT_SID=AC… TWILIO_AUTH_TOKEN=… parley serve --listen :8080"
+		"  TWILIO_ACCOUNT_SID=AC… TWILIO_AUTH_TOKEN=file:///run/secrets/twilio parley serve --listen :8080"
 }
 
 // Run serves until ctx ends.
@@ -58,6 +58,8 @@ func (s Settings) unsafe() error {
 	need(strings.HasPrefix(s.PublicURL, "https://"), "PARLEY_PUBLIC_URL", "set it to the https address that carriers and browsers reach")
 	need(s.TwilioAuthToken != "" || s.TwilioAccountSID == "", "TWILIO_AUTH_TOKEN", "set it: webhooks of the account cannot be verified without")
 	need((s.TwilioRegion == "") == (s.TwilioEdge == ""), "TWILIO_REGION", "set both TWILIO_REGION and TWILIO_EDGE, or neither")
+	plain := s.plainSecrets()
+	need(s.PlainSecrets == "allow" || len(plain) == 0, "PARLEY_PLAIN_SECRETS", plainCure(plain))
 	need(s.InternalURL == "" || s.InternalKeyFile != "", "PARLEY_INTERNAL_KEY_FILE", "name a file of at least 32 random bytes, shared with the services at PARLEY_INTERNAL_URL")
 	if len(list) == 0 {
 		return nil

@@ -3,16 +3,21 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"os/exec"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"parley/agent"
+	"parley/agent/effect"
 	"parley/agent/flow"
 	"parley/agent/llm"
 	"parley/agent/stt"
@@ -22,16 +27,17 @@ import (
 
 // vendors turns an agent's choices into providers, with the program's keys.
 type vendors struct {
-	keys   map[string]string     // vendor → key
+	keys   map[string]string     // vendor → key of the program's own, or a reference to it
 	urls   map[string]string     // vendor → address, where not its own
 	lags   map[string]*agent.Lag // recognizer → how late its words come
 	client *http.Client
 	log    *slog.Logger
 
-	breakers agent.Breakers // of all tenants, for all calls
+	secrets  *control.SecretService // of tenants, and behind references
+	breakers agent.Breakers         // of all tenants, for all calls
 }
 
-func newVendors(s Settings, log *slog.Logger) *vendors {
+func newVendors(s Settings, secrets *control.SecretService, log *slog.Logger) *vendors {
 	lags := map[string]*agent.Lag{}
 	for name, v := range stt.Vendors {
 		lags[name] = &agent.Lag{Declared: v.FinalLag}
@@ -45,7 +51,7 @@ func newVendors(s Settings, log *slog.Logger) *vendors {
 			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64,
 			IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 3 * time.Second, ResponseHeaderTimeout: 15 * time.Second,
 		}},
-		log: log,
+		log: log, secrets: secrets,
 	}
 }
 
@@ -62,8 +68,39 @@ func (v *vendors) names() control.VendorNames {
 // of one's own that needs none.
 func (v *vendors) has(name string) bool { return v.keys[name] != "" || v.urls[name] != "" }
 
-func (v *vendors) key(name string) agent.Credential {
-	return func(context.Context) (string, error) { return v.keys[name], nil }
+// key returns the key for a choice: the tenant's secret that it names, which must
+// be bound to the vendor's address, else the program's own. What cannot be had
+// is an error of the vendor, so that the call goes on with the next.
+func (v *vendors) key(tenant string, c control.VendorChoice, address string) agent.Credential {
+	if c.Credential == "" {
+		get, err := v.secrets.Setting(v.keys[c.Vendor])
+		return func(ctx context.Context) (string, error) {
+			if err != nil {
+				return "", fmt.Errorf("%w: the key of %s %w", agent.ErrCredentials, c.Vendor, err)
+			}
+			return vendorKey(get(ctx))
+		}
+	}
+	id, err := uuid.Parse(tenant)
+	to, bad := url.Parse(cmp.Or(v.urls[c.Vendor], address))
+	return func(ctx context.Context) (string, error) {
+		if err := errors.Join(err, bad); err != nil {
+			return "", fmt.Errorf("%w: the secret %s belongs to no tenant", agent.ErrCredentials, c.Credential)
+		}
+		s, err := v.secrets.Secret(control.WithTenant(ctx, id), c.Credential, to)
+		return vendorKey(string(s), err)
+	}
+}
+
+// vendorKey maps why there is no key to what a vendor's error would be.
+func vendorKey(key string, err error) (string, error) {
+	switch {
+	case errors.Is(err, effect.ErrNoSecret), errors.Is(err, control.ErrNotFound):
+		return "", fmt.Errorf("%w: %w", agent.ErrCredentials, err)
+	case err != nil:
+		return "", fmt.Errorf("%w: %w", agent.ErrUnavailable, err)
+	}
+	return key, nil
 }
 
 // defaults picks vendors by the keys that are there: recognition by Deepgram,
@@ -111,7 +148,7 @@ func (v *vendors) recognizers(tenant string, choices []control.VendorChoice, lan
 		if !ok {
 			return nil, fmt.Errorf("there is no recognizer %q", c.Vendor)
 		}
-		o := stt.Options{Key: v.key(c.Vendor), Model: c.Model, Language: language, URL: v.urls[c.Vendor], Logger: log, Client: v.client}
+		o := stt.Options{Key: v.key(tenant, c, vendor.DefaultURL), Model: c.Model, Language: language, URL: v.urls[c.Vendor], Logger: log, Client: v.client}
 		if vendor.EndsTurns {
 			o.EagerThreshold = eagerThreshold
 		}
@@ -141,7 +178,7 @@ func (v *vendors) models(ctx context.Context, tenant string, choices []control.V
 		if !ok {
 			return nil, fmt.Errorf("there is no model vendor %q", c.Vendor)
 		}
-		m, err := vendor.Dial(ctx, llm.Options{Key: v.key(c.Vendor), Model: c.Model, URL: v.urls[c.Vendor], Logger: log, Client: v.client})
+		m, err := vendor.Dial(ctx, llm.Options{Key: v.key(tenant, c, vendor.DefaultURL), Model: c.Model, URL: v.urls[c.Vendor], Logger: log, Client: v.client})
 		if err != nil {
 			return nil, fmt.Errorf("model %s: %w", c.Vendor, err)
 		}
@@ -164,7 +201,7 @@ func (v *vendors) synthesizers(tenant string, choices []control.VendorChoice, lo
 		if !ok {
 			return nil, fmt.Errorf("there is no voice vendor %q", c.Vendor)
 		}
-		o := tts.Options{Key: v.key(c.Vendor), Model: c.Model, Voice: c.Voice, URL: v.urls[c.Vendor], Logger: log, Client: v.client}
+		o := tts.Options{Key: v.key(tenant, c, vendor.DefaultURL), Model: c.Model, Voice: c.Voice, URL: v.urls[c.Vendor], Logger: log, Client: v.client}
 		out = append(out, agent.Synthesizer{Vendor: c.Vendor, Voice: strings.Join([]string{c.Vendor, c.Model, c.Voice}, "/"),
 			PerMinute: vendor.PerMinute, SSML: vendor.SSML, Breaker: v.breakers.Of(tenant, "tts", c.Vendor, c.Model),
 			Dial: func(ctx context.Context, how agent.Delivery) (agent.TTS, error) {
@@ -193,7 +230,11 @@ func (v *vendors) proposer(tenant string, own []control.VendorChoice, log *slog.
 				if u.Vendor == "" && len(own) > 0 {
 					u.Vendor = own[0].Vendor
 				}
-				choices = append(choices, control.VendorChoice{Vendor: u.Vendor, Model: u.Model})
+				c := control.VendorChoice{Vendor: u.Vendor, Model: u.Model}
+				if i := slices.IndexFunc(own, func(c control.VendorChoice) bool { return c.Vendor == u.Vendor }); i >= 0 {
+					c.Credential = own[i].Credential
+				}
+				choices = append(choices, c)
 			}
 		}
 		return v.models(ctx, tenant, choices, log)

@@ -59,6 +59,7 @@ type gateway struct {
 	recordings *control.SealedBlobs
 
 	once    *control.Idempotency
+	safe    safe
 	tokens  *identity.CallTokens
 	desk    *desk
 	queue   *postgres.Queue
@@ -93,6 +94,9 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 		return nil, err
 	}
 	if err := g.openStores(ctx); err != nil {
+		return nil, err
+	}
+	if err := g.openSafe(ring); err != nil {
 		return nil, err
 	}
 	if err := g.buildKeys(ctx, ring); err != nil {
@@ -159,13 +163,13 @@ func (g *gateway) openStores(ctx context.Context) (err error) {
 }
 
 func (g *gateway) buildControl(ring *control.Keyring) {
-	v := newVendors(g.settings, g.log)
+	v := newVendors(g.settings, g.safe.service, g.log)
 	g.people = newPeople(g.db, ring, g.settings.PublicURL)
 	g.people.users.Throttle.Cells = g.redis
 	g.keys = &identity.Keys{Store: g.db, Ring: ring}
 	g.content = &control.Contents{Store: g.db, Changes: g.db, Shelf: &control.Shelf{Store: g.db}}
 	g.flows = &control.Flows{Store: g.db, Changes: g.db, Contents: g.content.Shelf}
-	g.agents = &control.Agents{Store: g.db, Flows: g.db, Vendors: v.names()}
+	g.agents = &control.Agents{Store: g.db, Flows: g.db, Secrets: g.db, Vendors: v.names()}
 	g.once = &control.Idempotency{Store: g.db, Ring: ring, Log: g.log}
 	g.tokens = &identity.CallTokens{Ring: ring, Used: g.redis}
 	graphs := &control.Graphs{Store: g.db}
@@ -182,17 +186,14 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 
 // buildOutside lets flows reach the world.
 func (g *gateway) buildOutside(ring *control.Keyring) error {
-	secrets, err := openSecrets(g.settings.Data, ring)
-	if err != nil {
-		return err
-	}
 	within := reach{allow: g.settings.EgressAllow, internal: g.settings.InternalURL}
+	var err error
 	if within.internal != "" {
 		if within.key, err = readInternalKey(g.settings.InternalKeyFile); err != nil {
 			return err
 		}
 	}
-	if g.desk.outside, err = newOutside(within, secrets, g.db, g.log); err != nil {
+	if g.desk.outside, err = newOutside(within, g.safe.service, g.db, g.log); err != nil {
 		return err
 	}
 	g.desk.outside.vendors = g.desk.vendors
@@ -209,22 +210,14 @@ func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err erro
 	s := g.settings
 	if s.TwilioAccountSID != "" && s.TwilioAuthToken != "" {
 		g.calls.Carrier = &twilioCarrier{next: signaling.NextWebhook(s.PublicURL), rest: &signaling.REST{AccountSID: s.TwilioAccountSID,
-			Secret: func(context.Context) (string, error) { return s.TwilioAuthToken, nil },
+			Secret: g.safe.setting(s.TwilioAuthToken),
 			Region: s.TwilioRegion, Edge: s.TwilioEdge, BaseURL: s.TwilioBaseURL, Timeout: 5 * time.Second}}
 	}
 	g.twilio = &signaling.Twilio{
 		Desk:      g.desk,
 		Tokens:    &signaling.MediaTokens{Key: ring.Key("media-token"), Shared: sharedUse{g.redis, "media-token:"}},
 		PublicURL: s.PublicURL, AccountSID: s.TwilioAccountSID,
-		AuthTokens: func(context.Context) ([]string, error) {
-			var tokens []string
-			for _, t := range []string{s.TwilioAuthToken, s.TwilioAuthTokenOld} {
-				if t != "" {
-					tokens = append(tokens, t)
-				}
-			}
-			return tokens, nil
-		},
+		AuthTokens:    g.twilioTokens,
 		AllowUnsigned: g.dev, TunnelWithoutSignature: unsigned,
 		Logger: g.log, Metrics: g.noted.twilio(),
 	}
@@ -232,7 +225,7 @@ func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err erro
 		Desk: g.desk, Authorize: g.authorizeBrowser,
 		Resume: &signaling.MediaTokens{Key: ring.Key("resume-token"), Life: signaling.ResumeLife, Shared: sharedUse{g.redis, "resume-token:"}},
 		Port:   s.RTCPort, TCPPort: s.RTCTCP, PublicAddr: s.RTCAddr, Loopback: g.dev,
-		ICEURLs: s.ICEURLs, TURNSecret: s.TURNSecret, MaxSessions: g.slots.Rated,
+		ICEURLs: s.ICEURLs, TURNSecret: g.safe.setting(s.TURNSecret), MaxSessions: g.slots.Rated,
 		Logger: g.log, Metrics: g.noted.webrtc(),
 	})
 	return err
@@ -282,7 +275,7 @@ func (g *gateway) buildHTTP() (err error) {
 		Contents: g.content, Experiments: g.trials, Idempotency: g.once,
 		Users: g.people.users, Tenants: g.people.tenants, Members: g.people.members,
 		Keys: g.keys, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
-		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
+		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
 	if err != nil {
@@ -435,6 +428,10 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 		}
 	}
 	group.Go(func() error { return g.calls.Run(work) })
+	group.Go(func() error { return g.safe.service.Run(work) })
+	if g.safe.vault != nil {
+		group.Go(func() error { return g.safe.vault.Run(work) })
+	}
 	group.Go(func() error { g.load.run(work); return nil })
 	group.Go(func() error { return g.chats.Run(work) })
 	group.Go(func() error { return g.once.Run(work) })

@@ -46,6 +46,8 @@ type Options struct {
 	Deliveries *control.Deliveries
 	Audit      control.Audit
 	Seals      control.AuditSeals
+	// Secrets of tenants. Nil: there are no routes for them.
+	Secrets *control.SecretService
 
 	Tokens *identity.CallTokens
 	Blobs  control.Blobs
@@ -89,7 +91,7 @@ func New(o Options) (*Server, error) {
 	cfg.Transformers = []huma.Transformer{quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
 	return s, errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.events(), s.webhooks(),
-		s.keys(), s.audit(), s.contents(), s.docs())
+		s.keys(), s.secrets(), s.audit(), s.contents(), s.docs())
 }
 
 // Handler answers the public listener.

@@ -74,6 +74,8 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 		return []control.AuditSeal{{Seq: e[0].Seq, MAC: make([]byte, 32)}}, nil
 	})))
 	must(second(s.PutEgressPolicy(v.ctx, control.EgressPolicy{Hosts: []string{"a.example"}}, 0)))
+	must(second(s.PutStoredSecret(v.ctx, control.SecretEntry{Key: "crm" + name, Hosts: []string{"a.example"},
+		Ref: control.SecretRef{Scheme: control.SchemeVault, Mount: "kv", Path: "tenants/" + v.tenant.String() + "/crm", Version: "1"}})))
 	return v
 }
 
