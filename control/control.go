@@ -44,6 +44,24 @@ func Invalidf(field, format string, args ...any) error {
 	return &Invalid{Field: field, Reason: fmt.Sprintf(format, args...)}
 }
 
+// A Refusal is one of the errors above with a reason that whoever asked may
+// know, and what to do about it.
+type Refusal struct {
+	Err    error
+	Reason string // a sentence without a value that was sent
+}
+
+// Error implements error.
+func (r *Refusal) Error() string { return r.Err.Error() + ": " + r.Reason }
+
+// Unwrap returns the error that the reason is of.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// Refuse returns a [*Refusal].
+func Refuse(err error, format string, args ...any) error {
+	return &Refusal{Err: err, Reason: fmt.Sprintf(format, args...)}
+}
+
 type tenantKey struct{}
 
 // WithTenant returns ctx for work on behalf of the tenant.

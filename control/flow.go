@@ -160,8 +160,8 @@ func (s *Flows) Create(ctx context.Context, name string, document []byte) (Flow,
 // maxOrigins is how many origins of pages one flow may list.
 const maxOrigins = 50
 
-// checkOrigins wants origins as browsers send them, each by its name.
-func checkOrigins(list []string) error {
+// CheckOrigins wants origins as browsers send them, each by its name.
+func CheckOrigins(list []string) error {
 	if len(list) > maxOrigins {
 		return Invalidf("origins", "must be at most %d", maxOrigins)
 	}
@@ -179,7 +179,7 @@ func (s *Flows) Update(ctx context.Context, f Flow, revision int) (Flow, error) 
 	if err := s.named(f.Name); err != nil {
 		return Flow{}, err
 	}
-	if err := checkOrigins(f.Origins); err != nil {
+	if err := CheckOrigins(f.Origins); err != nil {
 		return Flow{}, err
 	}
 	return s.Changes.UpdateFlow(ctx, f, revision)

@@ -85,9 +85,12 @@ func (k *Keyring) MAC(purpose string, text string) []byte {
 	return m.Sum(nil)
 }
 
-// RandomText returns n random bytes in unpadded base64url.
-func RandomText(n int) string {
+// RandomBytes returns n random bytes.
+func RandomBytes(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.Read(b) // never fails (crypto/rand)
-	return base64.RawURLEncoding.EncodeToString(b)
+	return b
 }
+
+// RandomText returns n random bytes in unpadded base64url.
+func RandomText(n int) string { return base64.RawURLEncoding.EncodeToString(RandomBytes(n)) }

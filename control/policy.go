@@ -168,6 +168,8 @@ type Principal struct {
 	Platform bool
 	// FactorAt is when a person last gave a second factor; zero: not in this session.
 	FactorAt time.Time
+	// Expires is when what let them in ends, at the latest; zero: open.
+	Expires time.Time
 	// Actor is on whose behalf a service acts, as it says and its issuer vouches.
 	Actor string
 }
@@ -220,6 +222,18 @@ func (p Principal) MayGive(r Role) bool {
 		}
 	}
 	return true
+}
+
+// Held lists the scopes that p has, in the policy's order: those of its role, as
+// far as its token is not narrowed, or its own.
+func Held(p Principal) []Permission {
+	var held []Permission
+	for _, perm := range Scopes() {
+		if Allow(p, perm, Object{Agent: p.Agent}) == nil {
+			held = append(held, perm)
+		}
+	}
+	return held
 }
 
 type principalKey struct{}

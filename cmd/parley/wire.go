@@ -61,6 +61,7 @@ type gateway struct {
 	once    *control.Idempotency
 	safe    safe
 	tokens  *identity.CallTokens
+	bearers *identity.Bearers
 	desk    *desk
 	queue   *postgres.Queue
 	slots   *control.Admission
@@ -172,6 +173,7 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	g.agents = &control.Agents{Store: g.db, Flows: g.db, Secrets: g.db, Vendors: v.names()}
 	g.once = &control.Idempotency{Store: g.db, Ring: ring, Log: g.log}
 	g.tokens = &identity.CallTokens{Ring: ring, Used: g.redis}
+	g.bearers = identity.NewBearers(g.db, g.people.users, g.keys, g.tokens, g.settings.PublicURL, g.log)
 	graphs := &control.Graphs{Store: g.db}
 	g.trials = &control.Experiments{Store: g.db, Contents: g.db, Flows: g.db, Graphs: graphs}
 	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Graphs: graphs, Numbers: g.db,
@@ -274,7 +276,7 @@ func (g *gateway) buildHTTP() (err error) {
 	g.api, err = api.New(api.Options{
 		Contents: g.content, Experiments: g.trials, Idempotency: g.once,
 		Users: g.people.users, Tenants: g.people.tenants, Members: g.people.members,
-		Keys: g.keys, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
+		Keys: g.keys, Bearers: g.bearers, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
 		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})

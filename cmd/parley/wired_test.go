@@ -192,7 +192,7 @@ func (w *wired) colleague(tenant uuid.UUID, role control.Role) string {
 // keyOf makes a key of one scope, as the program itself.
 func (w *wired) keyOf(tenant uuid.UUID, scopes ...control.Permission) string {
 	w.t.Helper()
-	_, secret, err := w.keys.Create(control.WithTenant(w.t.Context(), tenant), "one", scopes, time.Time{})
+	_, secret, err := w.keys.Create(control.WithTenant(w.t.Context(), tenant), identity.Key{Name: "one", Scopes: scopes})
 	if err != nil {
 		w.t.Fatal(err)
 	}

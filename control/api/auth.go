@@ -16,21 +16,21 @@ import (
 // cookieName of people's browsers.
 const cookieName = "parley_session"
 
-// Authenticate returns who makes a request: an API key (Bearer or X-API-Key),
-// a call token (Bearer, from its origin, not used up by this), or a signed-in
-// browser. A cookie counts for a request that changes something only if it
-// comes from our own pages. Errors: control.ErrCredentials, ErrForbidden,
-// ErrUnavailable.
+// Authenticate returns who makes a request: by a key or token (Bearer, or
+// X-API-Key), or as a signed-in browser. A cookie counts for a request that
+// changes something only if it comes from our own pages. A call token is not
+// used up by this; a temporary token that is good once is. Errors:
+// control.ErrCredentials, ErrForbidden, ErrUnavailable.
 func (s *Server) Authenticate(r *http.Request) (control.Principal, error) {
-	bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		bearer = r.Header.Get("X-API-Key")
+	v := identity.Visit{Origin: r.Header.Get("Origin"), Network: identity.Network(address(r))}
+	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		// Chats and calls have bearers of their own, which are no keys.
+		v.Imported = s.routes[r.Pattern].Class != Session
+		return s.o.Bearers.Verify(r.Context(), bearer, v)
 	}
-	switch {
-	case identity.IsCallToken(bearer):
-		return s.o.Tokens.Verify(bearer, r.Header.Get("Origin"))
-	case bearer != "":
-		return s.o.Keys.Verify(r.Context(), bearer)
+	if key := r.Header.Get("X-API-Key"); key != "" {
+		v.Imported = true
+		return s.o.Bearers.Verify(r.Context(), key, v)
 	}
 	c, err := r.Cookie(cookieName)
 	if err != nil {
@@ -122,7 +122,8 @@ type logoutOut struct {
 }
 
 func (s *Server) logout(ctx context.Context, _ *struct{}) (*logoutOut, error) {
-	if err := s.o.Users.Logout(ctx, control.PrincipalOf(ctx)); err != nil {
+	p := control.PrincipalOf(ctx)
+	if err := errors.Join(s.o.Users.Logout(ctx, p), s.o.Bearers.Grants.End(ctx, p)); err != nil {
 		return nil, err
 	}
 	return &logoutOut{s.cookie(cookieName, "", -1)}, nil

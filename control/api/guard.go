@@ -122,6 +122,11 @@ func (s *Server) guard(route Route, h http.Handler) http.Handler {
 
 // admit finds out who asks, and whether they may come to the route.
 func (s *Server) admit(route Route, r *http.Request) (control.Principal, error) {
+	if route.Class != Webhook {
+		if err := s.inAddress(r); err != nil {
+			return control.Principal{}, err
+		}
+	}
 	switch route.Class {
 	case Public, Webhook, Internal:
 		return control.Principal{}, nil

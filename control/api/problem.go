@@ -45,6 +45,9 @@ func (p *Problem) GetStatus() int { return p.Status }
 
 // GetHeaders implements huma.HeadersError.
 func (p *Problem) GetHeaders() http.Header {
+	if p.Status == http.StatusUnauthorized { // RFC 9110 §11.6.1
+		return http.Header{"Www-Authenticate": {"Bearer"}}
+	}
 	if p.retry <= 0 {
 		return nil
 	}
@@ -98,11 +101,11 @@ func (s *Server) problem(ctx context.Context, err error) *Problem {
 	case errors.Is(err, control.ErrNotWaiting):
 		return newProblem(409, "not_waiting", "it does not wait for an answer now; read it again")
 	case errors.Is(err, control.ErrConflict):
-		return newProblem(409, "conflict", "it is taken, or changed meanwhile: read it again")
+		return newProblem(409, "conflict", told(err, "it is taken, or changed meanwhile: read it again"))
 	case errors.Is(err, control.ErrCredentials):
-		return newProblem(401, "unauthenticated", "sign in, or send a valid key")
+		return newProblem(401, "unauthenticated", told(err, "sign in, or send a valid key"))
 	case errors.Is(err, control.ErrForbidden):
-		return newProblem(403, "forbidden", "this needs a permission that you do not have")
+		return newProblem(403, "forbidden", told(err, "this needs a permission that you do not have"))
 	case errors.Is(err, control.ErrSuspended):
 		return newProblem(403, "suspended", "this organisation is suspended here; ask whoever runs the service")
 	case errors.As(err, &throttled):
@@ -115,6 +118,15 @@ func (s *Server) problem(ctx context.Context, err error) *Problem {
 	}
 	s.o.Log.ErrorContext(ctx, "fault", "request", control.RequestOf(ctx), "error", err)
 	return newProblem(500, "internal", "internal error")
+}
+
+// told is the reason of a refusal, or else what is said of its kind.
+func told(err error, otherwise string) string {
+	var r *control.Refusal
+	if errors.As(err, &r) {
+		return r.Reason
+	}
+	return otherwise
 }
 
 // write sends p outside of a typed handler.

@@ -49,6 +49,9 @@ type Options struct {
 	// Secrets of tenants. Nil: there are no routes for them.
 	Secrets *control.SecretService
 
+	// Bearers understands all that may come as one, Keys and Tokens among them.
+	Bearers *identity.Bearers
+
 	Tokens *identity.CallTokens
 	Blobs  control.Blobs
 	Limits Limiter
@@ -91,7 +94,7 @@ func New(o Options) (*Server, error) {
 	cfg.Transformers = []huma.Transformer{quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
 	return s, errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.events(), s.webhooks(),
-		s.keys(), s.secrets(), s.audit(), s.contents(), s.docs())
+		s.keys(), s.tokens(), s.temporaryTokens(), s.introspection(), s.secrets(), s.audit(), s.contents(), s.docs())
 }
 
 // Handler answers the public listener.

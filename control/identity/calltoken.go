@@ -57,11 +57,11 @@ func (s *CallTokens) Mint(ctx context.Context, agent uuid.UUID, origin string) (
 // IsCallToken tells a call token from other bearers by its form.
 func IsCallToken(bearer string) bool { return strings.HasPrefix(bearer, callTokenHead) }
 
-// Verify returns the principal of a token sent from origin, without using it
-// up. Malformed, forged, late, or from elsewhere: control.ErrCredentials.
-func (s *CallTokens) Verify(token, origin string) (control.Principal, error) {
+// Verify returns the principal of a token, without using it up. Malformed,
+// forged, late, or from another origin: control.ErrCredentials.
+func (s *CallTokens) Verify(token string, v Visit) (control.Principal, error) {
 	body, sum, ok := strings.Cut(strings.TrimPrefix(token, callTokenHead), ".")
-	got, err := base64.RawURLEncoding.DecodeString(sum)
+	got, err := base64.RawURLEncoding.Strict().DecodeString(sum)
 	if !ok || err != nil || !hmac.Equal(got, s.Ring.MAC(callTokenPurpose, body)) {
 		return control.Principal{}, control.ErrCredentials
 	}
@@ -70,15 +70,16 @@ func (s *CallTokens) Verify(token, origin string) (control.Principal, error) {
 	if err != nil || json.Unmarshal(text, &t) != nil {
 		return control.Principal{}, control.ErrCredentials
 	}
-	if time.Now().Unix() >= t.Expires || t.Origin != origin {
+	if time.Now().Unix() >= t.Expires || !v.Peek && t.Origin != v.Origin {
 		return control.Principal{}, control.ErrCredentials
 	}
-	return control.Principal{Kind: control.PrincipalCallToken, ID: t.ID, Tenant: t.Tenant, Agent: t.Agent, Scopes: []control.Permission{control.CallsStart}}, nil
+	return control.Principal{Kind: control.PrincipalCallToken, ID: t.ID, Tenant: t.Tenant, Agent: t.Agent,
+		Scopes: []control.Permission{control.CallsStart}, Expires: time.Unix(t.Expires, 0).UTC()}, nil
 }
 
 // Spend verifies a token and uses it up: the second time is control.ErrCredentials.
 func (s *CallTokens) Spend(ctx context.Context, token, origin string) (control.Principal, error) {
-	p, err := s.Verify(token, origin)
+	p, err := s.Verify(token, Visit{Origin: origin})
 	if err == nil && !s.Used.Use(ctx, "call-token:"+p.ID.String(), CallTokenLife) {
 		return control.Principal{}, control.ErrCredentials
 	}

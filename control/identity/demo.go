@@ -73,7 +73,7 @@ func EnsureDemo(ctx context.Context, s DemoServices, d Demo, renew bool) (DemoMa
 		}
 	}
 	if made.Created || renew {
-		if _, made.APIKey, err = s.Keys.Create(ctx, "demo", control.Scopes(), noExpiry); err != nil {
+		if _, made.APIKey, err = s.Keys.Create(ctx, Key{Name: "demo", Scopes: control.Scopes()}); err != nil {
 			return made, err
 		}
 	}

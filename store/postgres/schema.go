@@ -108,6 +108,7 @@ var withoutTenant = map[string]string{
 	"river_migration":    "the queue's own version; the application may only read it",
 	"river_notification": "wake-ups of workers; they hold names of queues",
 	"river_queue":        "the queues by name",
+	"signing_keys":       "from when on tokens are signed with which key, for all tenants; the keys are derived from the root and not in it",
 }
 
 // Verify refuses a database whose walls do not stand: a role that may step

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"parley/control"
 	"parley/control/identity"
@@ -76,8 +77,19 @@ func (s *Store) TouchBrowserSession(ctx context.Context, id uuid.UUID, at time.T
 
 // RevokeBrowserSessions implements [identity.SessionStore].
 func (s *Store) RevokeBrowserSessions(ctx context.Context, user, only, but uuid.UUID, reason string) (int, error) {
-	n, err := exec(ctx, s, endSessions, user, nullable(only), nullable(but), reason)
-	return int(n), err
+	b, _, err := batch(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	b.Queue(endSessions, user, nullable(only), nullable(but), reason).Exec(func(ct pgconn.CommandTag) error {
+		n = ct.RowsAffected()
+		return nil
+	})
+	if only == uuid.Nil { // programs too, also those whose session has lapsed
+		b.Queue(endGrants, user, nullable(but), reason)
+	}
+	return int(n), s.send(ctx, b)
 }
 
 const endSessions = `
