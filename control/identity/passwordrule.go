@@ -35,10 +35,8 @@ func (r PasswordRules) Check(password, email, name string) error {
 		return refuse("must be at least %d characters", leastPassword)
 	}
 	folded := strings.ToLower(normal)
-	for _, known := range knownOf(email, name) {
-		if mostly(folded, known) {
-			return refuse("says little more than your name, your address or ours; take words that nobody would guess")
-		}
+	if mostly(folded, knownOf(email, name)) {
+		return refuse("says little more than your name, your address or ours; take words that nobody would guess")
 	}
 	if monotonous(folded) || slices.Contains(common, folded) || slices.Contains(common, bare(folded)) {
 		return refuse("is among the first that anybody would try; take others, such as four words that do not belong together")
@@ -63,10 +61,13 @@ func knownOf(email, name string) []string {
 	return slices.DeleteFunc(list, func(s string) bool { return len(s) < 4 })
 }
 
-// mostly tells whether a password holds a word, and fewer than 8 characters
+// mostly tells whether a password holds such words, and fewer than 8 characters
 // besides: "parley" in a sentence is no weakness.
-func mostly(password, word string) bool {
-	rest := strings.ReplaceAll(password, word, "")
+func mostly(password string, words []string) bool {
+	rest := password
+	for _, w := range words {
+		rest = strings.ReplaceAll(rest, w, "")
+	}
 	return rest != password && utf8.RuneCountInString(rest) < 8
 }
 
