@@ -20,6 +20,8 @@ type Settings struct {
 	AuditAnchor        string `name:"audit-anchor" env:"PARLEY_AUDIT_ANCHOR" group:"Storage" help:"Folder, or http(s) address, that where the audit trail ends is added to every minute, signed: out of reach of who administers the database. Default: audit-anchors in the data folder."`
 	KeyProvider        string `name:"key-provider" env:"PARLEY_KEY_PROVIDER" default:"local" group:"Secrets" help:"Who wraps the keys that seal recordings and transcripts: local (the key file), vault-transit://MOUNT/KEY or aws-kms://KEY (an id, an ARN or alias/NAME)."`
 
+	BreachedPasswords string `name:"breached-passwords" env:"PARLEY_BREACHED_PASSWORDS" type:"path" group:"Secrets" help:"File of passwords that have leaked, which nobody may choose: sorted lines HASH:COUNT of SHA-1, of any size, or a password a line, 64 MiB at most. Empty: a short list that is built in."`
+
 	Secrets        string `name:"secrets" env:"PARLEY_SECRETS" group:"Secrets" help:"Where tenants' secrets are kept: vault://mount/path, aws-sm://path or file://local/path. Default: vault://secret/parley/tenants with VAULT_ADDR, else file://local/tenants, an encrypted file in the data folder, for one machine alone."`
 	PlainSecrets   string `name:"plain-secrets" env:"PARLEY_PLAIN_SECRETS" default:"refuse" enum:"refuse,allow" group:"Secrets" help:"refuse or allow secrets in clear in the settings of parley serve, where a reference such as file:///run/secrets/x or vault://mount/path#field could stand."`
 	VaultAddr      string `name:"vault-addr" env:"VAULT_ADDR" group:"Secrets" help:"HashiCorp Vault, as https://vault.example.com:8200."`

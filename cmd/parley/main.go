@@ -38,6 +38,7 @@ type commands struct {
 	Replay  replayCommand  `cmd:"" help:"Run a stored conversation again, exactly, or against another version of its flow."`
 	Audit   auditCommand   `cmd:"" help:"Verify and export the audit trail, without a server."`
 	Keys    keysCommand    `cmd:"" help:"Look after the keys that seal recordings and transcripts."`
+	Tenant  tenantCommand  `cmd:"" help:"Make and list tenants, without a server."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

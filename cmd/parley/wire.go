@@ -105,7 +105,7 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 	}
 	g.buildControl(ring)
 	g.desk.weights = weights
-	if err := g.buildOutside(ring); err != nil {
+	if err := errors.Join(g.openPeople(ring), g.buildOutside(ring)); err != nil {
 		return nil, err
 	}
 	if err := g.buildEvents(ring); err != nil {
@@ -165,8 +165,6 @@ func (g *gateway) openStores(ctx context.Context) (err error) {
 
 func (g *gateway) buildControl(ring *control.Keyring) {
 	v := newVendors(g.settings, g.safe.service, g.log)
-	g.people = newPeople(g.db, ring, g.settings.PublicURL)
-	g.people.users.Throttle.Cells = g.redis
 	g.keys = &identity.Keys{Store: g.db, Ring: ring}
 	g.content = &control.Contents{Store: g.db, Changes: g.db, Shelf: &control.Shelf{Store: g.db}}
 	g.flows = &control.Flows{Store: g.db, Changes: g.db, Contents: g.content.Shelf}
@@ -283,7 +281,7 @@ func (g *gateway) buildHTTP() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(g.mountTwilio(), g.mountWebRTC(), g.mountPages(), g.mountInternal()); err != nil {
+	if err := errors.Join(g.mountTwilio(), g.mountWebRTC(), g.mountPages(), g.mountJoin(), g.mountInternal()); err != nil {
 		return err
 	}
 	g.public = server(g.api.Handler(), g.log)
@@ -464,6 +462,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 
 // close releases what newGateway opened. Calling it twice does nothing.
 func (g *gateway) close() {
+	g.people.close()
 	if g.desk != nil {
 		g.desk.vendors.client.CloseIdleConnections()
 	}
