@@ -43,7 +43,7 @@ func newWired(t *testing.T) *wired {
 	if w.ring, err = control.NewKeyring([]byte(strings.Repeat("k", 32))); err != nil {
 		t.Fatal(err)
 	}
-	s := Settings{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", PublicURL: "https://" + wiredHost,
+	s := Settings{KeyProvider: "local", Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", PublicURL: "https://" + wiredHost,
 		DatabaseURL: w.db.AppURL, RedisURL: "redis://" + w.redis.Addr(), Data: t.TempDir(),
 		TwilioAccountSID: siteAccount, TwilioAuthToken: siteToken, PlainSecrets: "allow", LogLevel: "debug"}
 	log := slog.New(slog.NewJSONHandler(w.said, &slog.HandlerOptions{Level: slog.LevelDebug}))
