@@ -33,7 +33,7 @@ func (s *Store) EraseClear(ctx context.Context) (int, error) {
 		`UPDATE conversation_history SET event = NULL, messages = '[]', trace = '[]', base = NULL WHERE (conversation_id, revision) IN (
 			SELECT conversation_id, revision FROM conversation_history WHERE ` + clearEntries + limit,
 		`UPDATE events SET data = '{}' WHERE id IN (SELECT id FROM events WHERE ` + clearEvents + limit,
-		`DELETE FROM call_inbox WHERE id IN (SELECT id FROM call_inbox WHERE tenant_id = current_tenant()` + limit,
+		`DELETE FROM call_inbox WHERE id IN (SELECT id FROM call_inbox WHERE tenant_id = current_tenant() LIMIT $1)`,
 		`UPDATE calls SET recording = '' WHERE id IN (
 			SELECT id FROM calls WHERE tenant_id = current_tenant() AND recording <> ''` + limit,
 	} {

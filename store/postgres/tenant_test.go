@@ -58,7 +58,8 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	_, err = s.InsertCall(v.ctx, control.Call{ID: v.call, Agent: v.agent, Carrier: "twilio", CarrierCallID: "CA" + name,
 		Direction: "inbound", Status: control.CallArrived, StartedAt: now})
 	must(err)
-	must(s.InsertDataKey(v.ctx, control.DataKey{ID: id(), Wrapped: []byte{1}, Provider: "test"}, uuid.Nil))
+	must(second(sealing(t, s).Current(v.ctx)))
+	s.SealWith(nil) // in clear, unless a test says otherwise
 	must(s.PutCallEvent(v.ctx, control.CallEvent{Call: v.call, Event: "paid"}))
 	must(s.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Speaker: "caller", Heard: "hi"}))
 	must(s.WriteCommit(v.ctx, control.Hold{Call: v.call}, control.Conversation{ID: v.call, Call: v.call, FlowVersion: version.ID},
