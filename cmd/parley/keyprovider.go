@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (p keyProviders) transit(string) (control.KeyProvider, error) {
 // now on.
 func newDataKeys(s Settings, ring *control.Keyring, db *postgres.Store, log *slog.Logger) (*control.DataKeys, error) {
 	p := keyProviders{s, ring}
-	current, err := p.provider(s.KeyProvider)
+	current, err := p.provider(cmp.Or(s.KeyProvider, control.LocalProvider))
 	if err != nil {
 		return nil, err
 	}

@@ -55,9 +55,11 @@ func (f keysFlags) open(ctx context.Context, io stdio) (o openKeys, err error) {
 		o.db.Close()
 		return o, err
 	}
-	if o.DataKeys, err = newDataKeys(f.Settings, ring, o.db, f.logger(io.err, "text")); err == nil {
-		o.blobs, err = blob.Open(filepath.Join(f.Data, "recordings"))
+	if o.DataKeys, err = newDataKeys(f.Settings, ring, o.db, f.logger(io.err, "text")); err != nil {
+		o.db.Close()
+		return o, usageError{err}
 	}
+	o.blobs, err = blob.Open(filepath.Join(f.Data, "recordings"))
 	if err != nil {
 		o.db.Close()
 	}
