@@ -26,7 +26,7 @@ const saidCanary = "saidCanary-canary-51c9"
 // echoFlow remembers an answer, says it again, and tells of it.
 const echoFlow = `{"schema": "flow/1", "id": "echo", "version": "1.0.0", "entry": "ask", "nodes": [
 	{"id": "ask", "type": "question", "content": {"question": "What is it?", "input_type": "text", "variable": "said"}, "connections": {"default": "say"}},
-	{"id": "say", "type": "message", "content": {"text": "You said {said}."}, "connections": {"default": "ask"}}]}`
+	{"id": "say", "type": "message", "content": {"text": "You said {said}."}, "connections": {"default": "@end"}}]}`
 
 // holds returns what of the database, one "table.column" each, and what files of
 // the data folder hold a text.
