@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"parley/control"
 	"parley/store/kms"
 	"parley/store/postgres"
+	"parley/store/vault"
 )
 
 // The forms of PARLEY_KEY_PROVIDER.
@@ -22,13 +22,12 @@ const (
 	kmsScheme     = "aws-kms://"
 )
 
-// A keyProviders returns providers of keys by their names, each made once.
+// keyProviders return a provider of keys by its name.
 type keyProviders struct {
-	settings Settings
-	ring     *control.Keyring
+	ring  *control.Keyring
+	vault *vault.Client // nil: not set up
 }
 
-// provider returns the one of a name.
 func (p keyProviders) provider(name string) (control.KeyProvider, error) {
 	switch {
 	case name == control.LocalProvider:
@@ -41,15 +40,22 @@ func (p keyProviders) provider(name string) (control.KeyProvider, error) {
 	return nil, errors.New("PARLEY_KEY_PROVIDER must be local, vault-transit://MOUNT/KEY or aws-kms://KEY")
 }
 
-// transit returns the provider of a key of Vault's engine, MOUNT/KEY.
-func (p keyProviders) transit(string) (control.KeyProvider, error) {
-	return nil, errors.New("PARLEY_KEY_PROVIDER: Vault is not built in yet")
+// transit returns the provider of a key of Vault's engine, MOUNT/KEY. A mount
+// may have slashes of its own.
+func (p keyProviders) transit(path string) (control.KeyProvider, error) {
+	i := strings.LastIndexByte(path, '/')
+	switch {
+	case i < 1 || i == len(path)-1:
+		return nil, errors.New("PARLEY_KEY_PROVIDER: name Vault's engine and its key, as vault-transit://transit/parley")
+	case p.vault == nil:
+		return nil, errors.New("PARLEY_KEY_PROVIDER: Vault is not set up: set VAULT_ADDR, and how to sign in")
+	}
+	return &vault.Transit{Client: p.vault, Mount: path[:i], Key: path[i+1:]}, nil
 }
 
 // newDataKeys returns the tenants' keys, in a store that seals with them from
 // now on.
-func newDataKeys(s Settings, ring *control.Keyring, db *postgres.Store, log *slog.Logger) (*control.DataKeys, error) {
-	p := keyProviders{s, ring}
+func newDataKeys(s Settings, p keyProviders, db *postgres.Store, log *slog.Logger) (*control.DataKeys, error) {
 	current, err := p.provider(cmp.Or(s.KeyProvider, control.LocalProvider))
 	if err != nil {
 		return nil, err
@@ -60,22 +66,41 @@ func newDataKeys(s Settings, ring *control.Keyring, db *postgres.Store, log *slo
 	return keys, nil
 }
 
-// checkTime bounds how long the start waits to hear from the key provider.
-const checkTime = 3 * time.Second
+// Times of the start's question to the key provider.
+const (
+	checkTime  = 5 * time.Second // Vault may have to sign us in first
+	checkAgain = 100 * time.Millisecond
+)
 
-// checkKeys says at the start whether keys can be had.
-func checkKeys(ctx context.Context, p control.KeyProvider, log *slog.Logger) {
+// tryKeys wraps and unwraps something, again until it holds or time is up.
+func tryKeys(ctx context.Context, p control.KeyProvider) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	const place = "start"
-	wrapped, err := p.Wrap(ctx, place, []byte("check"))
-	if err == nil {
-		_, err = p.Unwrap(ctx, place, wrapped)
+	for {
+		const place = "start"
+		var wrapped []byte
+		if wrapped, err = p.Wrap(ctx, place, []byte("check")); err == nil {
+			_, err = p.Unwrap(ctx, place, wrapped)
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(checkAgain):
+		}
 	}
-	if err != nil {
-		log.Error("the key provider does not answer: calls are taken, but what they say waits in memory to be written, nothing is recorded, "+
-			"and transcripts cannot be read until it does; check PARLEY_KEY_PROVIDER and what it may do", "provider", p.Name(), "error", err)
+}
+
+// checkKeys says at the start whether keys can be had.
+func (g *gateway) checkKeys(ctx context.Context) error {
+	p := g.keyring.Provider
+	if err := tryKeys(ctx, p); err != nil && ctx.Err() == nil {
+		g.log.Error("the key provider does not answer: calls are taken, but what they say waits in memory to be written, nothing is recorded, "+
+			"and transcripts cannot be read until it does; check PARLEY_KEY_PROVIDER and what it may do", "provider", p.Name(), "err", err)
 	}
+	return nil
 }
 
 // newKeyMetrics counts turns to the key provider.
@@ -90,12 +115,11 @@ func newKeyMetrics(reg prometheus.Registerer) func(outcome string) {
 }
 
 // buildKeys seals what callers say.
-func (g *gateway) buildKeys(ctx context.Context, ring *control.Keyring) (err error) {
-	if g.keyring, err = newDataKeys(g.settings, ring, g.db, g.log); err != nil {
-		return fmt.Errorf("data keys: %w", err)
+func (g *gateway) buildKeys(ring *control.Keyring) (err error) {
+	if g.keyring, err = newDataKeys(g.settings, keyProviders{ring, g.safe.vault}, g.db, g.log); err != nil {
+		return err
 	}
 	g.keyring.Noted = newKeyMetrics(g.metrics)
 	g.recordings = &control.SealedBlobs{Blobs: g.blobs, Keys: g.keyring}
-	checkKeys(ctx, g.keyring.Provider, g.log)
 	return nil
 }

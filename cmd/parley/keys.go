@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,6 +14,7 @@ import (
 	"parley/control"
 	"parley/store/blob"
 	"parley/store/postgres"
+	"parley/store/vault"
 )
 
 // keysCommand looks after the keys that seal what callers say.
@@ -33,11 +36,7 @@ type openKeys struct {
 	*control.DataKeys
 	db    *postgres.Store
 	blobs *blob.Folder
-}
-
-func (o openKeys) close() {
-	o.db.Close()
-	_ = o.blobs.Close()
+	close func()
 }
 
 func (f keysFlags) open(ctx context.Context, io stdio) (o openKeys, err error) {
@@ -48,22 +47,65 @@ func (f keysFlags) open(ctx context.Context, io stdio) (o openKeys, err error) {
 	if err != nil {
 		return o, usageError{err}
 	}
+	log := f.logger(io.err, "text")
+	var end []func()
+	o.close = func() {
+		for _, f := range slices.Backward(end) {
+			f()
+		}
+	}
+	defer func() {
+		if err != nil {
+			o.close()
+		}
+	}()
+	p := keyProviders{ring: ring}
+	if f.VaultAddr != "" {
+		if p.vault, err = openVault(f.Settings, log); err != nil {
+			return o, usageError{err}
+		}
+		end = append(end, signedIn(ctx, p.vault))
+	}
 	if o.db, err = postgres.Open(ctx, f.DatabaseURL, postgres.Options{MaxConns: 4}); err != nil {
 		return o, usageError{err}
 	}
+	end = append(end, o.db.Close)
 	if err := o.db.Verify(ctx); err != nil {
-		o.db.Close()
 		return o, err
 	}
-	if o.DataKeys, err = newDataKeys(f.Settings, ring, o.db, f.logger(io.err, "text")); err != nil {
-		o.db.Close()
+	if o.DataKeys, err = newDataKeys(f.Settings, p, o.db, log); err != nil {
 		return o, usageError{err}
 	}
-	o.blobs, err = blob.Open(filepath.Join(f.Data, "recordings"))
-	if err != nil {
-		o.db.Close()
+	if o.blobs, err = blob.Open(filepath.Join(f.Data, "recordings")); err != nil {
+		return o, err
 	}
-	return o, err
+	end = append(end, func() { _ = o.blobs.Close() })
+	return o, nil
+}
+
+// openAsking is open for what needs the provider.
+func (f keysFlags) openAsking(ctx context.Context, io stdio) (openKeys, error) {
+	o, err := f.open(ctx, io)
+	if err != nil {
+		return o, err
+	}
+	if err := tryKeys(ctx, o.Provider); err != nil {
+		o.close()
+		return o, fmt.Errorf("the key provider %s does not answer: %w", o.Provider.Name(), err)
+	}
+	return o, nil
+}
+
+// signedIn keeps a client signed in until what it returns is called.
+func signedIn(ctx context.Context, c *vault.Client) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { _ = c.Run(ctx) })
+	return func() {
+		cancel()
+		running.Wait()
+		c.Close()
+	}
 }
 
 // tenants calls do for one tenant, or for all that have keys.
@@ -148,7 +190,7 @@ func (keysRotate) Help() string {
 
 // Run makes the new key.
 func (c keysRotate) Run(ctx context.Context, io stdio) error {
-	o, err := c.open(ctx, io)
+	o, err := c.openAsking(ctx, io)
 	if err != nil {
 		return err
 	}
@@ -186,7 +228,7 @@ func (keysRewrap) Help() string {
 
 // Run wraps keys again.
 func (c keysRewrap) Run(ctx context.Context, io stdio) error {
-	o, err := c.open(ctx, io)
+	o, err := c.openAsking(ctx, io)
 	if err != nil {
 		return err
 	}
@@ -214,7 +256,7 @@ func (keysSeal) Help() string {
 
 // Run seals what stands in clear.
 func (c keysSeal) Run(ctx context.Context, io stdio) error {
-	o, err := c.open(ctx, io)
+	o, err := c.openAsking(ctx, io)
 	if err != nil {
 		return err
 	}

@@ -154,7 +154,7 @@ func (w *wired) callThatSays(agentID uuid.UUID) control.Call {
 	// Samples whose bytes are the canary, where they stood in clear.
 	pcm := media.DecodePCMU(nil, []byte(strings.Repeat(saidCanary, 160)))
 	for i := 0; i+160 <= len(pcm); i += 160 {
-		for range 10 {
+		for range 30 {
 			if err := rec.wav.Write(pcm[i:i+160], pcm[i:i+160]); err != nil {
 				w.t.Fatal(err)
 			}

@@ -100,7 +100,7 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 	if err := g.openSafe(ring); err != nil {
 		return nil, err
 	}
-	if err := g.buildKeys(ctx, ring); err != nil {
+	if err := g.buildKeys(ring); err != nil {
 		return nil, err
 	}
 	g.buildControl(ring)
@@ -428,6 +428,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 		}
 	}
 	group.Go(func() error { return g.calls.Run(work) })
+	group.Go(func() error { return g.checkKeys(work) })
 	group.Go(func() error { return g.safe.service.Run(work) })
 	if g.safe.vault != nil {
 		group.Go(func() error { return g.safe.vault.Run(work) })
