@@ -59,6 +59,7 @@ var mayImport = map[string][]string{
 	"store/kms":                   {"control"},
 	"store/redis":                 {"control"},
 	"store/vault":                 {"control"},
+	"store/vault/vaulttest":       {},
 	"store/postgres":              {"control", "control/identity"},
 	"store/postgres/cluster":      {},
 	"store/postgres/postgrestest": {"store/postgres", "store/postgres/cluster"},

@@ -39,7 +39,9 @@ if [ "$(field Sum)" != "$sum" ]; then
 fi
 
 mkdir "$work/server" "$work/vault"
-cp "$here"/main.go.txt "$here"/go.mod "$here"/go.sum "$work/server"
+cp "$here/go.mod" "$here/go.sum" "$work/server"
+# Under this name no tool takes it for a file of the product.
+cp "$here/main.go.txt" "$work/server/main.go"
 # The console, the changes and the tests of Vault are not needed, and most of its size.
 tar -C "$(field Dir)" -cf - --exclude ./ui --exclude ./changelog --exclude ./enos --exclude ./website . | tar -C "$work/vault" -xf -
 chmod -R u+w "$work/vault"
@@ -58,6 +60,6 @@ edit builtin/logical/transit/path_restore.go 'restoredKeyName, err := b.lm.Resto
   'restoredKeyName := keyName; err := b.lm.RestorePolicy(ctx, req.Storage, keyName, backupB64, force)'
 
 mkdir -p "$cache"
-(cd "$work/server" && GOWORK=off CGO_ENABLED=0 "$go" build -trimpath -ldflags '-s -w' -o "$work/vault-server" .)
+(cd "$work/server" && GOWORK=off CGO_ENABLED=0 nice -n 5 "$go" build -p 2 -trimpath -ldflags '-s -w' -o "$work/vault-server" .)
 mv "$work/vault-server" "$out.$$" && mv "$out.$$" "$out"
 echo "$out"
