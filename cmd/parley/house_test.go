@@ -58,6 +58,7 @@ var mayImport = map[string][]string{
 	"store/blob":                  {"control"},
 	"store/kms":                   {"control"},
 	"store/redis":                 {"control"},
+	"store/aws":                   {"control"},
 	"store/vault":                 {"control"},
 	"store/vault/vaulttest":       {},
 	"store/postgres":              {"control", "control/identity"},

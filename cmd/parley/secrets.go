@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"parley/control"
+	"parley/store/aws"
 	"parley/store/vault"
 )
 
@@ -20,8 +22,8 @@ type safe struct {
 	local   bool          // tenants' secrets stand on this machine alone
 }
 
-// openSafe builds it without I/O but for the local file.
-func (g *gateway) openSafe(ring *control.Keyring) error {
+// openSafe builds it without I/O but for local files.
+func (g *gateway) openSafe(ctx context.Context, ring *control.Keyring) error {
 	s := g.settings
 	file, err := openSecrets(s.Data, ring)
 	if err != nil {
@@ -40,6 +42,13 @@ func (g *gateway) openSafe(ring *control.Keyring) error {
 	place, err := s.secretPlace()
 	if err != nil {
 		return err
+	}
+	if place.Scheme == control.SchemeAWS || s.names(control.SchemeAWS+"://") {
+		kept, err := aws.Open(ctx)
+		if err != nil {
+			return fmt.Errorf("secrets by aws-sm://: %w", err)
+		}
+		readers[control.SchemeAWS], keepers[control.SchemeAWS] = kept, kept
 	}
 	keeper := keepers[place.Scheme]
 	if keeper == nil {
@@ -121,6 +130,11 @@ func (s Settings) secretSettings() []secretSetting {
 		{"TWILIO_AUTH_TOKEN", s.TwilioAuthToken}, {"TWILIO_AUTH_TOKEN_OLD", s.TwilioAuthTokenOld}, {"OPENAI_API_KEY", s.OpenAIKey},
 		{"DEEPGRAM_API_KEY", s.DeepgramKey}, {"ELEVENLABS_API_KEY", s.ElevenLabsKey}, {"PARLEY_TURN_SECRET", s.TURNSecret},
 	}
+}
+
+// names tells whether a setting holds a reference of a scheme.
+func (s Settings) names(scheme string) bool {
+	return slices.ContainsFunc(s.secretSettings(), func(set secretSetting) bool { return strings.HasPrefix(set.text, scheme) })
 }
 
 // checkSecrets finds references that could never be followed.

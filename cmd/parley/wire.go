@@ -97,7 +97,7 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 	if err := g.openStores(ctx); err != nil {
 		return nil, err
 	}
-	if err := g.openSafe(ring); err != nil {
+	if err := g.openSafe(ctx, ring); err != nil {
 		return nil, err
 	}
 	if err := g.buildKeys(ring); err != nil {
