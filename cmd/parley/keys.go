@@ -215,7 +215,7 @@ func say(io stdio, asJSON bool, v any, format string, args ...any) {
 }
 
 type keysRewrap struct {
-	Tenant string `placeholder:"ID" help:"Whose. Default: all tenants'."`
+	Tenant string `placeholder:"ID" help:"Whose. Default: all tenants that have data keys."`
 	JSON   bool   `name:"json" help:"Print one JSON object."`
 	keysFlags
 }
@@ -244,7 +244,7 @@ func (c keysRewrap) Run(ctx context.Context, io stdio) error {
 }
 
 type keysSeal struct {
-	Tenant string `placeholder:"ID" help:"Whose. Default: all tenants'."`
+	Tenant string `placeholder:"ID" help:"Whose. Default: all tenants that have data keys."`
 	JSON   bool   `name:"json" help:"Print one JSON object."`
 	keysFlags
 }
