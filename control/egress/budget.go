@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -33,11 +34,12 @@ type Budget struct {
 
 type budgetKey struct{}
 
-// WithBudgets returns a context whose requests are paid from all of budgets.
-// When one is used up they are refused for [ReasonBudget]. An answer that was
+// WithBudgets returns a context whose requests are paid from all of budgets,
+// besides those that ctx has. When one is used up they are refused for [ReasonBudget]. An answer that was
 // paid for is never refused: it may overdraw.
 func WithBudgets(ctx context.Context, budgets ...Budget) context.Context {
-	return context.WithValue(ctx, budgetKey{}, budgets)
+	had, _ := ctx.Value(budgetKey{}).([]Budget)
+	return context.WithValue(ctx, budgetKey{}, slices.Concat(had, budgets))
 }
 
 // spend pays for a request before it is sent.

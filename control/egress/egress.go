@@ -33,6 +33,7 @@ const (
 // Reasons of a [Refusal].
 const (
 	ReasonAddress   = "address"   // not on the public internet, and not listed
+	ReasonHost      = "host"      // not on the tenant's list, see [WithHosts]
 	ReasonURL       = "url"       // no http or https URL with a host, or one with a password
 	ReasonMethod    = "method"    // CONNECT, TRACE or none
 	ReasonRedirects = "redirects" // too many, or one that would send the body to another host
@@ -79,6 +80,10 @@ type Options struct {
 	TLS *tls.Config
 	// Audit is told of every refusal, before Do returns, and may take a moment.
 	Audit func(ctx context.Context, r *Refusal)
+	// Proxy that connections to public addresses go through, by CONNECT; it may
+	// hold a user and a password. Names are resolved and checked here all the
+	// same. What Allow lists is reached directly. Nil: everything is.
+	Proxy *url.URL
 	// Dial opens a connection to an address that was checked. Nil: a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -111,6 +116,9 @@ func New(o Options) (*Client, error) {
 	}
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	}
+	if err := checkProxy(o.Proxy); err != nil {
+		return nil, err
 	}
 	c := &Client{o: o, allow: map[string]bool{}}
 	for _, entry := range o.Allow {
@@ -170,6 +178,9 @@ func (c *Client) follow(ctx context.Context, r *http.Request) (*http.Response, e
 	}
 	for n := 0; ; n++ {
 		if err := next.check(); err != nil {
+			return nil, err
+		}
+		if err := listed(ctx, hostPort(next.url)); err != nil {
 			return nil, err
 		}
 		if err := spend(ctx, hostPort(next.url), int64(len(next.body))); err != nil {
@@ -249,16 +260,22 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	} else if addrs, err = c.o.Resolver.LookupNetIP(ctx, "ip", host); err != nil {
 		return nil, fmt.Errorf("look up %s: %w", host, err)
 	}
-	listed := c.allow[target]
+	ours := c.allow[target]
 	for _, a := range addrs {
-		if !Public(a) && (!listed || !listable(a) && !literal.IsValid()) {
+		if !Public(a) && (!ours || !listable(a) && !literal.IsValid()) {
 			return nil, &Refusal{Reason: ReasonAddress, Host: target, Addr: a}
 		}
 	}
 	err = fmt.Errorf("look up %s: it has no address", host)
 	for _, a := range addrs {
 		var conn net.Conn
-		if conn, err = c.o.Dial(ctx, network, net.JoinHostPort(a.Unmap().String(), port)); err == nil {
+		checked := net.JoinHostPort(a.Unmap().String(), port)
+		if c.o.Proxy != nil && !ours {
+			conn, err = c.tunnel(ctx, checked)
+		} else {
+			conn, err = c.o.Dial(ctx, network, checked)
+		}
+		if err == nil {
 			return conn, nil
 		}
 	}
