@@ -46,7 +46,7 @@ func openAnchor(path string, allow []string, audit control.Audit, g *gateway) (f
 		}
 		return anchorFolder(path).put, nil
 	}
-	client, err := newEgress(egress.Options{Allow: allow, MaxRedirects: -1, MaxRequest: 64 << 20, Timeout: anchorTime}, audit, g.log)
+	client, err := newEgress(egress.Options{Allow: allow, MaxRedirects: -1, MaxRequest: 64 << 20, Timeout: anchorTime}, g.settings.EgressProxy, audit, g.log)
 	if err != nil {
 		return nil, err
 	}

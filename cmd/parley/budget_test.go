@@ -109,7 +109,7 @@ func TestServerThatNeverAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		var said string
-		host := effect.TextHost{Flow: f, Perform: (&effect.Performer{HTTP: sender{client}}).Perform,
+		host := effect.TextHost{Flow: f, Perform: (&effect.Performer{HTTP: sender{client: client}}).Perform,
 			Commit: func(_ context.Context, st effect.Step) error { said += flow.Text(st.Messages()); return nil }}
 		begun := time.Now()
 		s, err := host.Turn(t.Context(), flow.New(f, flow.Init{ID: "s"}), flow.Start{At: now()})

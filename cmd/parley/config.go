@@ -53,6 +53,8 @@ type Settings struct {
 
 	EgressAllow []string `name:"egress-allow" env:"PARLEY_EGRESS_ALLOW" group:"Egress" help:"Private host:port that flows may call, besides public addresses."`
 
+	EgressProxy string `name:"egress-proxy" env:"PARLEY_EGRESS_PROXY" group:"Egress" help:"Proxy that flows' and webhooks' requests to public addresses go through, as http(s)://[user:password@]host:port; it must let CONNECT to addresses. Names are resolved and checked by us."`
+
 	InternalURL     string `name:"internal-url" env:"PARLEY_INTERNAL_URL" group:"Egress" help:"Address of your own services, which flows call by URLs that begin with a slash. It may be private."`
 	InternalKeyFile string `name:"internal-key-file" env:"PARLEY_INTERNAL_KEY_FILE" group:"Egress" help:"File of at least 32 random bytes, shared with those services: it signs who a conversation is with. parley dev makes one."`
 

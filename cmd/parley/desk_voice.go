@@ -96,7 +96,7 @@ func soundFiles(o *outside, party control.Party) agent.AudioSource {
 		}
 		ctx = control.WithParty(ctx, party)
 		ctx = egress.WithBudgets(control.WithTenant(ctx, party.Tenant), o.bounds.budgets(ctx, party.Tenant)...)
-		res, err := sender{o.client}.Send(ctx, effect.Request{Method: http.MethodGet, URL: u, Header: http.Header{}})
+		res, err := o.sender().Send(ctx, effect.Request{Method: http.MethodGet, URL: u, Header: http.Header{}})
 		if err != nil {
 			return 0, nil, err
 		}

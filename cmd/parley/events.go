@@ -16,7 +16,7 @@ const webhookAnswer = 64 << 10
 // buildEvents lets the world know what happens.
 func (g *gateway) buildEvents(ring *control.Keyring) error {
 	// A redirect would take the signed body to an address that nobody chose.
-	client, err := newEgress(egress.Options{Allow: g.settings.EgressAllow, MaxRedirects: -1, MaxResponse: webhookAnswer}, g.db, g.log)
+	client, err := newEgress(egress.Options{Allow: g.settings.EgressAllow, MaxRedirects: -1, MaxResponse: webhookAnswer}, g.settings.EgressProxy, g.db, g.log)
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (g *gateway) buildEvents(ring *control.Keyring) error {
 	m := newEventMetrics(g.metrics)
 	g.webhooks = &control.Webhooks{Store: g.db, Ring: ring}
 	g.events = &control.Events{Store: g.db, Log: g.log, Noted: func(n int) { m.published.Add(float64(n)) }}
-	g.deliveries = &control.Deliveries{Store: g.db, Webhooks: g.webhooks, HTTP: sender{client}, Secrets: g.desk.outside.secrets,
+	g.deliveries = &control.Deliveries{Store: g.db, Webhooks: g.webhooks, HTTP: sender{client: client, rules: g.desk.outside.rules, meter: g.desk.outside.bounds.meter}, Secrets: g.desk.outside.secrets,
 		Changed: g.events.Changed, Log: g.log, Noted: m.delivered, Disabled: m.disabled.Inc,
 		Oldest: func(d time.Duration) { m.oldest.Set(d.Seconds()) }}
 	g.events.Readers = []control.EventReader{g.deliveries.Reader()}

@@ -270,7 +270,7 @@ func (c flowRun) performer(log *slog.Logger) (func(context.Context, flow.Effect)
 	if err != nil {
 		return nil, err
 	}
-	p.HTTP, p.Secrets, p.Circuits, p.Answers, p.Internal = sender{o.client}, o.secrets, o.memory, o.memory, o.inside
+	p.HTTP, p.Secrets, p.Circuits, p.Answers, p.Internal = o.sender(), o.secrets, o.memory, o.memory, o.inside
 	perform := o.budgeted(p, uuid.Nil)
 	party := control.Party{Channel: control.ChannelChat, User: c.User}
 	return func(ctx context.Context, e flow.Effect) flow.Result {

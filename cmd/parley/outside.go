@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -32,9 +29,10 @@ type outside struct {
 	secrets effect.Secrets
 	memory  memory
 	bounds  bounds
-	inside  *url.URL // the internal API; nil: none
-	key     []byte   // signs what the internal API is told; nil: nothing is
-	vendors *vendors // of language models; nil: flows do without
+	rules   *control.EgressRules // of tenants; nil: there are none
+	inside  *url.URL             // the internal API; nil: none
+	key     []byte               // signs what the internal API is told; nil: nothing is
+	vendors *vendors             // of language models; nil: flows do without
 	log     *slog.Logger
 	// contents is what flows say besides their own texts; nil: nothing.
 	contents effect.Contents
@@ -50,6 +48,7 @@ type memory interface {
 type reach struct {
 	allow    []string // host:port
 	internal string   // address of the internal API; empty: none
+	proxy    string   // what public addresses are reached by; empty: directly
 	key      []byte   // tells that API who calls; nil: nothing does
 }
 
@@ -67,23 +66,41 @@ func newOutside(r reach, secrets effect.Secrets, audit control.Audit, log *slog.
 		o.inside, allow = u, append(slices.Clone(allow), net.JoinHostPort(u.Hostname(), port))
 	}
 	var err error
-	o.client, err = newEgress(egress.Options{Allow: allow}, audit, log)
+	o.client, err = newEgress(egress.Options{Allow: allow}, r.proxy, audit, log)
 	return o, err
 }
 
-// newEgress opens a way out that tells log and audit what it refuses.
-func newEgress(o egress.Options, audit control.Audit, log *slog.Logger) (*egress.Client, error) {
+// newEgress opens a way out, by a proxy if there is one, that tells log and
+// audit what it refuses.
+func newEgress(o egress.Options, proxy string, audit control.Audit, log *slog.Logger) (*egress.Client, error) {
+	if proxy != "" {
+		u, err := url.Parse(proxy)
+		if err != nil { // which would repeat its password
+			return nil, errors.New("PARLEY_EGRESS_PROXY is not a URL such as http://proxy:3128")
+		}
+		o.Proxy = u
+	}
 	o.Audit = refusals(audit, log)
 	client, err := egress.New(o)
 	if err != nil {
-		return nil, fmt.Errorf("PARLEY_EGRESS_ALLOW: %w", err)
+		return nil, fmt.Errorf("PARLEY_EGRESS_ALLOW, PARLEY_EGRESS_PROXY: %w", err)
 	}
 	return client, nil
 }
 
+// sender sends for flows. The internal API is the operator's, whatever hosts a
+// tenant lists.
+func (o *outside) sender() sender {
+	s := sender{client: o.client, rules: o.rules, meter: o.bounds.meter}
+	if o.inside != nil {
+		s.always = o.inside.Host
+	}
+	return s
+}
+
 // performer does the effects of one conversation of a tenant.
 func (o *outside) performer(tenant uuid.UUID, log *slog.Logger) func(context.Context, flow.Effect) flow.Result {
-	p := &effect.Performer{HTTP: sender{o.client}, Secrets: o.secrets, Circuits: o.memory, Answers: o.memory,
+	p := &effect.Performer{HTTP: o.sender(), Secrets: o.secrets, Circuits: o.memory, Answers: o.memory,
 		Contents: o.contents, Tenant: tenant.String(), Internal: o.inside, Log: log}
 	if o.vendors != nil {
 		p.Models = o.vendors.proposer(tenant.String(), nil, log)
@@ -116,31 +133,6 @@ func (o *outside) bearer(ctx context.Context) func(*url.URL) (effect.Secret, err
 // openSecrets opens the local file of secrets in the data folder.
 func openSecrets(data string, ring *control.Keyring) (*control.SecretFile, error) {
 	return control.OpenSecretFile(filepath.Join(data, "secrets"), ring)
-}
-
-// sender sends effects' requests by the one way out. It implements [effect.HTTP].
-type sender struct{ client *egress.Client }
-
-func (s sender) Send(ctx context.Context, r effect.Request) (effect.Response, error) {
-	if r.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.Timeout)
-		defer cancel()
-	}
-	req := (&http.Request{Method: r.Method, URL: r.URL, Header: r.Header, Host: r.URL.Host,
-		Body: io.NopCloser(bytes.NewReader(r.Body))}).WithContext(ctx)
-	res, err := s.client.Do(req)
-	var refused *egress.Refusal
-	switch {
-	case errors.As(err, &refused) && refused.Reason == egress.ReasonBudget:
-		return effect.Response{}, &effect.Overspent{Budget: refused.Budget}
-	case errors.As(err, &refused):
-		return effect.Response{}, fmt.Errorf("%w: %s", effect.ErrRefused, refused.Reason)
-	case err != nil:
-		return effect.Response{}, err
-	}
-	body, err := io.ReadAll(res.Body)
-	return effect.Response{Status: res.StatusCode, Header: res.Header, Body: body}, err
 }
 
 // envSecrets are secrets of one run in a terminal, for every host that the

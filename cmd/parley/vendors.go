@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -42,15 +41,11 @@ func newVendors(s Settings, secrets *control.SecretService, log *slog.Logger) *v
 	for name, v := range stt.Vendors {
 		lags[name] = &agent.Lag{Declared: v.FinalLag}
 	}
+	urls := map[string]string{"openai": s.OpenAIBaseURL, "deepgram": s.DeepgramBaseURL, "deepgram-flux": s.DeepgramBaseURL, "elevenlabs": s.ElevenLabsBaseURL}
 	return &vendors{
 		lags: lags,
 		keys: map[string]string{"openai": s.OpenAIKey, "deepgram": s.DeepgramKey, "deepgram-flux": s.DeepgramKey, "elevenlabs": s.ElevenLabsKey},
-		urls: map[string]string{"openai": s.OpenAIBaseURL, "deepgram": s.DeepgramBaseURL, "deepgram-flux": s.DeepgramBaseURL, "elevenlabs": s.ElevenLabsBaseURL},
-		// No timeout: streams live for a turn, and every request has its own limits.
-		client: &http.Client{Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64,
-			IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 3 * time.Second, ResponseHeaderTimeout: 15 * time.Second,
-		}},
+		urls: urls, client: &http.Client{Transport: vendorTransport(urls, log)},
 		log: log, secrets: secrets,
 	}
 }

@@ -186,7 +186,7 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 
 // buildOutside lets flows reach the world.
 func (g *gateway) buildOutside(ring *control.Keyring) error {
-	within := reach{allow: g.settings.EgressAllow, internal: g.settings.InternalURL}
+	within := reach{allow: g.settings.EgressAllow, internal: g.settings.InternalURL, proxy: g.settings.EgressProxy}
 	var err error
 	if within.internal != "" {
 		if within.key, err = readInternalKey(g.settings.InternalKeyFile); err != nil {
@@ -197,6 +197,7 @@ func (g *gateway) buildOutside(ring *control.Keyring) error {
 		return err
 	}
 	g.desk.outside.vendors = g.desk.vendors
+	g.desk.outside.rules = &control.EgressRules{Store: g.db}
 	g.desk.outside.contents = g.content.Shelf
 	g.desk.outside.memory = &effect.Shared{Cells: g.redis}
 	if g.desk.outside.bounds, err = readBounds(g.settings, g.redis); err != nil {
@@ -276,6 +277,7 @@ func (g *gateway) buildHTTP() (err error) {
 		Users: g.people.users, Tenants: g.people.tenants, Members: g.people.members,
 		Keys: g.keys, Bearers: g.bearers, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
 		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
+		Egress:    g.db,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
 	if err != nil {

@@ -105,7 +105,7 @@ func newPlane(t *testing.T) *plane {
 			Graphs: graphs, Log: log, Node: uuid.New()},
 		Chats: &control.Chats{Store: store, Turns: store, Flows: flows, Graphs: graphs, Ring: ring, Log: log,
 			Perform: func(uuid.UUID) func(context.Context, flow.Effect) flow.Result { return p.perform }},
-		Tokens: &identity.CallTokens{Ring: ring, Used: once{}}, Audit: store, Seals: store,
+		Tokens: &identity.CallTokens{Ring: ring, Used: once{}}, Audit: store, Seals: store, Egress: store,
 		Blobs: blobs, Limits: always{}, Log: log, Ready: store.Ping,
 		Idempotency: &control.Idempotency{Store: store, Ring: ring, Log: log},
 	}

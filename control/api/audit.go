@@ -31,6 +31,7 @@ func (s *Server) audit() error {
 		operation(s, reads("/v1/audit", control.AuditRead), "list-audit", "Who did what, newest first", 200, s.listAudit),
 		operation(s, reads("/v1/audit/head", control.AuditRead), "get-audit-head", "Where the audit trail ends, and its newest seal", 200, s.auditHead),
 		s.Handle(export, http.HandlerFunc(s.exportAudit)),
+		s.egress(),
 	)
 }
 

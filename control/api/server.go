@@ -46,6 +46,7 @@ type Options struct {
 	Deliveries *control.Deliveries
 	Audit      control.Audit
 	Seals      control.AuditSeals
+	Egress     control.EgressPolicies
 	// Secrets of tenants. Nil: there are no routes for them.
 	Secrets *control.SecretService
 
