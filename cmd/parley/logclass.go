@@ -18,13 +18,13 @@ var logKeys = map[string]class.Class{
 	"bytes": class.Public, "calls": class.Public, "heads": class.Public, "lines": class.Public, "method": class.Public,
 	"ms": class.Public, "number": class.Public, "of": class.Public, "read": class.Public, "records": class.Public,
 	"revision": class.Public, "status": class.Public, "tenants": class.Public, "tokens": class.Public, "version": class.Public,
-	"had": class.Public, "has": class.Public, "first": class.Public,
+	"had": class.Public, "lease": class.Public, "left": class.Public, "within": class.Public, "has": class.Public, "first": class.Public,
 
 	// Ids, names of things, our own addresses and errors.
-	"address": class.Internal, "agent": class.Internal, "budget": class.Internal, "call": class.Internal, "call_id": class.Internal,
+	"address": class.Internal, "agent": class.Internal, "budget": class.Internal, "by": class.Internal, "call": class.Internal, "call_id": class.Internal,
 	"call_sid": class.Internal, "carrier": class.Internal, "carrier_call": class.Internal, "conversation": class.Internal,
 	"delivery": class.Internal, "dir": class.Internal, "err": class.Internal, "error": class.Internal, "event": class.Internal,
-	"file": class.Internal, "flow": class.Internal, "folder": class.Internal, "hash": class.Internal, "host": class.Internal, "kind": class.Internal,
+	"file": class.Internal, "flow": class.Internal, "folder": class.Internal, "hash": class.Internal, "host": class.Internal, "key": class.Internal, "kind": class.Internal,
 	"last": class.Internal, "listen": class.Internal, "mac": class.Internal, "node": class.Internal, "panic": class.Internal, "provider": class.Internal,
 	"public_url": class.Internal, "reason": class.Internal, "record": class.Internal, "request": class.Internal,
 	"route": class.Internal, "run": class.Internal, "session": class.Internal, "stack": class.Internal, "template": class.Internal,
