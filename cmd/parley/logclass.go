@@ -24,11 +24,11 @@ var logKeys = map[string]class.Class{
 	"address": class.Internal, "agent": class.Internal, "budget": class.Internal, "by": class.Internal, "call": class.Internal, "call_id": class.Internal,
 	"call_sid": class.Internal, "carrier": class.Internal, "carrier_call": class.Internal, "conversation": class.Internal,
 	"delivery": class.Internal, "dir": class.Internal, "err": class.Internal, "error": class.Internal, "event": class.Internal,
-	"file": class.Internal, "flow": class.Internal, "folder": class.Internal, "hash": class.Internal, "host": class.Internal, "key": class.Internal, "kind": class.Internal,
+	"file": class.Internal, "flow": class.Internal, "folder": class.Internal, "grant": class.Internal, "hash": class.Internal, "host": class.Internal, "key": class.Internal, "kind": class.Internal,
 	"last": class.Internal, "listen": class.Internal, "mac": class.Internal, "node": class.Internal, "panic": class.Internal, "provider": class.Internal,
 	"public_url": class.Internal, "reason": class.Internal, "record": class.Internal, "request": class.Internal,
 	"route": class.Internal, "run": class.Internal, "session": class.Internal, "stack": class.Internal, "template": class.Internal,
-	"tenant": class.Internal, "vendor": class.Internal, "webhook": class.Internal, "why": class.Internal, "words": class.Internal,
+	"tenant": class.Internal, "user": class.Internal, "vendor": class.Internal, "webhook": class.Internal, "why": class.Internal, "words": class.Internal,
 
 	// Of people.
 	"peer": class.Personal, "to": class.Personal,
