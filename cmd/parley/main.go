@@ -39,6 +39,7 @@ type commands struct {
 	Audit   auditCommand   `cmd:"" help:"Verify and export the audit trail, without a server."`
 	Keys    keysCommand    `cmd:"" help:"Look after the keys that seal recordings and transcripts."`
 	Tenant  tenantCommand  `cmd:"" help:"Make and list tenants, without a server."`
+	Tokens  tokensCommand  `cmd:"" help:"Look after the keys that tokens are signed with."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
