@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -157,17 +156,13 @@ func (s *Flows) Create(ctx context.Context, name string, document []byte) (Flow,
 	return f, v, nil
 }
 
-// maxOrigins is how many origins of pages one flow may list.
-const maxOrigins = 50
-
 // CheckOrigins wants origins as browsers send them, each by its name.
 func CheckOrigins(list []string) error {
-	if len(list) > maxOrigins {
-		return Invalidf("origins", "must be at most %d", maxOrigins)
+	if len(list) > MaxOrigins {
+		return Invalidf("origins", "must be at most %d", MaxOrigins)
 	}
 	for i, o := range list {
-		u, err := url.Parse(o)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || o != strings.ToLower(u.Scheme+"://"+u.Host) || strings.Contains(o, "*") {
+		if !IsOrigin(o) {
 			return Invalidf(fmt.Sprintf("origins[%d]", i), "must be an origin such as https://shop.example: scheme, host and port, in lower case, no pattern")
 		}
 	}

@@ -26,6 +26,10 @@ type Twilio struct {
 	// request's own Host, by https unless that is this machine.
 	PublicURL string
 
+	// MediaURL is the address of the media sockets, where they are not reached by
+	// PublicURL ("https://media.example").
+	MediaURL string
+
 	// AccountSID, where not empty, is the only account whose webhooks are taken.
 	AccountSID string
 
@@ -154,7 +158,7 @@ func (t *Twilio) connect(w http.ResponseWriter, r *http.Request, callSID, callID
 		t.fault(w, t.Logger.With("call_sid", callSID), "connect call", err)
 		return
 	}
-	writeTwiML(w, connect(t.base(r), token))
+	writeTwiML(w, connect(t.base(r), t.mediaBase(r), token))
 }
 
 // next answers POST /twilio/next: the stream or a transfer has ended.
@@ -328,6 +332,14 @@ func (t *Twilio) base(r *http.Request) string {
 		return "http://" + r.Host
 	}
 	return "https://" + r.Host
+}
+
+// mediaBase is base of the media sockets.
+func (t *Twilio) mediaBase(r *http.Request) string {
+	if t.MediaURL != "" {
+		return strings.TrimRight(t.MediaURL, "/")
+	}
+	return t.base(r)
 }
 
 func (t *Twilio) forbid(w http.ResponseWriter, r *http.Request, route, reason string, err error) {

@@ -72,11 +72,11 @@ func elsewhere(address string) twiml {
 
 // connect sends the call's audio to our media socket, and the call to next
 // once the socket has closed.
-func connect(base, token string) twiml {
+func connect(base, media, token string) twiml {
 	return twiml{Connect: &twimlConnect{
 		Action: NextWebhook(base),
 		Stream: twimlStream{
-			URL:            socketScheme(base) + "/twilio/media/" + token,
+			URL:            socketScheme(media) + "/twilio/media/" + token,
 			StatusCallback: base + "/twilio/status" + overrides,
 		},
 	}}

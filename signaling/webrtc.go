@@ -39,6 +39,7 @@ type WebRTCOptions struct {
 
 	Port       int    // UDP port of all media; 0 takes a free one
 	TCPPort    int    // ICE-TCP port for networks without UDP; 0: none
+	Bind       net.IP // local address of both; nil: all
 	PublicAddr string // our public IPv4 address; then we are ICE-lite. Empty: full ICE on the machine's own
 	Loopback   bool   // offer 127.0.0.1 too: development and tests
 
@@ -158,7 +159,7 @@ func (w *WebRTC) listen() error {
 	closers := []func() error{mux.Close, udp.Close}
 	types := []webrtc.NetworkType{webrtc.NetworkTypeUDP4}
 	if w.o.TCPPort != 0 {
-		tcp, err := net.ListenTCP("tcp4", &net.TCPAddr{Port: w.o.TCPPort})
+		tcp, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: w.o.Bind, Port: w.o.TCPPort})
 		if err != nil {
 			return errors.Join(fmt.Errorf("open ice-tcp port: %w", err), mux.Close(), udp.Close())
 		}
@@ -188,7 +189,7 @@ func (w *WebRTC) packets() (net.PacketConn, error) {
 	if w.o.Packets != nil {
 		return w.o.Packets, nil
 	}
-	udp, err := net.ListenUDP("udp4", &net.UDPAddr{Port: w.o.Port})
+	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: w.o.Bind, Port: w.o.Port})
 	if err != nil {
 		return nil, fmt.Errorf("open media port: %w", err)
 	}

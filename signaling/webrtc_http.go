@@ -15,16 +15,21 @@ import (
 const (
 	rtcMaxBody   = 64 << 10
 	resumeHeader = "Parley-Resume"
-	typeSDP      = "application/sdp"
-	typeFragment = "application/trickle-ice-sdpfrag"
 )
 
-// endpoint answers /webrtc/{agent}.
+// Types of the bodies that the routes of [WebRTC] take (RFC 9725 §4.1, RFC 8840 §9).
+const (
+	TypeOffer    = "application/sdp"
+	TypeFragment = "application/trickle-ice-sdpfrag"
+)
+
+// endpoint answers /webrtc/{agent}. From which origins pages may call is for who
+// mounts it to say; nothing here is allowed by a cookie.
 func (w *WebRTC) endpoint(rw http.ResponseWriter, r *http.Request) {
-	cors(rw.Header())
+	rw.Header().Set("Cache-Control", "no-store")
 	switch r.Method {
 	case http.MethodOptions:
-		rw.Header().Set("Accept-Post", typeSDP)
+		rw.Header().Set("Accept-Post", TypeOffer)
 		rw.WriteHeader(http.StatusOK)
 	case http.MethodPost:
 		w.post(rw, r)
@@ -36,10 +41,10 @@ func (w *WebRTC) endpoint(rw http.ResponseWriter, r *http.Request) {
 
 // session answers /webrtc/session/{id}.
 func (w *WebRTC) session(rw http.ResponseWriter, r *http.Request) {
-	cors(rw.Header())
+	rw.Header().Set("Cache-Control", "no-store")
 	switch r.Method {
 	case http.MethodOptions:
-		rw.Header().Set("Accept-Patch", typeFragment)
+		rw.Header().Set("Accept-Patch", TypeFragment)
 		rw.WriteHeader(http.StatusOK)
 		return
 	case http.MethodPatch, http.MethodDelete:
@@ -63,16 +68,6 @@ func (w *WebRTC) session(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// cors lets pages of any origin call us: nothing here is allowed by a cookie.
-func cors(h http.Header) {
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Allow-Methods", "POST, PATCH, DELETE, OPTIONS")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-Match, "+resumeHeader)
-	h.Set("Access-Control-Expose-Headers", "Location, ETag, Link, Retry-After")
-	h.Set("Access-Control-Max-Age", "600")
-	h.Set("Cache-Control", "no-store")
-}
-
 // post takes an offer in.
 func (w *WebRTC) post(rw http.ResponseWriter, r *http.Request) {
 	s, answer, err := w.accept(r)
@@ -81,7 +76,7 @@ func (w *WebRTC) post(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := rw.Header()
-	h.Set("Content-Type", typeSDP)
+	h.Set("Content-Type", TypeOffer)
 	h.Set("Location", "/webrtc/session/"+s.id)
 	h.Set("ETag", s.etag())
 	for _, l := range w.ICELinks(r.Context(), s.id, time.Now()) {
@@ -102,7 +97,7 @@ func (w *WebRTC) accept(r *http.Request) (*rtcSession, string, error) {
 	} else if err := w.o.Authorize(r, agent); err != nil {
 		return nil, "", err
 	}
-	body, err := readBody(r, typeSDP)
+	body, err := readBody(r, TypeOffer)
 	if err != nil {
 		return nil, "", err
 	}
@@ -151,7 +146,7 @@ func (w *WebRTC) patch(rw http.ResponseWriter, r *http.Request, s *rtcSession) e
 	if match == "" {
 		return refuse(http.StatusPreconditionRequired, "If-Match is missing")
 	}
-	body, err := readBody(r, typeFragment)
+	body, err := readBody(r, TypeFragment)
 	if err != nil {
 		return err
 	}
@@ -164,7 +159,7 @@ func (w *WebRTC) patch(rw http.ResponseWriter, r *http.Request, s *rtcSession) e
 		if err != nil {
 			return err
 		}
-		rw.Header().Set("Content-Type", typeFragment)
+		rw.Header().Set("Content-Type", TypeFragment)
 		rw.Header().Set("ETag", s.etag())
 		rw.WriteHeader(http.StatusOK)
 		_, _ = io.WriteString(rw, answer)

@@ -11,6 +11,21 @@ type Settings struct {
 	AdminListen string `name:"admin-listen" env:"PARLEY_ADMIN_LISTEN" default:"127.0.0.1:8081" group:"Addresses" help:"host:port of metrics and other internal routes. Empty: none."`
 	PublicURL   string `name:"public-url" env:"PARLEY_PUBLIC_URL" group:"Addresses" help:"Address that carriers and browsers reach us by, as https://host. Twilio signs over it."`
 
+	ControlListen string `name:"control-listen" env:"PARLEY_CONTROL_LISTEN" group:"Addresses" help:"host:port of /v1, its documentation and the console, which are then nowhere else. Default: PARLEY_LISTEN."`
+	MediaListen   string `name:"media-listen" env:"PARLEY_MEDIA_LISTEN" group:"Addresses" help:"host:port of carriers' media sockets, which are then nowhere else. Default: PARLEY_LISTEN."`
+	MediaURL      string `name:"media-url" env:"PARLEY_MEDIA_URL" group:"Addresses" help:"Address that carriers reach the media listener by, as https://host. Default: PARLEY_PUBLIC_URL."`
+
+	TLSCert         string        `name:"tls-cert" env:"PARLEY_TLS_CERT" type:"path" group:"Door" help:"Certificate chain of all listeners, PEM; read again when it changes. Empty: no TLS."`
+	TLSKey          string        `name:"tls-key" env:"PARLEY_TLS_KEY" type:"path" group:"Door" help:"Its key, PEM."`
+	BehindProxy     bool          `name:"behind-proxy" env:"PARLEY_BEHIND_PROXY" group:"Door" help:"A proxy with TLS stands before the listeners: they take requests without TLS, and only those that a trusted proxy names the client of."`
+	TrustedProxies  []string      `name:"trusted-proxies" env:"PARLEY_TRUSTED_PROXIES" group:"Door" help:"Addresses or CIDRs of proxies whose word on the client counts. Empty: nobody's."`
+	ProxyHops       int           `name:"proxy-hops" env:"PARLEY_PROXY_HOPS" default:"1" group:"Door" help:"How many trusted proxies stand one behind another."`
+	ProxyHeader     string        `name:"proxy-header" env:"PARLEY_PROXY_HEADER" default:"x-forwarded-for" enum:"x-forwarded-for,forwarded" group:"Door" help:"Header by which they name the client: x-forwarded-for or forwarded (RFC 7239). The other is not read."`
+	AdminTokenFile  string        `name:"admin-token-file" env:"PARLEY_ADMIN_TOKEN_FILE" type:"path" group:"Door" help:"File of the bearer token, at least 32 characters, that the admin listener wants; read for each request. Without it and PARLEY_ADMIN_CLIENT_CA, serve answers nobody there, dev anybody."`
+	AdminClientCA   string        `name:"admin-client-ca" env:"PARLEY_ADMIN_CLIENT_CA" type:"path" group:"Door" help:"Authorities, PEM, of the client certificates that the admin listener wants; needs PARLEY_TLS_CERT."`
+	BlockFor        time.Duration `name:"block-for" env:"PARLEY_BLOCK_FOR" default:"0" group:"Door" help:"How long a network is kept out that tries many accounts or looks for others' ids. 0: it is only told of."`
+	SecurityContact string        `name:"security-contact" env:"PARLEY_SECURITY_CONTACT" group:"Door" help:"Where holes are reported, told at /.well-known/security.txt: a mailto: or https: address. Default: mailto:security@ and the host of PARLEY_PUBLIC_URL."`
+
 	DatabaseURL        string `name:"database-url" env:"DATABASE_URL" group:"Storage" help:"Postgres, as the application role."`
 	DatabaseMigrateURL string `name:"database-migrate-url" env:"DATABASE_MIGRATE_URL" group:"Storage" help:"Postgres, as the owner of the schema, without a pooler between. For migrate; serve never uses it."`
 	DatabaseListenURL  string `name:"database-listen-url" env:"DATABASE_LISTEN_URL" group:"Storage" help:"Postgres without a transaction pooler between, as the application role, for notifications and the queue of jobs. Default: DATABASE_URL."`
@@ -64,6 +79,7 @@ type Settings struct {
 	RTCPort    int      `name:"rtc-port" env:"PARLEY_RTC_PORT" default:"0" group:"WebRTC" help:"The one UDP port of all WebRTC media; 0 takes a free one."`
 	RTCTCP     int      `name:"rtc-tcp" env:"PARLEY_RTC_TCP" default:"0" group:"WebRTC" help:"ICE-TCP port, for networks without UDP; 0: none."`
 	RTCAddr    string   `name:"rtc-addr" env:"PARLEY_RTC_ADDR" group:"WebRTC" help:"Public IPv4 address of the media port; required behind NAT."`
+	RTCBind    string   `name:"rtc-bind" env:"PARLEY_RTC_BIND" group:"WebRTC" help:"IPv4 address of this machine that media ports listen on. Default: all."`
 	ICEURLs    []string `name:"ice-urls" env:"PARLEY_ICE_URLS" group:"WebRTC" help:"stun: and turn: addresses handed to browsers."`
 	TURNSecret string   `name:"turn-secret" env:"PARLEY_TURN_SECRET" group:"WebRTC" help:"Secret shared with the TURN server; browsers get credentials that expire."`
 

@@ -221,7 +221,7 @@ func (g *gateway) demo(ctx context.Context) (devFile, error) {
 	if made.APIKey != "" {
 		f.APIKey = made.APIKey
 	}
-	f.URL, f.AdminEmail, f.Agents = localURL(g.listener.Addr().String()), devAdmin, nil
+	f.URL, f.AdminEmail, f.Agents = localURL(g.address()), devAdmin, nil
 	for _, a := range made.Agents {
 		f.Agents = append(f.Agents, devAgent{a.ID.String(), a.Name})
 	}

@@ -41,7 +41,9 @@ var mayImport = map[string][]string{
 	"control":                     {"agent", "agent/flow", "agent/effect", "control/signature", "control/class", "control/seal"},
 	"control/seal":                {},
 	"control/signature":           {}, // receivers of webhooks use it by itself
-	"control/api":                 {"control", "control/identity"},
+	"control/api":                 {"control", "control/identity", "control/ingress"},
+	"control/ingress":             {},
+	"control/ingress/ingresstest": {"control/ingress"},
 	"control/identity":            {"control"},
 	"control/class":               {},
 	"control/egress":              {},
@@ -57,7 +59,7 @@ var mayImport = map[string][]string{
 
 	"store/blob":                  {"control"},
 	"store/kms":                   {"control"},
-	"store/redis":                 {"control"},
+	"store/redis":                 {"control", "control/ingress"},
 	"store/aws":                   {"control"},
 	"store/vault":                 {"control"},
 	"store/vault/vaulttest":       {},

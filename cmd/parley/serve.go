@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 
@@ -36,7 +37,8 @@ func (c serveCommand) Run(ctx context.Context, io stdio) error {
 		return err
 	}
 	return g.run(ctx, func() {
-		log.Info("serving", "listen", g.listener.Addr().String(), "public_url", c.PublicURL, "version", version)
+		c.Settings.reportTransports(ctx, log)
+		log.Info("serving", "listen", g.address(), "public_url", c.PublicURL, "version", version)
 	})
 }
 
@@ -56,6 +58,7 @@ func (s Settings) unsafe() error {
 	need(s.RedisURL != "", "REDIS_URL", "set it to the address of Redis")
 	need(s.KeyFile != "", "PARLEY_KEY_FILE", "name a file of at least 32 random bytes, as made by: head -c 32 /dev/urandom > FILE")
 	need(strings.HasPrefix(s.PublicURL, "https://"), "PARLEY_PUBLIC_URL", "set it to the https address that carriers and browsers reach")
+	s.unsafeTransport(need)
 	need(s.TwilioAuthToken != "" || s.TwilioAccountSID == "", "TWILIO_AUTH_TOKEN", "set it: webhooks of the account cannot be verified without")
 	need((s.TwilioRegion == "") == (s.TwilioEdge == ""), "TWILIO_REGION", "set both TWILIO_REGION and TWILIO_EDGE, or neither")
 	plain := s.plainSecrets()
@@ -70,6 +73,19 @@ func (s Settings) unsafe() error {
 		fmt.Fprintf(&b, "\n  %-20s %s", c.setting, c.cure)
 	}
 	return fmt.Errorf("%s", b.String())
+}
+
+// unsafeTransport lists what would come in without protection.
+func (s Settings) unsafeTransport(need func(ok bool, setting, cure string)) {
+	need((s.TLSCert == "") == (s.TLSKey == ""), "PARLEY_TLS_CERT", "set both PARLEY_TLS_CERT and PARLEY_TLS_KEY, or neither")
+	need(!s.BehindProxy || len(s.TrustedProxies) > 0, "PARLEY_TRUSTED_PROXIES", "name the proxies before this server, as addresses or CIDRs: requests are taken from them alone")
+	need(s.RTCBind == "" || net.ParseIP(s.RTCBind).To4() != nil, "PARLEY_RTC_BIND", "set it to an IPv4 address of this machine, or leave it out")
+	need(s.AdminClientCA == "" || s.TLSCert != "", "PARLEY_ADMIN_CLIENT_CA", "set PARLEY_TLS_CERT and PARLEY_TLS_KEY too: clients' certificates need TLS")
+	need(s.MediaListen == "" || strings.HasPrefix(s.MediaURL, "https://"), "PARLEY_MEDIA_URL", "set it to the https address by which carriers reach PARLEY_MEDIA_LISTEN")
+	for setting, address := range map[string]string{"PARLEY_LISTEN": s.Listen, "PARLEY_CONTROL_LISTEN": s.ControlListen, "PARLEY_MEDIA_LISTEN": s.MediaListen} {
+		need(address == "" || s.TLSCert != "" || s.BehindProxy || loopback(address), setting,
+			"takes requests without TLS from other machines: set PARLEY_TLS_CERT and PARLEY_TLS_KEY, or, with a proxy before it, PARLEY_BEHIND_PROXY and PARLEY_TRUSTED_PROXIES")
+	}
 }
 
 // safeDatabase reports whether what goes to the database is encrypted, or does

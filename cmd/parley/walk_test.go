@@ -41,10 +41,8 @@ func wantHeaders(t *testing.T, what string, got told) {
 			t.Errorf("%s: %d without %s", what, got.status, h)
 		}
 	}
-	// A browser sends no cookie where any page may read, and tokens of calls are
-	// bound to an origin by themselves.
-	if got.header.Get("Access-Control-Allow-Origin") != "" && !strings.Contains(what, " /webrtc/") {
-		t.Errorf("%s: any page may read it", what)
+	if got.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("%s: pages may read it that nobody listed", what)
 	}
 }
 

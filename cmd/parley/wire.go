@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -26,6 +25,7 @@ import (
 	"parley/control/console"
 	"parley/control/egress"
 	"parley/control/identity"
+	"parley/control/ingress"
 	"parley/signaling"
 	"parley/store/blob"
 	"parley/store/postgres"
@@ -74,8 +74,8 @@ type gateway struct {
 	sealer  *control.AuditSealer
 	closers []func() // of ways out, at the end
 
-	public, internal *http.Server
-	listener, admin  net.Listener
+	blocks *ingress.Blocks
+	doors  []*door // the public one first
 }
 
 // newGateway builds a gateway that listens already but answers nothing yet.
@@ -121,32 +121,7 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 	if err := g.buildSignaling(ring, unsigned); err != nil {
 		return nil, err
 	}
-	return g, g.buildHTTP()
-}
-
-// listen takes the ports first: that another process has them should be said
-// before anything is started for long.
-func (g *gateway) listen(ctx context.Context) (err error) {
-	var lc net.ListenConfig
-	if g.listener, err = lc.Listen(ctx, "tcp", g.settings.Listen); err != nil {
-		return fmt.Errorf("%s cannot be listened on (%w): stop what uses it, or choose another with --listen", g.settings.Listen, bare(err))
-	}
-	if g.settings.AdminListen == "" {
-		return nil
-	}
-	if g.admin, err = lc.Listen(ctx, "tcp", g.settings.AdminListen); err != nil {
-		return fmt.Errorf("%s cannot be listened on (%w): stop what uses it, or choose another with --admin-listen", g.settings.AdminListen, bare(err))
-	}
-	return nil
-}
-
-// bare is the reason alone of a network error, "address already in use".
-func bare(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
+	return g, g.buildHTTP(ring)
 }
 
 func (g *gateway) openStores(ctx context.Context) (err error) {
@@ -217,7 +192,7 @@ func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err erro
 	g.twilio = &signaling.Twilio{
 		Desk:      g.desk,
 		Tokens:    &signaling.MediaTokens{Key: ring.Key("media-token"), Shared: sharedUse{g.redis, "media-token:"}},
-		PublicURL: s.PublicURL, AccountSID: s.TwilioAccountSID,
+		PublicURL: s.PublicURL, MediaURL: s.MediaURL, AccountSID: s.TwilioAccountSID,
 		AuthTokens:    g.twilioTokens,
 		AllowUnsigned: g.dev, TunnelWithoutSignature: unsigned,
 		Logger: g.log, Metrics: g.noted.twilio(),
@@ -225,7 +200,7 @@ func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err erro
 	g.webrtc, err = signaling.ListenWebRTC(signaling.WebRTCOptions{
 		Desk: g.desk, Authorize: g.authorizeBrowser,
 		Resume: &signaling.MediaTokens{Key: ring.Key("resume-token"), Life: signaling.ResumeLife, Shared: sharedUse{g.redis, "resume-token:"}},
-		Port:   s.RTCPort, TCPPort: s.RTCTCP, PublicAddr: s.RTCAddr, Loopback: g.dev,
+		Port:   s.RTCPort, TCPPort: s.RTCTCP, Bind: net.ParseIP(s.RTCBind), PublicAddr: s.RTCAddr, Loopback: g.dev,
 		ICEURLs: s.ICEURLs, TURNSecret: g.safe.setting(s.TURNSecret), MaxSessions: g.slots.Rated,
 		Logger: g.log, Metrics: g.noted.webrtc(),
 	})
@@ -271,8 +246,13 @@ func (c *twilioCarrier) Reconnect(ctx context.Context, carrier, id string) error
 }
 
 // buildHTTP mounts everything behind the one registry.
-func (g *gateway) buildHTTP() (err error) {
+func (g *gateway) buildHTTP(ring *control.Keyring) error {
+	gate, err := g.gate(ring.Key("clients in logs"))
+	if err != nil {
+		return err
+	}
 	g.api, err = api.New(api.Options{
+		Gate: gate, Origins: &control.Origins{Store: g.db}, SecurityContact: g.settings.SecurityContact,
 		Contents: g.content, Experiments: g.trials, Idempotency: g.once,
 		Users: g.people.users, Tenants: g.people.tenants, Members: g.people.members,
 		Keys: g.keys, Bearers: g.bearers, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
@@ -286,15 +266,10 @@ func (g *gateway) buildHTTP() (err error) {
 	if err := errors.Join(g.mountTwilio(), g.mountWebRTC(), g.mountPages(), g.mountJoin(), g.mountInternal()); err != nil {
 		return err
 	}
-	g.public = server(g.api.Handler(), g.log)
-	g.internal = server(g.api.InternalHandler(), g.log)
+	for _, d := range g.doors {
+		d.server = ingress.NewServer(g.api.HandlerOf(d.plane), gate.Proxies.Trusts, g.log)
+	}
 	return nil
-}
-
-func server(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 20 * time.Second,
-		WriteTimeout: 40 * time.Second, IdleTimeout: 90 * time.Second, MaxHeaderBytes: 16 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 }
 
 const kib = 1 << 10
@@ -303,9 +278,11 @@ func (g *gateway) mountTwilio() error {
 	for _, r := range g.twilio.Routes() {
 		method, pattern, _ := strings.Cut(r.Pattern, " ")
 		route := api.Route{Method: method, Pattern: pattern, Class: api.Webhook, Permission: control.Anyone,
-			Limit: api.Limit{N: 6000, Per: time.Minute}, Body: 64 * kib, Verifier: "twilio-signature"}
+			Limit: api.Limit{N: 6000, Per: time.Minute}, Body: 64 * kib, Verifier: "twilio-signature",
+			Types: []string{"application/x-www-form-urlencoded", "application/json"}}
 		if method == http.MethodGet { // the media socket
-			route.Class, route.Verifier, route.Body, route.Long = api.Session, "", api.NoBody, true
+			route.Class, route.Verifier, route.Body, route.Long, route.Types = api.Session, "", api.NoBody, true, nil
+			route.Plane = api.MediaPlane
 		}
 		if err := g.api.Handle(route, r.Handler); err != nil {
 			return err
@@ -322,9 +299,9 @@ func (g *gateway) mountWebRTC() error {
 		}
 		for _, m := range methods {
 			route := api.Route{Method: m, Pattern: r.Pattern, Class: api.Session, Permission: control.Anyone,
-				Limit: api.Limit{N: 600, Per: time.Minute}, Body: 64 * kib}
+				Limit: api.Limit{N: 600, Per: time.Minute}, Body: 64 * kib, Types: []string{signaling.TypeFragment}}
 			if m == http.MethodPost {
-				route.Limit.N = 60
+				route.Limit.N, route.Cost, route.Types = 60, 10, []string{signaling.TypeOffer}
 			}
 			if err := g.api.Handle(route, r.Handler); err != nil {
 				return err
@@ -406,9 +383,6 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	var group errgroup.Group
 	failed, fail := context.WithCancelCause(ctx)
 	serve := func(s *http.Server, l net.Listener) {
-		if l == nil {
-			return
-		}
 		s.BaseContext = func(net.Listener) context.Context { return life }
 		group.Go(func() error {
 			err := s.Serve(l)
@@ -444,8 +418,10 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return g.queue.Run(work) })
 	group.Go(func() error { return g.sealer.Run(work) })
 	group.Go(func() error { return g.people.users.Run(work, g.log) })
-	serve(g.public, g.listener)
-	serve(g.internal, g.admin)
+	group.Go(func() error { return g.blocks.Run(work) })
+	for _, d := range g.doors {
+		serve(d.server, d.listener)
+	}
 	ready()
 	<-failed.Done()
 
@@ -457,7 +433,9 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	err := g.webrtc.Shutdown(stop)
 	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancelLast()
-	err = errors.Join(err, g.public.Shutdown(last), g.internal.Shutdown(last))
+	for _, d := range g.doors {
+		err = errors.Join(err, d.server.Shutdown(last))
+	}
 	g.desk.waitIdle(last, 2*time.Second)
 	stopWork()
 	return errors.Join(err, group.Wait())
@@ -475,11 +453,8 @@ func (g *gateway) close() {
 	for _, closed := range g.closers {
 		closed()
 	}
-	if g.listener != nil {
-		_ = g.listener.Close()
-	}
-	if g.admin != nil {
-		_ = g.admin.Close()
+	for _, d := range g.doors {
+		_ = d.listener.Close()
 	}
 	if g.queue != nil {
 		g.queue.Close()

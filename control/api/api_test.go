@@ -21,6 +21,7 @@ import (
 	"parley/control"
 	"parley/control/api"
 	"parley/control/identity"
+	"parley/control/ingress"
 	"parley/store/blob"
 	"parley/store/postgres"
 	"parley/store/postgres/postgrestest"
@@ -33,9 +34,7 @@ func TestMain(m *testing.M) { os.Exit(server.Main(m)) }
 // always allows; once remembers.
 type always struct{}
 
-func (always) Allow(context.Context, string, int, time.Duration) (bool, time.Duration) {
-	return true, 0
-}
+func (always) Take(context.Context, ...ingress.Ask) ingress.Verdict { return ingress.Verdict{OK: true} }
 
 type once map[string]bool
 
@@ -105,7 +104,7 @@ func newPlane(t *testing.T) *plane {
 			Graphs: graphs, Log: log, Node: uuid.New()},
 		Chats: &control.Chats{Store: store, Turns: store, Flows: flows, Graphs: graphs, Ring: ring, Log: log,
 			Perform: func(uuid.UUID) func(context.Context, flow.Effect) flow.Result { return p.perform }},
-		Tokens: &identity.CallTokens{Ring: ring, Used: once{}}, Audit: store, Seals: store, Egress: store,
+		Tokens: &identity.CallTokens{Ring: ring, Used: once{}}, Audit: store, Seals: store, Egress: store, Origins: &control.Origins{Store: store},
 		Blobs: blobs, Limits: always{}, Log: log, Ready: store.Ping,
 		Idempotency: &control.Idempotency{Store: store, Ring: ring, Log: log},
 	}

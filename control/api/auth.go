@@ -84,7 +84,8 @@ func (s *Server) newOpenedOut(o identity.Opened) *openedOut {
 
 // signing is a public route that takes a secret which may be guessed.
 func signing(pattern string) Route {
-	return Route{Method: "POST", Pattern: pattern, Class: Public, Permission: control.Anyone, Limit: Limit{10, time.Minute}, Body: 4 << 10}
+	return Route{Method: "POST", Pattern: pattern, Class: Public, Permission: control.Anyone,
+		Limit: Limit{10, time.Minute}, Strict: true, Cost: 10, Body: 4 << 10}
 }
 
 func (s *Server) auth() error {
@@ -104,6 +105,7 @@ func (s *Server) auth() error {
 func (s *Server) login(ctx context.Context, in *loginIn) (*openedOut, error) {
 	o, err := s.o.Users.Login(ctx, identity.Login{Email: in.Body.Email, Password: in.Body.Password, Tenant: in.Body.TenantID, Client: in.client})
 	if err != nil {
+		s.signInFailed(ctx, in.Body.Email, err)
 		return nil, notSignedIn(err)
 	}
 	return s.newOpenedOut(o), nil
@@ -115,6 +117,14 @@ func notSignedIn(err error) error {
 		return newProblem(401, "unauthenticated", "the e-mail address or the password is wrong, or it was wrong too often: then wait a quarter of an hour, or ask an administrator for a link to set a new one")
 	}
 	return err
+}
+
+// signInFailed tells whoever watches of a wrong password or code for an account.
+func (s *Server) signInFailed(ctx context.Context, account string, err error) {
+	if errors.Is(err, control.ErrCredentials) {
+		s.metrics.AuthFailed("sign_in")
+		s.o.Gate.Watch.SignInFailed(ctx, strings.ToLower(account), control.ClientOf(ctx))
+	}
 }
 
 type logoutOut struct {

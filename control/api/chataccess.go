@@ -60,7 +60,7 @@ func (s *Server) openChat(ctx context.Context, in ChatPath, change bool) (contex
 	ctx, c, err := s.findChat(ctx, in, change)
 	if err == nil {
 		s.admitOrigin(ctx, c.Flow)
-		if ok, wait := s.o.Limits.Allow(ctx, "chat "+c.ID.String(), perChat.N, perChat.Per); !ok {
+		if ok, wait := s.allowed(ctx, "chat "+c.ID.String(), perChat, 1); !ok {
 			err = tooMany(wait)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -59,6 +60,52 @@ func (s *Server) admitStart(ctx context.Context, token string) {
 	if ctx, c, err := s.o.Chats.Open(ctx, token); err == nil {
 		s.admitOrigin(ctx, c.Flow)
 	}
+}
+
+// Pages of other origins call the control plane and open calls by Bearer, from
+// origins that the tenant lists ([control.Origins]).
+
+const (
+	tenantMethods = "GET, POST, PUT, PATCH, DELETE"
+	tenantHeaders = "Authorization, Content-Type, If-Match, Idempotency-Key, X-API-Key, Parley-Resume"
+	tenantExposed = "Location, ETag, Link, Retry-After, RateLimit, X-Request-Id, Idempotency-Replayed"
+)
+
+// anyOf ends the patterns of preflights alone.
+const anyOf = "{path...}"
+
+// crosses reports whether pages of listed origins may call the route.
+func (r Route) crosses() bool {
+	return strings.HasPrefix(r.Pattern, "/v1/") || strings.HasPrefix(r.Pattern, "/webrtc/")
+}
+
+// shareWithOrigin lets the page that asks read the answer, if the tenant of the
+// request lists its origin; before a tenant is known, if any does.
+func (s *Server) shareWithOrigin(w http.ResponseWriter, r *http.Request, route Route) {
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	origin := r.Header.Get("Origin")
+	if origin == "" || s.o.Origins == nil {
+		return
+	}
+	if ok, err := s.o.Origins.Listed(r.Context(), origin); err != nil || !ok {
+		return
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Expose-Headers", tenantExposed)
+	if route.Method == http.MethodOptions {
+		h.Set("Access-Control-Allow-Methods", tenantMethods)
+		h.Set("Access-Control-Allow-Headers", tenantHeaders)
+		h.Set("Access-Control-Max-Age", "600")
+	}
+}
+
+// crossings answers preflights of the control plane; those of calls are the
+// call's own route's.
+func (s *Server) crossings() error {
+	return s.Handle(Route{Method: http.MethodOptions, Pattern: "/v1/" + anyOf, Class: Public, Permission: control.Anyone,
+		Limit: Limit{600, time.Minute}, Body: NoBody},
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 }
 
 // preflight answers what a browser asks before it lets a page of another origin

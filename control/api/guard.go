@@ -1,96 +1,25 @@
 package api
 
 import (
-	"bufio"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
-	"net"
 	"net/http"
-	"net/netip"
-	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
 	"parley/control"
+	"parley/control/ingress"
 )
 
 // requestTime is the longest that a request without a stream may take.
 const requestTime = 15 * time.Second
 
-// outer is what every answer goes through, also those without a route.
-func (s *Server) outer(mux *http.ServeMux) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var raw [8]byte
-		_, _ = rand.Read(raw[:]) // never fails (crypto/rand)
-		id := hex.EncodeToString(raw[:])
-		r = r.WithContext(control.WithRequest(r.Context(), id))
-		s.headers(w.Header(), id)
-		out := &recorder{ResponseWriter: w, began: time.Now()}
-		defer s.finish(out, r, id)
-		if _, pattern := mux.Handler(r); pattern == "" {
-			notThere(mux, r).write(out)
-			return
-		}
-		mux.ServeHTTP(out, r)
-	})
-}
-
-// notThere tells a wrong method from a wrong path.
-func notThere(mux *http.ServeMux, r *http.Request) *Problem {
-	for _, m := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
-		other := r.Clone(r.Context())
-		other.Method = m
-		if _, pattern := mux.Handler(other); pattern != "" {
-			return newProblem(405, "wrong_method", "this address takes other methods")
-		}
-	}
-	return newProblem(404, "not_found", "there is no such address")
-}
-
-// headers are on every answer; a handler of pages sets its own policy over them.
-func (s *Server) headers(h http.Header, id string) {
-	h.Set("X-Request-Id", id)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("Cache-Control", "no-store")
-	if s.secure {
-		h.Set("Strict-Transport-Security", "max-age=31536000")
-	}
-}
-
-// finish recovers from a handler's panic and logs the request by its route:
-// paths hold tokens.
-func (s *Server) finish(w *recorder, r *http.Request, id string) {
-	if v := recover(); v != nil {
-		if v == http.ErrAbortHandler {
-			panic(v)
-		}
-		s.o.Log.Error("panic in a handler", "request", id, "route", r.Pattern, "panic", v, "stack", string(debug.Stack()))
-		if w.status == 0 {
-			newProblem(500, "internal", "internal error").write(w)
-		}
-	}
-	s.o.Log.Info("request", "request", id, "route", r.Pattern, "method", method(r.Method), "status", w.status,
-		"bytes", w.bytes, "ms", time.Since(w.began).Milliseconds())
-}
-
-// method keeps a client's invented words out of logs.
-func method(m string) string {
-	switch m {
-	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
-		return m
-	}
-	return "other"
-}
-
 // guard holds a route to what it says of itself.
 func (s *Server) guard(route Route, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		out := recorded(w)
+		out.route = route
 		if !route.Long {
 			ctx, cancel := context.WithTimeout(r.Context(), requestTime)
 			defer cancel()
@@ -98,16 +27,25 @@ func (s *Server) guard(route Route, h http.Handler) http.Handler {
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, max(route.Body, 0))
 		p, err := s.admit(route, r)
+		out.who = p
+		if p.Kind != "" {
+			r = r.WithContext(control.WithPrincipal(r.Context(), p))
+		}
+		if route.crosses() {
+			s.shareWithOrigin(w, r, route)
+		}
 		if err != nil {
+			s.unadmitted(err)
 			s.problem(r.Context(), err).write(w)
 			return
 		}
-		if ok, wait := s.allow(r, route, p); !ok {
-			tooMany(wait).write(w)
+		if no := s.limit(w, r, route, p); no != nil {
+			no.write(w)
 			return
 		}
-		if p.Kind != "" {
-			r = r.WithContext(control.WithPrincipal(r.Context(), p))
+		if no := s.body(route, r, out); no != nil {
+			no.write(w)
+			return
 		}
 		if route.Class == Session && strings.HasPrefix(route.Pattern, "/chat/") {
 			r = cross(w, r)
@@ -128,8 +66,10 @@ func (s *Server) admit(route Route, r *http.Request) (control.Principal, error) 
 		}
 	}
 	switch route.Class {
-	case Public, Webhook, Internal:
+	case Public, Webhook:
 		return control.Principal{}, nil
+	case Internal:
+		return control.Principal{}, s.admitInternal(r)
 	}
 	if !offersCredentials(r) {
 		if route.Class == Session { // the handler has tokens of its own
@@ -138,7 +78,8 @@ func (s *Server) admit(route Route, r *http.Request) (control.Principal, error) 
 		return control.Principal{}, control.ErrCredentials
 	}
 	// Checking them costs a look into storage.
-	if ok, wait := s.o.Limits.Allow(r.Context(), "checks address:"+address(r), checks.N, checks.Per); !ok {
+	if ok, wait := s.allowed(r.Context(), "checks address:"+address(r), checks, max(route.Cost, 1)); !ok {
+		s.metrics.Limited("address")
 		return control.Principal{}, tooMany(wait)
 	}
 	p, err := s.Authenticate(r)
@@ -155,12 +96,15 @@ func (s *Server) admit(route Route, r *http.Request) (control.Principal, error) 
 		return p, nil
 	}
 	if errors.Is(err, control.ErrCredentials) {
-		if ok, wait := s.o.Limits.Allow(r.Context(), "guesses address:"+address(r), guesses.N, guesses.Per); !ok {
-			return p, tooMany(wait)
+		if no := s.guessed(r); no != nil {
+			return p, no
 		}
 	}
 	if err != nil {
-		return p, err
+		return control.Principal{}, err
+	}
+	if p.Kind == control.PrincipalKey {
+		s.o.Gate.Watch.KeyUsed(r.Context(), p.Tenant.String(), p.ID.String(), control.ClientOf(r.Context()))
 	}
 	if p.Kind == control.PrincipalCallToken {
 		return p, control.ErrForbidden // opens a call, by its own route
@@ -171,82 +115,114 @@ func (s *Server) admit(route Route, r *http.Request) (control.Principal, error) 
 	return p, control.Allow(p, route.Permission, control.Object{})
 }
 
-// Credentials of one address that are checked, and that may be wrong: a server
-// with many users and good keys is not held to the second.
+// admitInternal checks who asks on the admin listener, whatever the address.
+func (s *Server) admitInternal(r *http.Request) error {
+	if s.o.Gate.Internal == nil || s.o.Gate.Internal(r) {
+		return nil
+	}
+	if no := s.guessed(r); no != nil {
+		return no
+	}
+	return control.ErrCredentials
+}
+
+// guessed counts wrong credentials by address.
+func (s *Server) guessed(r *http.Request) error {
+	if ok, wait := s.allowed(r.Context(), "guesses address:"+address(r), guesses, 1); !ok {
+		s.metrics.Limited("guesses")
+		return tooMany(wait)
+	}
+	return nil
+}
+
+// unadmitted counts who did not get in.
+func (s *Server) unadmitted(err error) {
+	switch {
+	case errors.Is(err, control.ErrCredentials):
+		s.metrics.AuthFailed("credentials")
+	case errors.Is(err, control.ErrForbidden):
+		s.metrics.AuthFailed("permission")
+	}
+}
+
+// Credentials of one address that are checked, in units of routes' cost, and
+// that may be wrong: a server with many users and good keys is not held to the
+// second.
 var (
 	checks  = Limit{6000, time.Minute}
 	guesses = Limit{60, time.Minute}
 )
 
-// allow counts a request against its principal, or where there is none, its
-// address. Where anybody may come, those with a key are counted by their address
-// too: who holds many keys gains nothing.
-func (s *Server) allow(r *http.Request, route Route, p control.Principal) (bool, time.Duration) {
-	count := func(who string, l Limit) (bool, time.Duration) {
-		return s.o.Limits.Allow(r.Context(), route.key()+" "+who, l.N, l.Per)
+// Budgets over all routes, in units of their cost: of a tenant, of one of its
+// principals, and of an address that nobody vouches for. Webhooks come from few
+// addresses for many tenants, and have none.
+var (
+	ofTenant    = Limit{120_000, time.Minute}
+	ofPrincipal = Limit{60_000, time.Minute}
+	ofAddress   = Limit{6000, time.Minute}
+)
+
+// allowed counts one thing.
+func (s *Server) allowed(ctx context.Context, key string, l Limit, cost int) (bool, time.Duration) {
+	v := s.o.Limits.Take(ctx, ingress.Ask{Key: key, N: l.N, Per: l.Per, Cost: cost})
+	return v.OK, v.Wait
+}
+
+// limit counts a request against its principal, or where there is none, its
+// address, on the route and over all routes. Where anybody may come, those with
+// a key are counted by their address too: who holds many keys gains nothing.
+func (s *Server) limit(w http.ResponseWriter, r *http.Request, route Route, p control.Principal) *Problem {
+	var asks [4]ingress.Ask
+	var by [4]string
+	n := 0
+	count := func(what, key string, l Limit, cost int) {
+		asks[n], by[n] = ingress.Ask{Key: key, N: l.N, Per: l.Per, Cost: cost, Strict: route.Strict}, what
+		n++
 	}
+	cost := max(route.Cost, 1)
 	if p.Kind == "" {
-		return count("address:"+address(r), route.Limit)
-	}
-	limit := route.Limit
-	if p.Kind == control.PrincipalKey && route.Keyed.N > 0 {
-		limit = route.Keyed
-	}
-	ok, wait := count(p.Kind+":"+p.ID.String(), limit)
-	if ok && route.Class == Session {
-		ok, wait = count(p.Kind+" address:"+address(r), limit)
-	}
-	return ok, wait
-}
-
-// address is the client's, without the port; of IPv6 the network, of which one
-// client has all addresses.
-func address(r *http.Request) string {
-	at, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	a := at.Addr().Unmap()
-	if a.Is6() {
-		if network, err := a.WithZone("").Prefix(64); err == nil {
-			return network.String()
+		at := "address:" + address(r)
+		count("route", route.key()+" "+at, route.Limit, 1)
+		if route.Class == Public || route.Class == Session {
+			count("address", at, ofAddress, cost)
 		}
+	} else {
+		limit := route.Limit
+		if p.Kind == control.PrincipalKey && route.Keyed.N > 0 {
+			limit = route.Keyed
+		}
+		who := p.Kind + ":" + p.ID.String()
+		count("route", route.key()+" "+who, limit, 1)
+		if route.Class == Session {
+			count("address", route.key()+" "+p.Kind+" address:"+address(r), limit, 1)
+		}
+		count("principal", who, ofPrincipal, cost)
+		count("tenant", "tenant:"+p.Tenant.String(), ofTenant, cost)
 	}
-	return a.String()
-}
-
-// A recorder remembers what was answered. Sockets can be taken out of it.
-type recorder struct {
-	http.ResponseWriter
-	status int
-	bytes  int64
-	began  time.Time
-}
-
-func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
+	v := s.o.Limits.Take(r.Context(), asks[:n]...)
+	if v.Alone {
+		s.metrics.Alone()
 	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *recorder) Write(b []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
+	if route.Class != Internal {
+		announce(w.Header(), by[v.Of], asks[v.Of], v)
 	}
-	n, err := w.ResponseWriter.Write(b)
-	w.bytes += int64(n)
-	return n, err
+	if v.OK {
+		return nil
+	}
+	s.metrics.Limited(by[v.Of])
+	return tooMany(v.Wait)
 }
 
-// Unwrap is for http.ResponseController.
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// Flush is for streams.
-func (w *recorder) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
-
-// Hijack is for websockets.
-func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	w.status = http.StatusSwitchingProtocols
-	return http.NewResponseController(w.ResponseWriter).Hijack()
+// announce tells how much is left of the limit that is the nearest
+// (draft-ietf-httpapi-ratelimit-headers-10).
+func announce(h http.Header, name string, a ingress.Ask, v ingress.Verdict) {
+	policy := make([]byte, 0, 64)
+	policy = append(append(append(policy, '"'), name...), `";q=`...)
+	policy = append(strconv.AppendInt(policy, int64(a.N), 10), ";w="...)
+	policy = strconv.AppendInt(policy, int64(max(a.Per, time.Second)/time.Second), 10)
+	left := make([]byte, 0, 64)
+	left = append(append(append(left, '"'), name...), `";r=`...)
+	left = append(strconv.AppendInt(left, int64(max(v.Left, 0)), 10), ";t="...)
+	left = strconv.AppendInt(left, int64((max(v.Reset, v.Wait)+time.Second-1)/time.Second), 10)
+	h["Ratelimit-Policy"], h["Ratelimit"] = []string{string(policy)}, []string{string(left)}
 }

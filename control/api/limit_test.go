@@ -10,15 +10,20 @@ import (
 	"time"
 
 	"parley/control/api"
+	"parley/control/ingress"
 )
 
 // counter allows a twentieth of what it is told to, which is sooner tried out,
 // and never lets go.
 type counter map[string]int
 
-func (c counter) Allow(_ context.Context, key string, n int, _ time.Duration) (bool, time.Duration) {
-	c[key] += 20
-	return c[key] <= n, 90 * time.Second
+func (c counter) Take(_ context.Context, asks ...ingress.Ask) ingress.Verdict {
+	for i, a := range asks {
+		if c[a.Key] += 20; c[a.Key] > a.N {
+			return ingress.Verdict{Of: i, Wait: 90 * time.Second}
+		}
+	}
+	return ingress.Verdict{OK: true}
 }
 
 // limited is a plane that counts, and a way to ask it from an address.

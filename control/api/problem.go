@@ -113,6 +113,7 @@ func (s *Server) problem(ctx context.Context, err error) *Problem {
 	case errors.Is(err, control.ErrBusy):
 		return newProblem(503, "busy", "no capacity left; try again shortly")
 	case errors.Is(err, control.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		s.metrics.StorageAway()
 		s.o.Log.ErrorContext(ctx, "storage is away", "request", control.RequestOf(ctx), "error", err)
 		return newProblem(503, "unavailable", "try again shortly")
 	}

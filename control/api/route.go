@@ -41,6 +41,10 @@ type Route struct {
 	Limit           Limit              // by principal, or by address where there is none
 	Keyed           Limit              // by API key instead, where programs speak for many people; zero: Limit
 	Body            int64              // bytes; NoBody for none
+	Types           []string           // of the body; default application/json, and what is written +json
+	Cost            int                // units of the budgets over all routes that a request takes; default 1
+	Strict          bool               // limited harder while Redis is away: sign-in
+	Plane           Plane              // default by the path
 	Verifier        string             // class webhook: who checks, e.g. "twilio"
 	Long            bool               // a socket or a stream: no time limit
 
@@ -88,11 +92,7 @@ func (s *Server) Handle(r Route, h http.Handler) error {
 	if r.listed() {
 		s.list(r)
 	}
-	mux := s.mux
-	if r.Class == Internal {
-		mux = s.internal
-	}
-	mux.Handle(r.key(), s.guard(r, h))
+	s.muxes.handle(r, s.guard(r, h))
 	return nil
 }
 

@@ -9,20 +9,15 @@ import (
 	"log/slog"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/control"
 	"parley/control/identity"
+	"parley/control/ingress"
 )
-
-// Limiter tells whether key may do one thing more, at n a period; if not, after
-// how long. It does not block for long, and works without its storage.
-type Limiter interface {
-	Allow(ctx context.Context, key string, n int, period time.Duration) (bool, time.Duration)
-}
 
 // Options is what a Server works with. All are needed but for those that say
 // so.
@@ -55,7 +50,11 @@ type Options struct {
 
 	Tokens *identity.CallTokens
 	Blobs  control.Blobs
-	Limits Limiter
+	Limits ingress.Limiter
+	// Origins are pages that may call from a browser. Nil: none.
+	Origins *control.Origins
+	// Gate is what requests meet before their route.
+	Gate Gate
 	// Idempotency keeps the answers of requests that name themselves. Nil: they
 	// are served each time.
 	Idempotency *control.Idempotency
@@ -66,14 +65,17 @@ type Options struct {
 	Busy func() string
 	// PublicURL of the server, "https://…"; cookies are Secure if it is https.
 	PublicURL string
-	Version   string // of the program, for the documentation; may be empty
+	// SecurityContact is where holes are reported, a mailto: or https: address.
+	// Default: security@ the host of PublicURL.
+	SecurityContact string
+	Version         string // of the program, for the documentation; may be empty
 }
 
 // A Server answers the control plane's requests.
 type Server struct {
 	o        Options
-	mux      *http.ServeMux // the public listener's
-	internal *http.ServeMux // the admin listener's
+	muxes    muxes // by listener
+	metrics  *ingress.Metrics
 	routes   map[string]Route
 	api      huma.API
 	csrf     *http.CrossOriginProtection
@@ -86,8 +88,11 @@ type Server struct {
 // [Server.Handle] before the first request.
 func New(o Options) (*Server, error) {
 	s := &Server{
-		o: o, mux: http.NewServeMux(), internal: http.NewServeMux(), routes: map[string]Route{},
+		o: o, muxes: newMuxes(o.Gate.Apart), metrics: o.Gate.Metrics, routes: map[string]Route{},
 		csrf: http.NewCrossOriginProtection(), secure: len(o.PublicURL) > 8 && o.PublicURL[:8] == "https://",
+	}
+	if s.metrics == nil {
+		s.metrics = ingress.NewMetrics(prometheus.NewRegistry())
 	}
 	cfg := huma.DefaultConfig("Parley", o.Version)
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath, cfg.CreateHooks = "", "", "", nil
@@ -95,14 +100,9 @@ func New(o Options) (*Server, error) {
 	cfg.Transformers = []huma.Transformer{quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
 	return s, errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.events(), s.webhooks(),
-		s.keys(), s.tokens(), s.temporaryTokens(), s.introspection(), s.secrets(), s.audit(), s.contents(), s.docs())
+		s.keys(), s.tokens(), s.temporaryTokens(), s.introspection(), s.secrets(), s.audit(), s.contents(),
+		s.origins(), s.blocks(), s.crossings(), s.contact(), s.docs())
 }
-
-// Handler answers the public listener.
-func (s *Server) Handler() http.Handler { return s.outer(s.mux) }
-
-// InternalHandler answers the admin listener: routes of class internal.
-func (s *Server) InternalHandler() http.Handler { return s.outer(s.internal) }
 
 // Drain makes /readyz say 503, so that load balancers send nothing new.
 func (s *Server) Drain() { s.draining.Store(true) }
@@ -117,10 +117,12 @@ func (p pending) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Re
 		panic("api: " + pattern + " has no Route") // at start-up: operation registers it first
 	}
 	r.Body++ // huma counts to the limit by itself, and answers 413 at it
-	p.s.mux.Handle(pattern, p.s.guard(r, http.HandlerFunc(h)))
+	p.s.muxes.handle(r, p.s.guard(r, http.HandlerFunc(h)))
 }
 
-func (p pending) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.s.mux.ServeHTTP(w, r) }
+func (p pending) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.s.muxes.at(ControlPlane).ServeHTTP(w, r)
+}
 
 // operation registers a typed handler that shows in the OpenAPI document. Its
 // errors are the domain's.

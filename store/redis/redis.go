@@ -12,12 +12,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"parley/control"
+	"parley/control/ingress"
 )
 
 // A Client talks to Redis. Its methods never wait longer than 250 ms.
 type Client struct {
 	rdb   *redis.Client
 	limit *limiter
+	seen  *ingress.Recent // while Redis is away
 	used  *usedSet
 }
 
@@ -37,7 +39,7 @@ func Open(url string) (*Client, error) {
 	opt.PoolTimeout, opt.MaxRetries = patience, -1
 	opt.ContextTimeoutEnabled = true
 	rdb := redis.NewClient(opt)
-	return &Client{rdb: rdb, limit: newLimiter(rdb), used: newUsedSet()}, nil
+	return &Client{rdb: rdb, limit: newLimiter(rdb), seen: ingress.NewRecent(), used: newUsedSet()}, nil
 }
 
 // Ping asks Redis for an answer.

@@ -7,6 +7,9 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/uuid"
+
+	"parley/control/ingress"
+	"parley/control/ingress/ingresstest"
 )
 
 func open(t *testing.T) (*Client, *miniredis.Miniredis) {
@@ -68,28 +71,6 @@ func TestUsedSetForgets(t *testing.T) {
 	}
 }
 
-func TestAllow(t *testing.T) {
-	c, m := open(t)
-	count := func() (n int) {
-		for range 5 {
-			if ok, _ := c.Allow(t.Context(), "k", 3, time.Hour); ok {
-				n++
-			}
-		}
-		return n
-	}
-	if n := count(); n != 3 {
-		t.Errorf("with Redis: %d of 5 allowed, want 3", n)
-	}
-	m.Close()
-	if n := count(); n != 3 {
-		t.Errorf("without Redis: %d of 5 allowed, want 3", n)
-	}
-	if ok, wait := c.Allow(t.Context(), "k", 3, time.Hour); ok || wait < time.Minute || wait > 20*time.Minute {
-		t.Errorf("retry after %v (allowed %v), want about 20m", wait, ok)
-	}
-}
-
 func TestLive(t *testing.T) {
 	c, _ := open(t)
 	a, b := uuid.New(), uuid.New()
@@ -104,5 +85,50 @@ func TestLive(t *testing.T) {
 	}
 	if n, err := c.Live(t.Context()); err != nil || n != 1 {
 		t.Errorf("Live = %d, %v, want 1", n, err)
+	}
+}
+
+// A clock of Redis that the test moves.
+func clock(m *miniredis.Miniredis) func(time.Duration) {
+	now := time.Now()
+	m.SetTime(now)
+	return func(d time.Duration) {
+		now = now.Add(d)
+		m.SetTime(now)
+		m.FastForward(d)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	c, m := open(t)
+	ingresstest.Limiter(t, c, clock(m), false)
+}
+
+// Two processes count together, and each alone without Redis.
+func TestLimitsOfTwoProcesses(t *testing.T) {
+	here, m := open(t)
+	there, err := Open("redis://" + m.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer there.Close()
+	ask := ingress.Ask{Key: "k", N: 4, Per: time.Hour}
+	count := func(c *Client) (n int) {
+		for range 3 {
+			if c.Take(t.Context(), ask).OK {
+				n++
+			}
+		}
+		return n
+	}
+	if a, b := count(here), count(there); a+b != 4 {
+		t.Errorf("%d and %d pass, want 4 together", a, b)
+	}
+	m.Close()
+	if v := here.Take(t.Context(), ask); !v.OK || !v.Alone {
+		t.Errorf("without Redis: %+v", v)
+	}
+	if n := count(here); n != 3 {
+		t.Errorf("without Redis %d more pass, want 3", n)
 	}
 }
