@@ -148,7 +148,7 @@ func TestCanarySecrets(t *testing.T) {
 	server, seen := betrayal(t)
 	data := plantSecrets(t, s, server.URL)
 	metrics := freeAddress(t)
-	s.env = append(s.env, "PARLEY_LOG_LEVEL=debug", "PARLEY_ADMIN_LISTEN="+metrics, "PARLEY_EGRESS_ALLOW="+strings.TrimPrefix(server.URL, "http://"))
+	s.env = append(s.env, "PARLEY_LOG_LEVEL=debug", "PARLEY_ADMIN_LISTEN="+metrics, "PARLEY_ADMIN_TOKEN_FILE="+file(t, adminToken), "PARLEY_EGRESS_ALLOW="+strings.TrimPrefix(server.URL, "http://"))
 	n := s.start("a", "127.0.0.1:0", "--data", data)
 	paths := []string{"/echo", "/text", "/fail", "/again", "/away", "/name", "/inside", "/slow", "/broken"}
 	doc := betrayed(server.URL, paths)
@@ -238,6 +238,9 @@ func plantSecrets(t *testing.T, s *site, server string) string {
 	return data
 }
 
+// adminToken is what the nodes of tests want on their admin listeners.
+const adminToken = "an admin token of the tests, long enough"
+
 func fetch(t *testing.T, address string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -246,6 +249,7 @@ func fetch(t *testing.T, address string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.Header.Set("Authorization", "Bearer "+adminToken)
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)

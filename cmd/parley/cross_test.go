@@ -51,6 +51,7 @@ func (w *wired) belongings(made identity.DemoMade) (chatToken string) {
 	chat := post("/chat/start", `{"flow_id":"`+flow+`"}`)
 	post("/v1/numbers", fmt.Sprintf(`{"number":"+1555%07d","agent_id":"%s"}`, uuid.New().ID()%1e7, desk.ID))
 	post("/v1/webhooks", `{"name":"w","url":"https://hooks.example"}`)
+	post("/v1/origins", `{"origin":"https://shop.example"}`)
 	post("/v1/keys", `{"name":"theirs","scopes":["calls.read"]}`)
 	content := post("/v1/content", `{"type":"joke","content":{"text":"Ha."}}`)
 	post("/v1/content/"+content["id"].(string)+"/variants", `{"variant_key":"b","variant_data":{"text":"Ho."}}`)
@@ -171,7 +172,7 @@ var bodiesOf = map[string]string{
 }
 
 func bodyOf(r api.Route) string {
-	if r.Body <= 0 {
+	if r.Body <= 0 || strings.HasPrefix(r.Pattern, "/webrtc/") { // whose bodies are no JSON
 		return ""
 	}
 	for suffix, b := range bodiesOf {

@@ -19,8 +19,11 @@ var logKeys = map[string]class.Class{
 	"ms": class.Public, "number": class.Public, "of": class.Public, "read": class.Public, "records": class.Public,
 	"revision": class.Public, "status": class.Public, "tenants": class.Public, "tokens": class.Public, "version": class.Public,
 	"had": class.Public, "lease": class.Public, "left": class.Public, "within": class.Public, "has": class.Public, "first": class.Public,
+	"blocked": class.Public, "class": class.Public, "count": class.Public, "name": class.Public, "rule": class.Public,
+	"safe": class.Public, "signal": class.Public, "tls": class.Public,
 
-	// Ids, names of things, our own addresses and errors.
+	// Ids, names of things, our own addresses and errors; of clients, pseudonyms.
+	"client": class.Internal, "object": class.Internal,
 	"address": class.Internal, "agent": class.Internal, "budget": class.Internal, "by": class.Internal, "call": class.Internal, "call_id": class.Internal,
 	"call_sid": class.Internal, "carrier": class.Internal, "carrier_call": class.Internal, "conversation": class.Internal,
 	"delivery": class.Internal, "dir": class.Internal, "err": class.Internal, "error": class.Internal, "event": class.Internal,
@@ -37,7 +40,8 @@ var logKeys = map[string]class.Class{
 // metricLabels are all labels that metrics may have: fixed words, never of a
 // tenant, a call or a person.
 var metricLabels = map[string]class.Class{
-	"action": class.Public, "carrier": class.Public, "interrupted": class.Public, "kind": class.Public, "outcome": class.Public,
+	"action": class.Public, "by": class.Public, "class": class.Public, "rule": class.Public, "signal": class.Public, "status": class.Public,
+	"carrier": class.Public, "interrupted": class.Public, "kind": class.Public, "outcome": class.Public,
 	"reason": class.Public, "result": class.Public, "route": class.Public, "speaker": class.Public, "state": class.Public, "step": class.Public,
 	"unit": class.Public, "vendor": class.Public, "verdict": class.Public, "what": class.Public,
 }

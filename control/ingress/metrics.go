@@ -22,17 +22,17 @@ type Metrics struct {
 
 // NewMetrics registers them.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+	counter := func(name, help string, labels []string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	m := &Metrics{
-		requests: counter("parley_http_requests_total", "Requests answered.", "class", "status"),
+		requests: counter("parley_http_requests_total", "Requests answered.", []string{"class", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "parley_http_seconds", Help: "Time from the head of a request to the end of its answer, sockets and streams left out.",
 			Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10}}, []string{"class"}),
-		blocked:     counter("parley_http_blocked_total", "Requests that the filter or the list of blocked networks kept out.", "rule"),
-		limited:     counter("parley_http_limited_total", "Requests over a limit, by what was counted.", "by"),
-		auth:        counter("parley_auth_failed_total", "Requests refused for who they came from: no or wrong credentials, a failed sign-in, or no permission.", "reason"),
-		threats:     counter("parley_threats_total", "Signals of attacks that were raised.", "signal"),
+		blocked:     counter("parley_http_blocked_total", "Requests that the filter or the list of blocked networks kept out.", []string{"rule"}),
+		limited:     counter("parley_http_limited_total", "Requests over a limit, by what was counted.", []string{"by"}),
+		auth:        counter("parley_auth_failed_total", "Requests refused for who they came from: no or wrong credentials, a failed sign-in, or no permission.", []string{"reason"}),
+		threats:     counter("parley_threats_total", "Signals of attacks that were raised.", []string{"signal"}),
 		alone:       prometheus.NewCounter(prometheus.CounterOpts{Name: "parley_limits_alone_total", Help: "Requests counted by this process alone, because Redis was away."}),
 		storageAway: prometheus.NewCounter(prometheus.CounterOpts{Name: "parley_database_failures_total", Help: "Requests that failed because the database did not answer."}),
 	}
