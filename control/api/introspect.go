@@ -55,6 +55,7 @@ func newIntrospectJSON(p control.Principal) introspectJSON {
 
 func (s *Server) introspection() error {
 	r := writes("POST", "/v1/auth/introspect", control.TokensCheck, 10<<10)
+	r.Types = []string{"application/x-www-form-urlencoded", typeJSON}
 	r.Limit.N = 600 // a service asks for each of its callers, twice a minute
 	older := r
 	older.Pattern = "/auth/validate-token"

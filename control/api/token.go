@@ -36,7 +36,7 @@ func (s *Server) tokens() error {
 		return Route{Method: "POST", Pattern: pattern, Class: Public, Permission: control.Anyone, Limit: Limit{n, time.Minute}, Body: 4 << 10}
 	}
 	token := open("/v1/auth/token", 10)
-	token.Class = Session
+	token.Class, token.Strict, token.Cost = Session, true, 10
 	jwks := Route{Method: "GET", Pattern: "/.well-known/jwks.json", Class: Public, Permission: control.Anyone,
 		Limit: Limit{600, time.Minute}, Body: NoBody}
 	return errors.Join(
@@ -69,6 +69,7 @@ func (s *Server) createToken(ctx context.Context, in *struct {
 		client.Session = "" // a program's sign-in ends no browser's
 		o, err := s.o.Users.Login(ctx, identity.Login{Email: in.Body.Email, Password: in.Body.Password, Tenant: in.Body.TenantID, Client: client})
 		if err != nil {
+			s.signInFailed(ctx, in.Body.Email, err)
 			return nil, notSignedIn(err)
 		}
 		p = o.Principal
