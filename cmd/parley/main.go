@@ -40,6 +40,7 @@ type commands struct {
 	Keys    keysCommand    `cmd:"" help:"Look after the keys that seal recordings and transcripts."`
 	Tenant  tenantCommand  `cmd:"" help:"Make and list tenants, without a server."`
 	Tokens  tokensCommand  `cmd:"" help:"Look after the keys that tokens are signed with."`
+	Doctor  doctorCommand  `cmd:"" help:"Look for what keeps the gateway from working or from being safe: settings, storage, TLS, clocks, vendors."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
