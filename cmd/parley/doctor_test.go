@@ -153,7 +153,7 @@ func TestDoctorFailures(t *testing.T) {
 		{"twilio-token", "twilio", stateFail, "AUTH_TOKEN", func(s *Settings) { s.TwilioAuthToken = secret }},
 		{"twilio-gone", "twilio", stateFail, "not reached", func(s *Settings) { s.TwilioBaseURL = "http://" + gone.Addr().String() }},
 		{"openai-key", "openai", stateFail, "does not look like one", func(s *Settings) { s.OpenAIKey, s.OpenAIBaseURL = secret, "" }},
-		{"openai-gone", "openai", stateFail, "not reached", func(s *Settings) { s.OpenAIKey, s.OpenAIBaseURL = secret, "http://" + gone.Addr().String() }},
+		{"openai-gone", "openai", stateFail, "not reached", func(s *Settings) { s.OpenAIKey, s.OpenAIBaseURL = secret, "http://"+gone.Addr().String() }},
 		{"deepgram-key", "deepgram", stateFail, "does not look like one", func(s *Settings) { s.DeepgramKey = secret }},
 		{"elevenlabs-certificate", "elevenlabs", stateFail, "not reached", func(s *Settings) { s.ElevenLabsKey, s.ElevenLabsBaseURL = secret, untrusted.URL }},
 	} {
