@@ -46,7 +46,7 @@ func (s Settings) checks() []check {
 		{"proxies", s.checkProxies},
 		{"twilio", s.checkTwilio},
 	}
-	for _, v := range []vendorKey{
+	for _, v := range []vendorReach{
 		{"openai", s.OpenAIKey, cmp.Or(s.OpenAIBaseURL, "https://api.openai.com"), `^sk-[A-Za-z0-9_-]{20,}$`, s.OpenAIBaseURL == ""},
 		{"deepgram", s.DeepgramKey, cmp.Or(s.DeepgramBaseURL, "https://api.deepgram.com"), `^[0-9a-f]{40}$`, s.DeepgramBaseURL == ""},
 		{"elevenlabs", s.ElevenLabsKey, cmp.Or(s.ElevenLabsBaseURL, "https://api.elevenlabs.io"), `^(sk_)?[0-9a-f]{32,}$`, s.ElevenLabsBaseURL == ""},
@@ -160,7 +160,7 @@ func (s Settings) checkVault(ctx context.Context) finding {
 	if s.VaultAddr == "" {
 		return pass("not used: secrets are kept in an encrypted file of this machine")
 	}
-	status, _, err := get(ctx, strings.TrimSuffix(s.VaultAddr, "/")+"/v1/sys/health")
+	status, _, err := visit(ctx, strings.TrimSuffix(s.VaultAddr, "/")+"/v1/sys/health")
 	switch {
 	case err != nil:
 		return fail("see that VAULT_ADDR names it, and that its certificate is one that this machine trusts", "it does not answer: %s", reason(err))
@@ -180,7 +180,7 @@ func (s Settings) checkPublicAddress(ctx context.Context) finding {
 	if s.PublicURL == "" {
 		return fail("set PARLEY_PUBLIC_URL to the https address that carriers and browsers reach", "no public address is named")
 	}
-	status, until, err := get(ctx, strings.TrimSuffix(s.PublicURL, "/")+"/livez")
+	status, until, err := visit(ctx, strings.TrimSuffix(s.PublicURL, "/")+"/livez")
 	switch {
 	case err != nil:
 		return fail("see that its name leads to this gateway, and that its certificate is good; where nothing serves yet, start it and look again", "it is not reached: %s", reason(err))
@@ -284,13 +284,13 @@ func (s Settings) checkTwilio(ctx context.Context) finding {
 	return reached(ctx, cmp.Or(s.TwilioBaseURL, "https://api.twilio.com"))
 }
 
-// A vendorKey is a vendor with its key.
-type vendorKey struct {
+// A vendorReach is a vendor with its key.
+type vendorReach struct {
 	name, key, base, form string
 	theirs                bool // the vendor's own address: its keys have its form
 }
 
-func (v vendorKey) look(ctx context.Context) finding {
+func (v vendorReach) look(ctx context.Context) finding {
 	if v.key == "" {
 		return pass("not used")
 	}
@@ -324,9 +324,9 @@ func reached(ctx context.Context, base string) finding {
 	return pass("%s is reached", u.Hostname())
 }
 
-// get asks for an address, and returns its status and how long its certificate
+// visit asks for an address, and returns its status and how long its certificate
 // is good. It follows nothing and heeds no proxy.
-func get(ctx context.Context, address string) (int, time.Time, error) {
+func visit(ctx context.Context, address string) (int, time.Time, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return 0, time.Time{}, err

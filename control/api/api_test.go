@@ -55,6 +55,7 @@ type plane struct {
 	log   *strings.Builder
 	// perform does chats' effects; nil fails them.
 	effect func(flow.Effect) flow.Result
+	doc    *document        // that all answers are held to
 	sent   []effect.Request // to webhooks
 }
 
@@ -150,6 +151,12 @@ func (p *plane) do(method, path, key, body string, header ...string) (*http.Resp
 	resp := w.Result()
 	raw, _ := io.ReadAll(resp.Body)
 	resp.Body = io.NopCloser(strings.NewReader(string(raw)))
+	if p.doc == nil {
+		p.doc = p.document()
+	}
+	if err := p.doc.fits(r, resp.StatusCode, resp.Header.Get("Content-Type"), raw); err != nil {
+		p.t.Errorf("%s %s answers %d, which is not as the document has it: %v\n%s", method, path, resp.StatusCode, err, raw)
+	}
 	var m map[string]any
 	_ = json.Unmarshal(raw, &m)
 	return resp, m

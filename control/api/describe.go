@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -89,4 +90,72 @@ func (s *Server) list(r Route) {
 func operationID(r Route) string {
 	name := strings.NewReplacer("{", "", "}", "", "/", "-").Replace(strings.TrimPrefix(r.Pattern, "/v1"))
 	return strings.ToLower(r.Method) + name
+}
+
+// nulls says of each field of an answer that can be null that it can: the
+// framework takes a pointer to an object, or to a type with a text form of its
+// own, for always there.
+func (s *Server) nulls() {
+	all := s.api.OpenAPI().Components.Schemas
+	for name, schema := range all.Map() {
+		if t := all.TypeFromRef("#/components/schemas/" + name); t != nil {
+			nullFields(schema, t)
+		}
+	}
+	// A document as it stands is JSON that no type of ours describes.
+	if item := s.api.OpenAPI().Paths["/v1/flows/{flow}/export"]; item != nil {
+		item.Get.Responses["200"].Content["application/json"].Schema = &huma.Schema{Type: huma.TypeObject}
+	}
+}
+
+func nullFields(schema *huma.Schema, t reflect.Type) {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return
+	}
+	for f := range t.Fields() {
+		name, rest, _ := strings.Cut(f.Tag.Get("json"), ",")
+		field := schema.Properties[name]
+		switch {
+		case f.Anonymous && name == "":
+			nullFields(schema, f.Type)
+		case field == nil || strings.Contains(rest, "omit") || f.Type.Kind() != reflect.Pointer && f.Type != reflect.TypeFor[[]byte]():
+		case field.Ref != "":
+			schema.Properties[name] = &huma.Schema{Description: field.Description, AnyOf: []*huma.Schema{{Ref: field.Ref}, {Type: "null"}}}
+		default:
+			field.Nullable = true
+		}
+	}
+}
+
+// named returns as much of an error's place in a body as the operation's schema
+// names; what follows are names that the client chose.
+func (s *Server) named(c huma.Context, location string) string {
+	op := c.Operation()
+	if op == nil || op.RequestBody == nil || !strings.HasPrefix(location, "body.") {
+		return location
+	}
+	var schema *huma.Schema
+	if media := op.RequestBody.Content["application/json"]; media != nil {
+		schema = media.Schema
+	}
+	known := "body"
+	for part := range strings.SplitSeq(strings.TrimPrefix(location, "body."), ".") {
+		field, _, _ := strings.Cut(part, "[")
+		for schema != nil && (schema.Ref != "" || schema.Items != nil && schema.Properties == nil) {
+			if schema.Ref != "" {
+				schema = s.api.OpenAPI().Components.Schemas.SchemaFromRef(schema.Ref)
+			} else {
+				schema = schema.Items
+			}
+		}
+		if schema == nil || schema.Properties[field] == nil {
+			break
+		}
+		known += "." + part
+		schema = schema.Properties[field]
+	}
+	return known
 }

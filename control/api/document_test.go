@@ -79,9 +79,12 @@ func (d *document) fits(r *http.Request, status int, kind string, body []byte) e
 	if d.at(append(where, "responses", code)...) == nil {
 		code = "default"
 	}
-	where = append(where, "responses", code, "content", kind, "schema")
+	where = append(where, "responses", code, "content", kind)
 	if d.at(where...) == nil {
 		return fmt.Errorf("the document has no %s of type %s", code, kind)
+	}
+	if where = append(where, "schema"); d.at(where...) == nil {
+		return nil
 	}
 	at := "openapi.json#"
 	for _, part := range where {
@@ -187,7 +190,7 @@ func TestNoRequestIsEchoed(t *testing.T) {
 		}
 	}
 	for _, r := range p.Routes() {
-		if !documented(r) || r.Long {
+		if !documented(r) || r.Long || strings.HasSuffix(r.Pattern, "/logout") {
 			continue
 		}
 		path := fill(r.Pattern)

@@ -140,7 +140,7 @@ func (p *Problem) write(w http.ResponseWriter) {
 
 // quiet rewrites the framework's own errors: the same form as ours, and
 // without the values that were sent.
-func quiet(_ huma.Context, _ string, v any) (any, error) {
+func (s *Server) quiet(c huma.Context, _ string, v any) (any, error) {
 	m, ok := v.(*huma.ErrorModel)
 	if !ok {
 		return v, nil
@@ -162,7 +162,7 @@ func quiet(_ huma.Context, _ string, v any) (any, error) {
 		if i := strings.LastIndexByte(e.Location, '.'); i > 0 && e.Message == "unexpected property" {
 			e.Location, e.Message = e.Location[:i], "has a property that is not known"
 		}
-		p.Errors = append(p.Errors, ProblemField{e.Location, e.Message})
+		p.Errors = append(p.Errors, ProblemField{s.named(c, e.Location), e.Message})
 	}
 	return p, nil
 }

@@ -97,11 +97,13 @@ func New(o Options) (*Server, error) {
 	cfg := huma.DefaultConfig("Parley", o.Version)
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath, cfg.CreateHooks = "", "", "", nil
 	cfg.Components.SecuritySchemes = schemes()
-	cfg.Transformers = []huma.Transformer{quiet}
+	cfg.Transformers = []huma.Transformer{s.quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
-	return s, errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.events(), s.webhooks(),
+	err := errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.events(), s.webhooks(),
 		s.keys(), s.tokens(), s.temporaryTokens(), s.introspection(), s.secrets(), s.audit(), s.contents(),
 		s.origins(), s.blocks(), s.crossings(), s.contact(), s.docs())
+	s.nulls()
+	return s, err
 }
 
 // Drain makes /readyz say 503, so that load balancers send nothing new.
