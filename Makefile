@@ -16,7 +16,7 @@ IMAGE     ?= parley
 test_flags := -race -p 2 -timeout 30m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test rehearse build lint fuzz bench soak storm microbench verify vuln image clean install-run install-test
+.PHONY: help run test rehearse build lint fuzz bench bench-control soak storm microbench verify vuln image clean install-run install-test
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 bench: install-run build ## the gateway against bare relays: BENCH=S1,S4 or all of S1 to S10
 	$(GO) build -trimpath -o bin/bench ./cmd/bench
 	./bin/bench -only '$(BENCH)' -out bin/bench.json
+
+bench-control: install-test ## requests a second and p99 of key checks, secrets and the audit trail
+	$(GO) test -run '^$$' -bench 'Key|Secret|Audit|Access|Limit|TenantQuery' -benchtime $(BENCHTIME) -p 1 -timeout 40m ./control/... ./store/...
 
 soak: install-run build ## calls that come and go for SOAK (30m); nothing may be left
 	$(GO) build -trimpath -o bin/bench ./cmd/bench
