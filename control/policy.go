@@ -145,6 +145,12 @@ func (r Role) May(perm Permission) bool {
 	return false
 }
 
+// Administers tells whether a permission is for those alone who look after the
+// tenant.
+func (perm Permission) Administers() bool {
+	return RoleAdmin.May(perm) && !RoleEditor.May(perm) && !RoleBilling.May(perm)
+}
+
 // Kinds of principals.
 const (
 	PrincipalUser      = "user"       // a person: a browser's session, or an access token
@@ -170,6 +176,11 @@ type Principal struct {
 	FactorAt time.Time
 	// Expires is when what let them in ends, at the latest; zero: open.
 	Expires time.Time
+	// NoFactor is a person who is known to have no second factor to give.
+	NoFactor bool
+	// Bound is a person signed in by the tenant's own issuer: for this tenant
+	// alone, whose word binds no other. It changes nothing of the person's own.
+	Bound bool
 	// Actor is on whose behalf a service acts, as it says and its issuer vouches.
 	Actor string
 }

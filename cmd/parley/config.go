@@ -50,6 +50,9 @@ type Settings struct {
 	VaultK8sToken  string `name:"vault-k8s-token" env:"VAULT_K8S_TOKEN_FILE" group:"Secrets" help:"File of the service account's token. Default: where Kubernetes puts it."`
 	VaultAuthMount string `name:"vault-auth-mount" env:"VAULT_AUTH_MOUNT" group:"Secrets" help:"Mount of the way to sign in. Default: approle or kubernetes."`
 
+	SecondFactor string `name:"second-factor" env:"PARLEY_SECOND_FACTOR" default:"" enum:",required,enrolled" group:"People" help:"Whom administering asks for a second factor: required, everybody; enrolled, those who have one. Default: required, enrolled under parley dev."`
+	OIDCFile     string `name:"oidc-file" env:"PARLEY_OIDC_FILE" group:"People" help:"JSON file of the issuers by which people of all tenants sign in; docs/sign-in.md has its form. Empty: none; tenants name their own."`
+
 	TwilioAccountSID   string `name:"twilio-account-sid" env:"TWILIO_ACCOUNT_SID" group:"Twilio" help:"Account whose webhooks are taken."`
 	TwilioAuthToken    string `name:"twilio-auth-token" env:"TWILIO_AUTH_TOKEN" group:"Twilio" help:"Token that webhooks are signed with."`
 	TwilioAuthTokenOld string `name:"twilio-auth-token-old" env:"TWILIO_AUTH_TOKEN_OLD" group:"Twilio" help:"The token before, taken too while rotating."`

@@ -44,6 +44,7 @@ type gateway struct {
 	blobs   *blob.Folder
 	keyring *control.DataKeys // seals what callers say
 	people  people
+	signIn  signIn
 	keys    *identity.Keys
 	agents  *control.Agents
 	flows   *control.Flows
@@ -106,6 +107,9 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 	g.buildControl(ring)
 	g.desk.weights = weights
 	if err := errors.Join(g.openPeople(ring), g.buildOutside(ring)); err != nil {
+		return nil, err
+	}
+	if err := g.buildSignIn(ring); err != nil {
 		return nil, err
 	}
 	if err := g.buildEvents(ring); err != nil {
@@ -256,6 +260,7 @@ func (g *gateway) buildHTTP(ring *control.Keyring) error {
 		Contents: g.content, Experiments: g.trials, Idempotency: g.once,
 		Users: g.people.users, Tenants: g.people.tenants, Members: g.people.members,
 		Keys: g.keys, Bearers: g.bearers, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
+		Factors: g.signIn.factors, OIDC: g.signIn.oidc, Issuers: g.signIn.issuers, SecondFactor: g.secondFactor(),
 		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
 		Egress:    g.db,
 		PublicURL: g.settings.PublicURL, Version: version,

@@ -113,6 +113,8 @@ func newPlane(t *testing.T) *plane {
 	p.o.Tenants = &identity.Tenants{Store: store, Invitations: &identity.Invitations{Store: store, Users: p.o.Users, Links: links}}
 	p.o.Members = &identity.Members{Store: store, Users: p.o.Users, Links: links}
 	p.o.Bearers = identity.NewBearers(store, p.o.Users, p.o.Keys, p.o.Tokens, "https://parley.test", log)
+	p.signingIn(ring)
+	p.o.Bearers.Foreign = p.o.Issuers.Verify
 	p.o.Events = &control.Events{Store: store, Log: log}
 	p.o.Webhooks = &control.Webhooks{Store: store, Ring: ring}
 	p.o.Deliveries = &control.Deliveries{Store: store, Webhooks: p.o.Webhooks, HTTP: p, Changed: p.o.Events.Changed, Log: log}
@@ -339,7 +341,8 @@ func TestCrossTenantIsNotFound(t *testing.T) {
 		"{flow}": other.Agents[0].Settings.FlowID.String()}
 	bodies := map[string]string{"/versions": `{"document":` + greeting + `}`, "/call-tokens": `{}`, "/v1/agents/{agent}": `{"public":true}`,
 		"/v1/flows/{flow}": `{"public":true}`, "/simulate": `{}`, "/interact": `{"input":"x"}`, "/draft": `{"document":{}}`, "/state": `{"updates":{}}`,
-		"/v1/webhooks/{id}": `{"name":"mine"}`, "/v1/keys/{id}": `{"name":"mine"}`, "/v1/users/{id}": `{"role":"viewer"}`, "/v1/tenants/{id}": `{"name":"mine"}`, "/v1/sessions/{id}/events": `{"event":"paid"}`}
+		"/v1/webhooks/{id}": `{"name":"mine"}`, "/v1/keys/{id}": `{"name":"mine"}`, "/v1/users/{id}": `{"role":"viewer"}`, "/v1/tenants/{id}": `{"name":"mine"}`, "/v1/sessions/{id}/events": `{"event":"paid"}`,
+		"/passkeys/{id}": `{"name":"mine"}`, "/providers/{id}": `{"name":"mine"}`, "/issuers/{id}": `{"enabled":true}`}
 	chat := p.chat(other.APIKey, `{"flow_id":"front-desk"}`)
 	hook := p.want(201, "POST", "/v1/webhooks", other.APIKey, `{"name":"theirs","url":"https://a.example"}`)["id"].(string)
 	n := 0

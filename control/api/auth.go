@@ -26,7 +26,7 @@ func (s *Server) Authenticate(r *http.Request) (control.Principal, error) {
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		// Chats and calls have bearers of their own, which are no keys.
 		v.Imported = s.routes[r.Pattern].Class != Session
-		return s.o.Bearers.Verify(r.Context(), bearer, v)
+		return s.o.Bearers.Verify(identity.ForTenant(r.Context(), r.Header.Get("X-Parley-Tenant")), bearer, v)
 	}
 	if key := r.Header.Get("X-API-Key"); key != "" {
 		v.Imported = true
@@ -69,11 +69,16 @@ type openedOut struct {
 		Role     string    `json:"role"`
 		Expires  time.Time `json:"expires_at"`
 		Failed   int       `json:"failed_sign_ins" doc:"How many failed since the last that did not. If they were not yours, change your password."`
+		Left     *int      `json:"recovery_codes_left,omitempty" doc:"Where one was used."`
+		Due      *dueJSON  `json:"second_factor,omitempty" doc:"The sign-in waits for the second factor; no session has begun, and the fields above are empty."`
 	}
 }
 
 func (s *Server) newOpenedOut(o identity.Opened) *openedOut {
 	out := new(openedOut)
+	if out.Body.Due = newDueJSON(o.Ticket); o.Ticket != nil {
+		return out
+	}
 	left := int(time.Until(o.Session.ExpiresAt).Seconds())
 	out.SetCookie = []http.Cookie{s.cookie(cookieName, o.Cookie, left), s.cookie(knownName, o.Known, int(identity.KnownLife.Seconds()))}
 	p := o.Principal
@@ -99,6 +104,7 @@ func (s *Server) auth() error {
 		operation(s, reads("/v1/auth/sessions", control.SignedIn), "list-own-sessions", "Where you are signed in", 200, s.listOwnSessions),
 		operation(s, writes("DELETE", "/v1/auth/sessions", control.SignedIn, NoBody), "revoke-other-sessions", "End all your sessions but this one", 204, s.revokeOtherSessions),
 		operation(s, writes("DELETE", "/v1/auth/sessions/{id}", control.SignedIn, NoBody), "revoke-own-session", "End one of your sessions", 204, s.revokeOwnSession),
+		s.second(), s.factors(), s.oidc(), s.providers(), s.issuers(),
 	)
 }
 

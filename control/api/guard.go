@@ -112,7 +112,10 @@ func (s *Server) admit(route Route, r *http.Request) (control.Principal, error) 
 	if route.Class == Admin && p.Kind == control.PrincipalUser && p.Role != control.RoleOwner && p.Role != control.RoleAdmin {
 		return p, control.ErrForbidden
 	}
-	return p, control.Allow(p, route.Permission, control.Object{})
+	if err := control.Allow(p, route.Permission, control.Object{}); err != nil {
+		return p, err
+	}
+	return p, s.o.SecondFactor.Demand(p, route.Class == Admin, route.Dangerous(), time.Now())
 }
 
 // admitInternal checks who asks on the admin listener, whatever the address.

@@ -77,6 +77,8 @@ func (s *Server) problem(ctx context.Context, err error) *Problem {
 	switch {
 	case errors.As(err, &known):
 		return known
+	case factorProblem(err) != nil:
+		return factorProblem(err)
 	case errors.As(err, &field):
 		p := newProblem(422, "invalid", "a field is not as it should be")
 		p.Errors = []ProblemField{{field.Field, field.Reason}}

@@ -47,6 +47,8 @@ type Route struct {
 	Plane           Plane              // default by the path
 	Verifier        string             // class webhook: who checks, e.g. "twilio"
 	Long            bool               // a socket or a stream: no time limit
+	StepUp          bool               // a person must just have given a second factor; see [Route.Dangerous]
+	NoStepUp        string             // why a person need not, though it would be asked for
 
 	// For the document, of a handler without types: what the route does, and the
 	// type of what it answers. Optional.
@@ -54,6 +56,20 @@ type Route struct {
 }
 
 func (r Route) key() string { return r.Method + " " + r.Pattern }
+
+// dangerous tells whether a route changes who may do what.
+func (r Route) dangerous() bool {
+	switch r.Permission {
+	case control.KeysManage, control.SecretsManage, control.TenantManage, control.TokensMint, control.UsersManage, control.Platform:
+		return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
+	}
+	return false
+}
+
+// Dangerous tells whether a person must have given a second factor in the last
+// ten minutes: where the route says so, and wherever who may do what changes,
+// unless the route says why not.
+func (r Route) Dangerous() bool { return r.StepUp || r.dangerous() && r.NoStepUp == "" }
 
 // validate reports what is not said.
 func (r Route) validate() error {
@@ -73,6 +89,10 @@ func (r Route) validate() error {
 		return errors.New("no rate limit")
 	case r.Body == 0 || r.Body < NoBody:
 		return errors.New("no body limit")
+	case r.NoStepUp != "" && !r.dangerous():
+		return errors.New("says why no second factor is asked for, and none would be")
+	case r.StepUp && r.Class != Tenanted && r.Class != Admin:
+		return errors.New("asks for a second factor of people whom its class does not know")
 	case (r.Class == Webhook) != (r.Verifier != ""):
 		return errors.New("a webhook needs a verifier, and nothing else has one")
 	}

@@ -26,6 +26,9 @@ type Options struct {
 	Tenants *identity.Tenants
 	Members *identity.Members
 	Keys    *identity.Keys
+	Factors *identity.Factors
+	OIDC    *identity.OIDC
+	Issuers *identity.TrustedIssuers
 	Agents  *control.Agents
 	Flows   *control.Flows
 	Numbers *control.Numbers
@@ -47,6 +50,8 @@ type Options struct {
 
 	// Bearers understands all that may come as one, Keys and Tokens among them.
 	Bearers *identity.Bearers
+	// SecondFactor says of whom a second factor is asked. Empty: of everybody.
+	SecondFactor control.SecondFactor
 
 	Tokens *identity.CallTokens
 	Blobs  control.Blobs

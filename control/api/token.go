@@ -72,6 +72,9 @@ func (s *Server) createToken(ctx context.Context, in *struct {
 			s.signInFailed(ctx, in.Body.Email, err)
 			return nil, notSignedIn(err)
 		}
+		if o.Ticket != nil {
+			return nil, newProblem(403, "second_factor_required", "this account has a second factor: sign in by /v1/auth/login and /v1/auth/mfa, then ask for tokens by grant_type session")
+		}
 		p = o.Principal
 	}
 	var scopes []control.Permission

@@ -88,6 +88,9 @@ func (s *Grants) Begin(ctx context.Context, p control.Principal, scopes []contro
 	if p.Kind != control.PrincipalUser {
 		return Tokens{}, control.ErrCredentials
 	}
+	if p.Bound { // a token's person is known by more than this tenant's word
+		return Tokens{}, control.Refuse(control.ErrForbidden, "who signs in by their organisation's own issuer has no tokens here; let that issuer's tokens be trusted instead")
+	}
 	for i, scope := range scopes {
 		if !slices.Contains(control.Scopes(), scope) || control.Allow(p, scope, control.Object{}) != nil {
 			return Tokens{}, control.Invalidf(fmt.Sprintf("scope[%d]", i), "is not a scope, or more than you may do")
@@ -195,6 +198,7 @@ func (s *Grants) Verify(ctx context.Context, token string) (control.Principal, e
 	if c.FactorAt != nil {
 		p.FactorAt = c.FactorAt.UTC()
 	}
+	p.NoFactor = !u.Factor && p.FactorAt.IsZero()
 	return p, nil
 }
 

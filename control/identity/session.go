@@ -29,6 +29,8 @@ type BrowserSession struct {
 	LastUsedAt time.Time // to the minute
 	ExpiresAt  time.Time
 	RevokedAt  time.Time // zero: not revoked
+	FactorAt   time.Time // when a second factor was last given; zero: never
+	Bound      bool      // see [control.Principal]
 }
 
 // SessionStore keeps the sessions of people's browsers.
@@ -80,7 +82,12 @@ type Entry struct {
 	User   uuid.UUID
 	Tenant uuid.UUID // nil: the first that the person joined and that is not suspended
 	How    string    // "password", "oidc"
-	Client Client
+	// FactorAt is when a second factor was given; zero: the member's own is asked
+	// for, if there is one.
+	FactorAt time.Time
+	Bound    bool      // see [control.Principal]
+	Ends     time.Time // of the session; zero: after SessionLife
+	Client   Client
 }
 
 // Opened is a session that has just begun.
@@ -90,11 +97,15 @@ type Opened struct {
 	Session   BrowserSession
 	Principal control.Principal
 	Failed    int // sign-ins that failed since the last that did not
+	// Ticket is for the second factor, without which no session has begun: then
+	// all else is zero but Failed.
+	Ticket *Ticket
 }
 
 // SignIn ends every first step of signing in that succeeded: it begins a
-// session, and ends the one that the browser had. Errors: control.ErrCredentials
-// for who is no member, control.ErrSuspended.
+// session, and ends the one that the browser had; or where the member has a
+// second factor to give first, it returns a ticket for that. Errors:
+// control.ErrCredentials for who is no member, control.ErrSuspended.
 func (s *Users) SignIn(ctx context.Context, e Entry) (Opened, error) {
 	all, err := s.Store.Memberships(ctx, e.User)
 	if err != nil {
@@ -110,7 +121,17 @@ func (s *Users) SignIn(ctx context.Context, e Entry) (Opened, error) {
 	if i < 0 {
 		return Opened{}, control.ErrSuspended
 	}
-	opened, err := s.open(ctx, all[i].Tenant.ID, BrowserSession{User: e.User, How: e.How, ExpiresAt: time.Now().UTC().Add(SessionLife)}, e.Client)
+	tenant := all[i].Tenant.ID
+	if e.FactorAt.IsZero() {
+		t, err := s.due(ctx, started{User: e.User, Tenant: tenant, How: e.How, Bound: e.Bound})
+		if t != nil || err != nil {
+			return Opened{Ticket: t}, err
+		}
+	}
+	if e.Ends.IsZero() {
+		e.Ends = time.Now().UTC().Add(SessionLife)
+	}
+	opened, err := s.open(ctx, tenant, BrowserSession{User: e.User, How: e.How, ExpiresAt: e.Ends, FactorAt: e.FactorAt, Bound: e.Bound}, e.Client)
 	if err != nil {
 		return Opened{}, fmt.Errorf("sign in: %w", err)
 	}
@@ -136,7 +157,8 @@ func (s *Users) open(ctx context.Context, tenant uuid.UUID, b BrowserSession, c 
 
 // principal is who a session lets in.
 func principal(b BrowserSession, u User) control.Principal {
-	return control.Principal{Kind: control.PrincipalUser, ID: b.ID, Tenant: b.Tenant, User: u.ID, Role: u.Role, Platform: u.Platform}
+	return control.Principal{Kind: control.PrincipalUser, ID: b.ID, Tenant: b.Tenant, User: u.ID, Role: u.Role,
+		Platform: u.Platform && !b.Bound, Bound: b.Bound, FactorAt: b.FactorAt, NoFactor: !u.Factor && b.FactorAt.IsZero()}
 }
 
 // endOld ends the session that the browser had before, if it had one.
@@ -156,9 +178,10 @@ func (s *Users) endOld(ctx context.Context, cookie string) error {
 }
 
 // Switch goes on in another tenant of the person: with a new session, that ends
-// when the old one would have. A tenant that is not theirs is control.ErrNotFound.
+// when the old one would have. The second factor of the other tenant is asked
+// for, where there is one. A tenant that is not theirs is control.ErrNotFound.
 func (s *Users) Switch(ctx context.Context, p control.Principal, tenant uuid.UUID, c Client) (Opened, error) {
-	if p.Kind != control.PrincipalUser {
+	if p.Kind != control.PrincipalUser || p.Bound {
 		return Opened{}, control.ErrForbidden
 	}
 	old, _, err := s.Sessions.BrowserSession(ctx, p.ID)
@@ -175,6 +198,10 @@ func (s *Users) Switch(ctx context.Context, p control.Principal, tenant uuid.UUI
 		return Opened{}, control.ErrNotFound
 	case !all[i].Tenant.SuspendedAt.IsZero():
 		return Opened{}, control.ErrSuspended
+	}
+	t, err := s.due(ctx, started{User: p.User, Tenant: tenant, How: "switch", Ends: old.ExpiresAt})
+	if t != nil || err != nil {
+		return Opened{Ticket: t}, err
 	}
 	opened, err := s.open(ctx, tenant, BrowserSession{User: p.User, How: "switch", ExpiresAt: old.ExpiresAt}, c)
 	if err != nil {

@@ -19,6 +19,7 @@ type User struct {
 	Role         control.Role // in the tenant of the context
 	Name         string       // as others see it; may be empty
 	Platform     bool         // looks after tenants
+	Factor       bool         // has a second factor in the tenant of the context
 }
 
 // A Membership is a person's place in one tenant.
@@ -60,6 +61,8 @@ type Users struct {
 	// Throttle slows down who guesses; the zero value counts on this node alone,
 	// and is strict.
 	Throttle Throttle
+	// Factors are asked for after the first step; nil: nobody has any.
+	Factors *Factors
 }
 
 // in returns ctx for work of a person's own in a tenant.
@@ -192,7 +195,7 @@ func (s *Users) rehash(ctx context.Context, u User, password string) error {
 // ChangePassword sets a person's new password, for who knows the old one, and
 // ends the other sessions.
 func (s *Users) ChangePassword(ctx context.Context, p control.Principal, old, password string, c Client) error {
-	if p.Kind != control.PrincipalUser {
+	if p.Kind != control.PrincipalUser || p.Bound {
 		return control.ErrForbidden
 	}
 	u, err := s.Store.User(ctx, p.User)

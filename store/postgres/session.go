@@ -19,13 +19,14 @@ func (s *Store) LocateBrowserSession(ctx context.Context, hash []byte) (control.
 	return s.locate(ctx, `SELECT tenant, id FROM locate_browser_session($1)`, hash)
 }
 
-const sessionColumns = `s.id, s.user_id, s.tenant_id, s.hash, s.how, s.network, s.agent, s.created_at, s.last_used_at, s.expires_at, s.revoked_at`
+const sessionColumns = `s.id, s.user_id, s.tenant_id, s.hash, s.how, s.network, s.agent, s.created_at, s.last_used_at, s.expires_at, s.revoked_at, s.factor_at, s.bound`
 
 func scanSession(r pgx.CollectableRow, more ...any) (identity.BrowserSession, error) {
 	var b identity.BrowserSession
-	var revoked *time.Time
+	var revoked, factor *time.Time
 	err := r.Scan(append([]any{&b.ID, &b.User, &b.Tenant, &b.Hash, &b.How, &b.Network, &b.Agent,
-		&b.CreatedAt, &b.LastUsedAt, &b.ExpiresAt, &revoked}, more...)...)
+		&b.CreatedAt, &b.LastUsedAt, &b.ExpiresAt, &revoked, &factor, &b.Bound}, more...)...)
+	b.FactorAt = orZero(factor)
 	b.CreatedAt, b.LastUsedAt, b.ExpiresAt, b.RevokedAt = b.CreatedAt.UTC(), b.LastUsedAt.UTC(), b.ExpiresAt.UTC(), orZero(revoked)
 	return b, err
 }
@@ -33,12 +34,12 @@ func scanSession(r pgx.CollectableRow, more ...any) (identity.BrowserSession, er
 // BrowserSession implements [identity.SessionStore].
 func (s *Store) BrowserSession(ctx context.Context, id uuid.UUID) (identity.BrowserSession, identity.User, error) {
 	const q = `
-		SELECT ` + sessionColumns + `, u.id, u.email, u.name, u.platform, m.role
+		SELECT ` + sessionColumns + `, u.id, u.email, u.name, u.platform, m.role, ` + hasFactor + `
 		FROM browser_sessions s JOIN users u ON u.id = s.user_id
 		JOIN memberships m ON m.user_id = u.id AND m.tenant_id = s.tenant_id WHERE s.id = $1`
 	var u identity.User
 	b, err := one(ctx, s, func(r pgx.CollectableRow) (identity.BrowserSession, error) {
-		return scanSession(r, &u.ID, &u.Email, &u.Name, &u.Platform, &u.Role)
+		return scanSession(r, &u.ID, &u.Email, &u.Name, &u.Platform, &u.Role, &u.Factor)
 	}, q, id)
 	return b, u, err
 }
@@ -55,9 +56,9 @@ func (s *Store) BrowserSessions(ctx context.Context, user uuid.UUID, now time.Ti
 // InsertBrowserSession implements [identity.SessionStore].
 func (s *Store) InsertBrowserSession(ctx context.Context, b identity.BrowserSession) error {
 	const q = `
-		INSERT INTO browser_sessions (id, tenant_id, user_id, hash, how, network, agent, created_at, last_used_at, expires_at)
-		VALUES ($1, current_tenant(), $2, $3, $4, $5, $6, $7, $8, $9)`
-	_, err := exec(ctx, s, q, b.ID, b.User, b.Hash, b.How, b.Network, b.Agent, b.CreatedAt, b.LastUsedAt, b.ExpiresAt)
+		INSERT INTO browser_sessions (id, tenant_id, user_id, hash, how, network, agent, created_at, last_used_at, expires_at, factor_at, bound)
+		VALUES ($1, current_tenant(), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
+	_, err := exec(ctx, s, q, b.ID, b.User, b.Hash, b.How, b.Network, b.Agent, b.CreatedAt, b.LastUsedAt, b.ExpiresAt, nullTime(b.FactorAt), b.Bound)
 	return err
 }
 

@@ -50,6 +50,7 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(s.PutPasswordReset(v.ctx, v.user, []byte(name), now, now.Add(time.Hour)))
 	must(s.InsertGrant(v.ctx, identity.Grant{ID: id(), User: v.user, Hash: []byte{1}, CreatedAt: now, RefreshedAt: now, ExpiresAt: now}))
 	must(s.InsertTemporary(v.ctx, identity.Temporary{ID: id(), Name: "t", Hash: []byte{1}, Maker: "key:" + v.key.String(), CreatedAt: now, ExpiresAt: now}))
+	seedSignIn(t, v, name)
 	must(s.InsertFlow(v.ctx, control.Flow{ID: v.flow, Name: "desk", CreatedAt: now}, version))
 	must(second(s.PublishFlow(v.ctx, control.Publication{ID: id(), Flow: v.flow, Version: version.ID, Percent: 100, At: now}, 0)))
 	must(s.InsertAgent(v.ctx, control.Agent{ID: v.agent, Name: "desk", CreatedAt: now,

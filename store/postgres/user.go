@@ -22,7 +22,7 @@ func (s *Store) LocateUser(ctx context.Context, email string) ([]control.Located
 // User implements [identity.UserStore].
 func (s *Store) User(ctx context.Context, id uuid.UUID) (identity.User, error) {
 	const q = `
-		SELECT u.id, u.email, u.password_hash, m.role, u.name, u.platform
+		SELECT u.id, u.email, u.password_hash, m.role, u.name, u.platform, ` + hasFactor + `
 		FROM users u JOIN memberships m ON m.user_id = u.id WHERE u.id = $1`
 	u, err := one(ctx, s, pgx.RowToStructByPos[identity.User], q, id)
 	if err != nil {
