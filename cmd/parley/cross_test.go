@@ -26,6 +26,12 @@ var forEverybody = map[string]string{
 	"GET /call/assets/{version}/{file}": "files of the program",
 	"POST /twilio/voice/{agent}":        "a webhook, which Twilio's signature lets in",
 	"GET /twilio/media/{token}":         "the token of a call is the right to it",
+	// These have tests of their own, with a real issuer and a real device.
+	"GET /v1/auth/oidc/{provider}/start":    "every browser may go to an issuer",
+	"GET /v1/auth/oidc/{provider}/callback": "the state of the journey is the right to it",
+	"POST /v1/auth/oidc/{provider}/link":    "people's own: a key has none",
+	"PATCH /v1/auth/factors/passkeys/{id}":  "people's own: a key has none",
+	"DELETE /v1/auth/factors/passkeys/{id}": "people's own: a key has none",
 }
 
 // asksByPreflight: a preflight asks of the route, not of what it names.
@@ -52,6 +58,8 @@ func (w *wired) belongings(made identity.DemoMade) (chatToken string) {
 	post("/v1/numbers", fmt.Sprintf(`{"number":"+1555%07d","agent_id":"%s"}`, uuid.New().ID()%1e7, desk.ID))
 	post("/v1/webhooks", `{"name":"w","url":"https://hooks.example"}`)
 	post("/v1/origins", `{"origin":"https://shop.example"}`)
+	post("/v1/auth/providers", `{"name":"corp","settings":{"kind":"generic","issuer":"https://login.example","client_id":"c"}}`)
+	post("/v1/auth/issuers", `{"issuer":"https://login.example","settings":{"scopes":{"read":["calls.read"]}}}`)
 	post("/v1/keys", `{"name":"theirs","scopes":["calls.read"]}`)
 	content := post("/v1/content", `{"type":"joke","content":{"text":"Ha."}}`)
 	post("/v1/content/"+content["id"].(string)+"/variants", `{"variant_key":"b","variant_data":{"text":"Ho."}}`)

@@ -45,7 +45,7 @@ func newWired(t *testing.T) *wired {
 	}
 	s := Settings{KeyProvider: "local", Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", PublicURL: "https://" + wiredHost,
 		DatabaseURL: w.db.AppURL, RedisURL: "redis://" + w.redis.Addr(), Data: t.TempDir(),
-		TwilioAccountSID: siteAccount, TwilioAuthToken: siteToken, PlainSecrets: "allow", LogLevel: "debug"}
+		TwilioAccountSID: siteAccount, TwilioAuthToken: siteToken, PlainSecrets: "allow", SecondFactor: "enrolled", LogLevel: "debug"}
 	log := slog.New(slog.NewJSONHandler(w.said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if w.gateway, err = newGateway(t.Context(), s, w.ring, false, false, log); err != nil {
 		t.Fatal(err)

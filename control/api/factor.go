@@ -27,7 +27,7 @@ func (s *Server) factors() error {
 		operation(s, own("POST", "/totp/confirm", 1<<10), "confirm-totp", "Confirm the authenticator app by a code", 200, s.confirmTOTP),
 		operation(s, dangerous(own("DELETE", "/totp", NoBody)), "remove-totp", "Remove the authenticator app", 204, s.removeTOTP),
 		operation(s, dangerous(own("POST", "/recovery-codes", NoBody)), "new-recovery-codes", "Make new recovery codes in the place of the old ones", 201, s.newCodes),
-		operation(s, own("POST", "/passkeys/begin", NoBody), "begin-passkey", "Ask the browser for a new passkey", 201, s.beginPasskey),
+		operation(s, own("POST", "/passkey-challenge", NoBody), "begin-passkey", "Ask the browser for a new passkey", 201, s.beginPasskey),
 		operation(s, own("POST", "/passkeys", 64<<10), "add-passkey", "Add the passkey that the browser made", 201, s.addPasskey),
 		operation(s, own("PATCH", "/passkeys/{id}", 1<<10), "rename-passkey", "Call a passkey otherwise", 204, s.renamePasskey),
 		operation(s, dangerous(own("DELETE", "/passkeys/{id}", NoBody)), "remove-passkey", "Remove a passkey", 204, s.removePasskey),

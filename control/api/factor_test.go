@@ -249,7 +249,7 @@ func TestStepUp(t *testing.T) {
 	p.super(`UPDATE browser_sessions SET factor_at = now() - interval '11 minutes'`)
 	wantCode(t, v.ask(403, "POST", "/v1/keys", key), "step_up_required")
 	wantCode(t, v.ask(403, "DELETE", "/v1/auth/factors/totp", nil), "step_up_required")
-	wantCode(t, v.ask(403, "POST", "/v1/auth/factors/passkeys/begin", nil), "step_up_required")
+	wantCode(t, v.ask(403, "POST", "/v1/auth/factors/passkey-challenge", nil), "step_up_required")
 	v.ask(200, "GET", "/v1/keys", nil)
 	p.super(`UPDATE browser_sessions SET factor_at = now() - interval '13 hours'`)
 	wantCode(t, v.ask(403, "GET", "/v1/keys", nil), "second_factor_required")
@@ -286,7 +286,7 @@ func TestPasskey(t *testing.T) {
 	device := newAuthenticator(t, origin, site)
 	add := func(status int, a *authenticator, name string) map[string]any {
 		t.Helper()
-		m := v.ask(201, "POST", "/v1/auth/factors/passkeys/begin", nil)
+		m := v.ask(201, "POST", "/v1/auth/factors/passkey-challenge", nil)
 		return v.ask(status, "POST", "/v1/auth/factors/passkeys", map[string]any{"name": name, "ceremony": m["ceremony"], "credential": a.create(m["options"])})
 	}
 	add(401, newAuthenticator(t, "https://evil.example", site), "phished")
@@ -357,10 +357,10 @@ func TestPasskeyOfAnother(t *testing.T) {
 	v.login(200)
 	w.ask(200, "POST", "/v1/auth/login", map[string]any{"email": "other@example.com", "password": password})
 	device := newAuthenticator(t, "https://parley.example", "parley.example")
-	m := v.ask(201, "POST", "/v1/auth/factors/passkeys/begin", nil)
+	m := v.ask(201, "POST", "/v1/auth/factors/passkey-challenge", nil)
 	answer := map[string]any{"name": "mine", "ceremony": m["ceremony"], "credential": device.create(m["options"])}
 	w.ask(401, "POST", "/v1/auth/factors/passkeys", answer)
-	m = v.ask(201, "POST", "/v1/auth/factors/passkeys/begin", nil)
+	m = v.ask(201, "POST", "/v1/auth/factors/passkey-challenge", nil)
 	answer["ceremony"], answer["credential"] = m["ceremony"], device.create(m["options"])
 	m = v.ask(201, "POST", "/v1/auth/factors/passkeys", answer)
 	w.ask(404, "DELETE", "/v1/auth/factors/passkeys/"+m["id"].(string), nil)

@@ -208,7 +208,7 @@ func (s *Factors) RemovePasskey(ctx context.Context, p control.Principal, id uui
 }
 
 // Challenge asks a member's browser to sign with one of their passkeys: for the
-// second step of signing in, and for a step-up. ErrFactor: they have none.
+// second step of signing in, and for a step-up. control.ErrNotFound: they have none.
 func (s *Factors) Challenge(ctx context.Context, user uuid.UUID) (Ceremony, error) {
 	if s.Passkeys == nil {
 		return Ceremony{}, ErrNoPasskeys
@@ -218,7 +218,7 @@ func (s *Factors) Challenge(ctx context.Context, user uuid.UUID) (Ceremony, erro
 		return Ceremony{}, err
 	}
 	if len(h.credentials) == 0 {
-		return Ceremony{}, ErrFactor
+		return Ceremony{}, control.ErrNotFound
 	}
 	options, data, err := s.Passkeys.rp.BeginLogin(h)
 	if err != nil {
