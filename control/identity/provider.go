@@ -204,6 +204,11 @@ func (s *Providers) check(ctx context.Context, p Provider, secret *string) (Prov
 	if settings.Owners && by.Kind != "" && (by.Kind != control.PrincipalUser || by.Role != control.RoleOwner) {
 		return p, control.Invalidf("settings.owners", "may be said by an owner alone")
 	}
+	for _, r := range append(slices.Collect(maps.Values(settings.Groups)), settings.Role) {
+		if r != "" && by.Kind != "" && !by.MayGive(r) {
+			return p, control.Invalidf("settings.role", "and settings.groups give more than you may give")
+		}
+	}
 	p.Settings = settings
 	if secret != nil {
 		if len(*secret) > 2000 {
