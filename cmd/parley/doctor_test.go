@@ -29,7 +29,7 @@ func healthy(t *testing.T) Settings {
 	return Settings{Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:8081", PublicURL: "https://voice.invalid", Data: dir, KeyFile: key,
 		DatabaseURL: databases.New(t).AppURL, RedisURL: "redis://" + miniredis.RunT(t).Addr(), RTCPort: 0,
 		TwilioAccountSID: "AC" + strings.Repeat("0", 32), TwilioAuthToken: strings.Repeat("1", 32), TwilioBaseURL: up.URL,
-		OpenAIKey: "anything", OpenAIBaseURL: up.URL}
+		OpenAIKey: "anything", OpenAIBaseURL: up.URL, PlainSecrets: "allow"}
 }
 
 func (s Settings) found(t *testing.T) map[string]finding {
