@@ -23,6 +23,7 @@ import (
 var forEverybody = map[string]string{
 	"GET /call/{agent}":                 "the page of an agent that is published for all",
 	"POST /call/{agent}/token":          "the same agent's page asks for a token",
+	"PUT /v1/secrets/{key}":             "makes what is missing, of one's own tenant",
 	"GET /join/{file}":                  "files of the program",
 	"GET /call/assets/{version}/{file}": "files of the program",
 	"POST /twilio/voice/{agent}":        "a webhook, which Twilio's signature lets in",
@@ -298,7 +299,10 @@ func (w *wired) foundByItsOwner(made identity.DemoMade, routes []api.Route, rows
 // unseeded lists routes whose object the walk has none of, each with the reason.
 var unseeded = map[string]string{
 	"GET /v1/calls/{id}/messages/{message}": "the walk's call left no message",
-	"PUT /v1/secrets/{key}":                 "makes what is missing, of one's own",
+	"GET /v1/auth/oidc/{provider}/start":    "an issuer that a tenant names; the tests of sign-in have one",
+	"GET /v1/auth/oidc/{provider}/callback": "the same",
+	"POST /v1/auth/oidc/{provider}/link":    "the same",
+	"PATCH /v1/auth/factors/passkeys/{id}":  "made by a browser, and its person's alone; the tests of sign-in hold it",
 	"PATCH /v1/tenants/{id}":                "platform administrators look after all tenants",
 	"POST /v1/tenants/{id}/suspend":         "the same",
 	"POST /v1/tenants/{id}/resume":          "the same",

@@ -51,9 +51,10 @@ func wantHeaders(t *testing.T, what string, got told) {
 func TestRouteWalk(t *testing.T) {
 	w := newWired(t)
 	made := w.tenant("owner@example.com")
-	methods := map[string][]string{}
+	methods, all := map[string][]string{}, http.NewServeMux()
 	for _, r := range w.api.Routes() {
 		methods[r.Pattern] = append(methods[r.Pattern], r.Method)
+		all.Handle(r.Method+" "+r.Pattern, http.NotFoundHandler())
 	}
 	classes := map[api.Class]int{}
 	for _, r := range w.api.Routes() {
@@ -84,8 +85,8 @@ func TestRouteWalk(t *testing.T) {
 				continue
 			}
 			got := w.ask(sending{method: m, path: path, bearer: made.APIKey})
-			if r.Pattern == "/v1/flows/validate" { // which other methods take for a flow's name
-				continue
+			if _, other := all.Handler(&http.Request{Method: m, URL: &url.URL{Path: path}}); other != "" {
+				continue // a wider pattern takes the address with that method
 			}
 			if got.status != 405 && got.status != 404 || got.status == 405 && !w.allows(got, methods[r.Pattern]) {
 				t.Errorf("%s %s: %d, Allow %q, want 405 and %v", m, path, got.status, got.header.Get("Allow"), methods[r.Pattern])
@@ -105,7 +106,7 @@ func TestRouteWalk(t *testing.T) {
 // those of a wider pattern that takes the address too.
 func (w *wired) allows(got told, methods []string) bool {
 	allow := got.header.Get("Allow")
-	return allow == "" || !slices.ContainsFunc(methods, func(m string) bool { return !strings.Contains(allow, m) })
+	return !slices.ContainsFunc(methods, func(m string) bool { return !strings.Contains(allow, m) })
 }
 
 // tooLarge sends one byte more than the route takes.
