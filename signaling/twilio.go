@@ -49,6 +49,8 @@ type Twilio struct {
 
 	Logger  *slog.Logger
 	Metrics TwilioMetrics
+
+	waiting waiting
 }
 
 // TwilioMetrics are called as things happen; nil ones are not. Their words are
@@ -56,8 +58,12 @@ type Twilio struct {
 type TwilioMetrics struct {
 	// Refused counts what was turned away, by route ("voice", "media", "next",
 	// "status") and reason ("signature", "account", "token", "request", "start",
-	// "busy", "no-agent", "ended", "draining").
+	// "busy", "no-agent", "ended", "draining", "crowded").
 	Refused func(route, reason string)
+
+	// Flooded counts media sockets that sent more than a call needs: "warned"
+	// once each, and "closed" where they went on.
+	Flooded func(what string)
 
 	// Dropped counts what came on a media socket and was not used: "malformed",
 	// "binary", "order", "size", "overflow", "event", "mark".

@@ -25,6 +25,17 @@ const (
 	badMax       = 500 // unusable messages until the line is given up
 )
 
+// twilioFlood is what a media socket may send. Twilio sends a message of some
+// 400 bytes every 20 ms, and returns marks; what was held up comes at once. The
+// burst and as much again is the longest stall that idleTimeout lets live.
+func twilioFlood() flood {
+	return flood{
+		messages: newAllowance(100, 600),
+		bytes:    newAllowance(64<<10, 512<<10),
+		audio:    audioAllowance(),
+	}
+}
+
 // twilioLeg is a [media.Leg] on a Media Streams socket. The handler that made
 // it runs read; all else is the session's.
 type twilioLeg struct {
@@ -43,8 +54,9 @@ type twilioLeg struct {
 	ulaw  [frameBytes]byte
 	pcm   []int16
 
-	audio []byte // read's
+	audio []byte // read's, as the two that follow
 	bad   int
+	flood flood
 
 	cut atomic.Pointer[string] // why the socket was cut from this side
 
@@ -63,6 +75,7 @@ func newTwilioLeg(conn *websocket.Conn, streamSID string, metrics *TwilioMetrics
 		done:    make(chan struct{}),
 		in:      newFrameQueue(),
 		timer:   time.NewTimer(patience),
+		flood:   twilioFlood(),
 		pcm:     make([]int16, 0, frameBytes),
 		out:     newStreamWriter(streamSID),
 	}
@@ -214,7 +227,10 @@ func (l *twilioLeg) read() {
 		reason = *cut
 	}
 	l.in.end(false)
-	if !l.closed.Swap(true) {
+	switch first := !l.closed.Swap(true); {
+	case reason == tooMany:
+		refuseSocket(l.conn, reason)
+	case first:
 		bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
 		_ = l.conn.WriteControl(websocket.CloseMessage, bye, time.Now().Add(closeTimeout))
 	}
@@ -230,9 +246,10 @@ func (l *twilioLeg) read() {
 func (l *twilioLeg) receive() string {
 	var msg []byte
 	var renewed time.Time
+	now := time.Now()
 	for {
 		// The deadline is renewed once a second: each costs a lock in the poller.
-		if now := time.Now(); now.Sub(renewed) >= time.Second {
+		if now.Sub(renewed) >= time.Second {
 			renewed = now
 			_ = l.conn.SetReadDeadline(now.Add(idleTimeout + time.Second))
 		}
@@ -243,14 +260,49 @@ func (l *twilioLeg) receive() string {
 		if err != nil {
 			return endReason(err)
 		}
-		if kind != websocket.TextMessage {
-			l.unusable("binary")
-		} else if over := l.handle(msg); over {
-			return "caller"
+		now = time.Now()
+		if reason := l.take(kind, msg, now); reason != "" {
+			return reason
 		}
-		if l.bad > badMax {
-			return "protocol"
-		}
+	}
+}
+
+// take handles one message of any kind, and returns why the stream ends, if it
+// does.
+func (l *twilioLeg) take(kind int, msg []byte, now time.Time) (end string) {
+	l.audio = l.audio[:0]
+	if kind != websocket.TextMessage {
+		l.unusable("binary")
+	} else if over := l.handle(msg); over {
+		return "caller"
+	}
+	switch l.flood.charge(now, len(msg), float64(len(l.audio))/rate) {
+	case beyond:
+		l.warn()
+	case out:
+		l.flooded("closed")
+		end := tooMany
+		l.cut.CompareAndSwap(nil, &end)
+		return end
+	}
+	if l.bad > badMax {
+		return "protocol"
+	}
+	return ""
+}
+
+// warn tells the far side that it sends too much, by a mark: no other message
+// to Twilio carries words. It comes back as one that is not ours.
+func (l *twilioLeg) warn() {
+	l.flooded("warned")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = l.send(l.out.warning(tooMany)) // a dead socket ends read
+}
+
+func (l *twilioLeg) flooded(what string) {
+	if l.metrics.Flooded != nil {
+		l.metrics.Flooded(what)
 	}
 }
 

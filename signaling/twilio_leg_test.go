@@ -82,6 +82,7 @@ func TestLegDoesNotAllocate(t *testing.T) {
 	frame := make([]byte, frameBytes)
 	_ = l.Write(audio)
 	var msg []byte
+	now := time.Now()
 	tests := []struct {
 		name string
 		most float64
@@ -105,7 +106,10 @@ func TestLegDoesNotAllocate(t *testing.T) {
 				t.Fatal(err)
 			}
 			msg, _ = readInto(msg, r)
-			l.handle(msg)
+			now = now.Add(media.Ptime)
+			if end := l.take(websocket.TextMessage, msg, now); end != "" {
+				t.Fatal(end)
+			}
 		}},
 	}
 	for _, tt := range tests {

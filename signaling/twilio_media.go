@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -13,7 +14,9 @@ import (
 
 const (
 	startTimeout = 5 * time.Second
-	startTries   = 20 // messages that may come before start
+	startTries   = 20  // messages that may come before start
+	waitingMax   = 128 // sockets of one address before their start: a carrier's arrive within milliseconds of it
+	lingerMax    = 200 // messages read after a refusal
 )
 
 // media answers GET /twilio/media/{token}: the call's audio. It returns after
@@ -28,33 +31,62 @@ func (t *Twilio) media(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "want a websocket", http.StatusUpgradeRequired)
 		return
 	}
-	claim, err := t.Tokens.Redeem(r.Context(), r.PathValue("token"))
-	if err != nil {
-		t.forbid(w, r, "media", "token", err)
+	client := peerAddress(r)
+	if !t.waiting.enter(client, waitingMax) { // before the token is used up
+		t.refused("media", "crowded")
+		t.Logger.Warn("media socket refused: too many of this address have not begun", "peer", r.RemoteAddr)
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "too many sockets that have not begun: begin those first", http.StatusTooManyRequests)
 		return
 	}
-	// No sizes: the buffers of the HTTP server are taken over, 4 KiB each way.
-	// A pool of write buffers would cost an allocation a message.
-	upgrader := websocket.Upgrader{HandshakeTimeout: writeTimeout}
-	conn, err := upgrader.Upgrade(w, r, nil)
-	if err != nil {
-		t.refused("media", "request")
+	conn, claim, streamSID, ok := t.begin(w, r)
+	t.waiting.leave(client)
+	if !ok {
 		return
 	}
 	log := t.Logger.With("call_id", claim.CallID)
-	streamSID, err := t.awaitStart(conn, claim)
-	if err != nil {
-		t.refused("media", "start")
-		log.Warn("media socket refused", "error", err)
-		refuseSocket(conn)
-		return
-	}
 	leg := newTwilioLeg(conn, streamSID, &t.Metrics)
 	go leg.read() // leg.Close waits for it
 	defer leg.Close("served")
 	if err := t.Desk.Serve(r.Context(), claim.CallID, leg); err != nil {
 		log.Warn("session ended", "error", err)
 	}
+	if cut := leg.cut.Load(); cut != nil && *cut == tooMany {
+		log.Warn("media socket closed: it sent more than a call needs", "reason", tooMany)
+	}
+}
+
+// begin opens a socket and waits for its start. Where it is not good it
+// answers, counts and logs, and returns false.
+func (t *Twilio) begin(w http.ResponseWriter, r *http.Request) (conn *websocket.Conn, claim MediaClaim, streamSID string, ok bool) {
+	claim, err := t.Tokens.Redeem(r.Context(), r.PathValue("token"))
+	if err != nil {
+		t.forbid(w, r, "media", "token", err)
+		return nil, claim, "", false
+	}
+	// No sizes: the buffers of the HTTP server are taken over, 4 KiB each way.
+	// A pool of write buffers would cost an allocation a message.
+	upgrader := websocket.Upgrader{HandshakeTimeout: writeTimeout}
+	if conn, err = upgrader.Upgrade(w, r, nil); err != nil {
+		t.refused("media", "request")
+		return nil, claim, "", false
+	}
+	if streamSID, err = t.awaitStart(conn, claim); err != nil {
+		t.refused("media", "start")
+		t.Logger.Warn("media socket refused", "call_id", claim.CallID, "error", err)
+		refuseSocket(conn, "")
+		return nil, claim, "", false
+	}
+	return conn, claim, streamSID, true
+}
+
+// peerAddress names who a request comes from.
+func peerAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 // startMessage opens a stream.
@@ -109,14 +141,14 @@ func (t *Twilio) awaitStart(conn *websocket.Conn, claim MediaClaim) (streamSID s
 // refuseSocket closes with 1008 (policy violation, RFC 6455 §7.4.1), and reads
 // a little on: closing over unread bytes would reset the connection, and the
 // far side might never see the close.
-func refuseSocket(conn *websocket.Conn) {
+func refuseSocket(conn *websocket.Conn, reason string) {
 	defer conn.Close()
-	bye := websocket.FormatCloseMessage(websocket.ClosePolicyViolation, "")
+	bye := websocket.FormatCloseMessage(websocket.ClosePolicyViolation, reason)
 	if conn.WriteControl(websocket.CloseMessage, bye, time.Now().Add(closeTimeout)) != nil {
 		return
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(closeTimeout))
-	for range startTries {
+	for range lingerMax {
 		if _, _, err := conn.NextReader(); err != nil {
 			return
 		}

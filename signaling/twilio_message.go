@@ -235,6 +235,13 @@ func (w *streamWriter) mark(id uint64) []byte {
 	return w.buf
 }
 
+// warning returns a mark whose name is a warning; text is plain ASCII.
+func (w *streamWriter) warning(text string) []byte {
+	w.begin("mark")
+	w.buf = append(append(append(w.buf, `,"mark":{"name":"warning: `...), text...), `"}}`...)
+	return w.buf
+}
+
 func (w *streamWriter) clear() []byte {
 	w.begin("clear")
 	w.buf = append(w.buf, '}')

@@ -73,7 +73,8 @@ type WebRTCMetrics struct {
 	Refused func(status int)              // an offer was turned away
 	Ended   func(reason string)           // a session ended
 	Jitter  func(total media.JitterStats) // a session's totals, when it ends
-	Dropped func(what string)             // "notify", "malformed", "oversized", "send"
+	Dropped func(what string)             // "notify", "malformed", "oversized", "send", "flood" (audio faster than it can be spoken)
+	Flooded func(what string)             // a page sent too many messages: "warned" once a session, "closed"
 }
 
 func (o WebRTCOptions) withDefaults() WebRTCOptions {

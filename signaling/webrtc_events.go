@@ -22,6 +22,15 @@ const (
 	rtcLastWords = 250 * time.Millisecond // for the last messages to arrive, once the leg has ended
 )
 
+// rtcWarning tells a page that its session will end if it goes on as it does.
+const rtcWarning = `{"type":"warning","reason":"` + tooMany + `"}`
+
+// rtcFlood is what a page may send on its data channel: some 5 reports of what
+// it plays a second, and what a person types.
+func rtcFlood() flood {
+	return flood{messages: newAllowance(30, 150), bytes: newAllowance(32<<10, 128<<10)}
+}
+
 // rtcHello is the first message on the data channel.
 type rtcHello struct {
 	Type      string `json:"type"`
@@ -98,6 +107,9 @@ func (l *rtcLeg) onDataChannel(dc *webrtc.DataChannel) {
 
 // hear takes one message of the page.
 func (l *rtcLeg) hear(msg []byte, now time.Time) {
+	if l.over() || l.flooded(len(msg), now) {
+		return
+	}
 	if len(msg) > rtcMaxMessage {
 		l.drop("oversized")
 		return
@@ -130,6 +142,29 @@ func (l *rtcLeg) hear(msg []byte, now time.Time) {
 	case m.Type == "played", m.Type == "text", m.Type == "dtmf":
 		l.drop("malformed")
 	}
+}
+
+// flooded charges the page for a message. It warns, and ends the leg, where
+// there are too many.
+func (l *rtcLeg) flooded(bytes int, now time.Time) bool {
+	l.mu.Lock()
+	s := l.flood.charge(now, bytes, 0)
+	l.mu.Unlock()
+	what := ""
+	switch s {
+	case within:
+		return false
+	case beyond:
+		what = "warned"
+		l.Notify([]byte(rtcWarning))
+	case out:
+		what = "closed"
+		l.end(tooMany)
+	}
+	if l.w.o.Metrics.Flooded != nil {
+		l.w.o.Metrics.Flooded(what)
+	}
+	return s == out
 }
 
 // rtcEvents carries events to the leg's user. Putting never blocks: estimates

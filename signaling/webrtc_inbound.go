@@ -51,6 +51,42 @@ func (in *rtcInbound) push(h *rtp.Header, payload []byte, now time.Time) {
 	}
 }
 
+// seconds is how much audio a payload claims to hold, and at least 10 ms: the
+// shortest packets that are negotiated.
+func (in *rtcInbound) seconds(payload []byte) float64 {
+	const least = 0.01
+	if in.opus == nil {
+		return max(least, float64(len(payload))/rate)
+	}
+	return max(least, opusSeconds(payload))
+}
+
+// opusSeconds reads the head of an Opus packet (RFC 6716 §3.1 and §3.2), which
+// holds at most 120 ms.
+func opusSeconds(packet []byte) float64 {
+	if len(packet) == 0 {
+		return 0
+	}
+	var ms float64 // of a frame
+	switch config := packet[0] >> 3; {
+	case config < 12:
+		ms = [4]float64{10, 20, 40, 60}[config&3]
+	case config < 16:
+		ms = [2]float64{10, 20}[config&1]
+	default:
+		ms = [4]float64{2.5, 5, 10, 20}[config&3]
+	}
+	switch packet[0] & 3 {
+	case 1, 2:
+		ms *= 2
+	case 3:
+		if len(packet) > 1 {
+			ms *= float64(packet[1] & 0x3f)
+		}
+	}
+	return min(ms, 120) / 1000
+}
+
 func (in *rtcInbound) next(dst []int16, now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -87,6 +123,7 @@ func (l *rtcLeg) receive(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver
 	}
 	var events media.EventDecoder
 	var h rtp.Header
+	spoken := audioAllowance()
 	buf := make([]byte, 1600)
 	for {
 		n, _, err := track.Read(buf)
@@ -100,6 +137,10 @@ func (l *rtcLeg) receive(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver
 			continue
 		}
 		now, payload := time.Now(), unpad(h.Padding, buf[size:n])
+		if !spoken.take(now, l.in.seconds(payload)) {
+			l.drop("flood")
+			continue
+		}
 		if !digits[h.PayloadType] {
 			l.in.push(&h, payload, now)
 			continue

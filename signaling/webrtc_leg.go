@@ -38,6 +38,7 @@ type rtcLeg struct {
 	isUp   bool
 	away   bool
 	why    string
+	flood  flood         // of the data channel
 	played bool          // the page reports what it plays
 	trip   time.Duration // half the round trip that RTCP measured, 0 before
 }
@@ -50,6 +51,7 @@ func newRTCLeg(w *WebRTC, pc *webrtc.PeerConnection, codec webrtc.RTPCodecCapabi
 		w: w, pc: pc, codec: codec, events: newRTCEvents(),
 		up: make(chan struct{}), done: make(chan struct{}), gone: make(chan struct{}),
 		frame: make([]int16, media.OpusRate/50),
+		flood: rtcFlood(),
 	}
 	in, err := newRTCInbound(codec, &w.opus)
 	if err != nil {

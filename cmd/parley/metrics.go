@@ -29,6 +29,7 @@ func newDeskMetrics(reg prometheus.Registerer) deskMetrics {
 type signalMetrics struct {
 	refused   *prometheus.CounterVec
 	dropped   *prometheus.CounterVec
+	flooded   *prometheus.CounterVec
 	concealed *prometheus.CounterVec
 	skipped   prometheus.Counter
 	ended     *prometheus.CounterVec
@@ -41,11 +42,12 @@ func newSignalMetrics(reg prometheus.Registerer) *signalMetrics {
 	m := &signalMetrics{
 		refused:   counter("parley_signaling_refused_total", "Requests that were turned away.", []string{"carrier", "route", "reason"}),
 		dropped:   counter("parley_signaling_dropped_total", "Messages that were not used.", []string{"carrier", "what"}),
+		flooded:   counter("parley_signaling_floods_total", "Lines that sent more than a call needs: warned, and closed where they went on.", []string{"carrier", "what"}),
 		concealed: counter("parley_frames_concealed_total", "Frames made up for audio that was late or lost.", []string{"carrier"}),
 		skipped:   prometheus.NewCounter(prometheus.CounterOpts{Name: "parley_frames_skipped_total", Help: "Quiet frames left out to catch up."}),
 		ended:     counter("parley_webrtc_sessions_ended_total", "WebRTC sessions that have ended.", []string{"reason"}),
 	}
-	reg.MustRegister(m.refused, m.dropped, m.concealed, m.skipped, m.ended)
+	reg.MustRegister(m.refused, m.dropped, m.flooded, m.concealed, m.skipped, m.ended)
 	return m
 }
 
@@ -53,6 +55,7 @@ func (m *signalMetrics) twilio() signaling.TwilioMetrics {
 	return signaling.TwilioMetrics{
 		Refused:   func(route, reason string) { m.refused.WithLabelValues("twilio", route, reason).Inc() },
 		Dropped:   func(what string) { m.dropped.WithLabelValues("twilio", what).Inc() },
+		Flooded:   func(what string) { m.flooded.WithLabelValues("twilio", what).Inc() },
 		Concealed: m.concealed.WithLabelValues("twilio").Inc,
 		Skipped:   m.skipped.Inc,
 	}
@@ -64,6 +67,7 @@ func (m *signalMetrics) webrtc() signaling.WebRTCMetrics {
 		Ended:   func(reason string) { m.ended.WithLabelValues(reason).Inc() },
 		Jitter:  func(t media.JitterStats) { m.concealed.WithLabelValues("webrtc").Add(float64(t.Concealed)) },
 		Dropped: func(what string) { m.dropped.WithLabelValues("webrtc", what).Inc() },
+		Flooded: func(what string) { m.flooded.WithLabelValues("webrtc", what).Inc() },
 	}
 }
 
