@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,7 +81,7 @@ func IsOrigin(s string) bool {
 		return false
 	}
 	port := u.Port()
-	if strings.HasSuffix(u.Host, ":") || strings.HasPrefix(port, "0") || len(port) > 5 {
+	if _, err := strconv.ParseUint(port, 10, 16); port != "" && err != nil || strings.HasSuffix(u.Host, ":") || strings.HasPrefix(port, "0") {
 		return false
 	}
 	return u.Scheme == "https" && port != "443" || u.Scheme == "http" && port != "80"
