@@ -121,11 +121,14 @@ type callTokenJSON struct {
 func (s *Server) createCallToken(ctx context.Context, in *struct {
 	AgentPath
 	Body struct {
-		Origin string `json:"origin,omitempty" maxLength:"300" doc:"Of the page that will call, such as https://example.com; empty for a program."`
+		Origin string `json:"origin,omitempty" maxLength:"300" doc:"Of the page that will call: this server's own, or one listed at /v1/origins, such as https://example.com; empty for a program."`
 	}
 }) (*reply[callTokenJSON], error) {
 	_, a, err := s.o.Agents.Find(ctx, in.Agent)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.callsFrom(ctx, in.Body.Origin); err != nil {
 		return nil, err
 	}
 	token, expires, err := s.o.Tokens.Mint(ctx, a.ID, in.Body.Origin)

@@ -441,6 +441,7 @@ func TestPanicIsAProblem(t *testing.T) {
 
 func TestCallToken(t *testing.T) {
 	p := newPlane(t)
+	p.lists("https://shop.example")
 	m := p.want(201, "POST", "/v1/agents/front-desk/call-tokens", p.demo.APIKey, `{"origin":"https://shop.example"}`)
 	token := m["token"].(string)
 	p.want(403, "GET", "/v1/agents", token, "", "Origin", "https://shop.example")

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,4 +52,27 @@ func (s *Server) removeOrigin(ctx context.Context, in *struct {
 	ID uuid.UUID `path:"id"`
 }) (*struct{}, error) {
 	return nil, s.o.Origins.Store.DeleteOrigin(ctx, in.ID)
+}
+
+// callsFrom refuses an origin that is neither this server's own nor listed by
+// the tenant of ctx: a call token for it would open nothing but a stranger's
+// page. Programs have none.
+func (s *Server) callsFrom(ctx context.Context, origin string) error {
+	if origin == "" {
+		return nil
+	}
+	if u, err := url.Parse(s.o.PublicURL); err == nil && control.IsOrigin(origin) && origin == u.Scheme+"://"+u.Host {
+		return nil
+	}
+	listed := false
+	if s.o.Origins != nil {
+		var err error
+		if listed, err = s.o.Origins.Listed(ctx, origin); err != nil {
+			return err
+		}
+	}
+	if !listed {
+		return control.Invalidf("origin", "must be this server's own, or one that your tenant lists at /v1/origins: add it there first")
+	}
+	return nil
 }

@@ -287,6 +287,7 @@ func TestIntrospect(t *testing.T) {
 	if m := ask(key); m["kind"] != "key" || m["exp"] != nil || len(m["scopes"].([]any)) != len(control.Scopes()) {
 		t.Errorf("key: %v", m)
 	}
+	p.lists("https://shop.example")
 	call := p.want(201, "POST", "/v1/agents/front-desk/call-tokens", key, `{"origin":"https://shop.example"}`)["token"].(string)
 	if m := ask(call); m["kind"] != "call_token" || m["scope"] != "calls.start" || m["agent_id"] == nil {
 		t.Errorf("call token: %v", m)
