@@ -36,7 +36,8 @@ type wired struct {
 
 const wiredHost = "voice.example.com"
 
-func newWired(t *testing.T) *wired {
+// newWired builds one, with settings changed if need be.
+func newWired(t *testing.T, change ...func(*Settings)) *wired {
 	t.Helper()
 	w := &wired{t: t, db: databases.New(t), redis: miniredis.RunT(t), said: &syncBuffer{}}
 	var err error
@@ -46,6 +47,9 @@ func newWired(t *testing.T) *wired {
 	s := Settings{KeyProvider: "local", Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", PublicURL: "https://" + wiredHost,
 		DatabaseURL: w.db.AppURL, RedisURL: "redis://" + w.redis.Addr(), Data: t.TempDir(),
 		TwilioAccountSID: siteAccount, TwilioAuthToken: siteToken, PlainSecrets: "allow", SecondFactor: "enrolled", LogLevel: "debug"}
+	for _, f := range change {
+		f(&s)
+	}
 	log := slog.New(slog.NewJSONHandler(w.said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if w.gateway, err = newGateway(t.Context(), s, w.ring, false, false, log); err != nil {
 		t.Fatal(err)
