@@ -167,6 +167,9 @@ var agentName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 // Validate reports the first thing that is wrong with a.
 func (s *Agents) Validate(ctx context.Context, a Agent) error {
 	set := a.Settings
+	if err := s.noSecrets(ctx, a); err != nil {
+		return err // before a rule that says less of what was pasted
+	}
 	switch {
 	case !agentName.MatchString(a.Name) || isUUID(a.Name):
 		return Invalidf("name", "must be 1 to 63 lower-case letters, digits and inner hyphens, and no UUID")
@@ -202,7 +205,6 @@ func (s *Agents) Validate(ctx context.Context, a Agent) error {
 		validVendors("settings.tts", set.TTS, s.Vendors.TTS),
 		set.Turns.validate(),
 		validTools(set),
-		s.noSecrets(ctx, a),
 	} {
 		if err != nil {
 			return err
@@ -233,12 +235,13 @@ func (s *Agents) noSecrets(ctx context.Context, a Agent) error {
 		"settings.language": set.Language, "settings.environment": set.Environment}
 	for i, t := range set.Transfers {
 		texts[fmt.Sprintf("settings.transfers[%d].name", i)] = t.Name
+		texts[fmt.Sprintf("settings.transfers[%d].to", i)] = t.To
 	}
 	for kind, choices := range map[string][]VendorChoice{"stt": set.STT, "llm": set.LLM, "tts": set.TTS} {
 		for i, c := range choices {
 			at := fmt.Sprintf("settings.%s[%d].", kind, i)
 			for name, id := range map[string]string{"model": c.Model, "voice": c.Voice} {
-				if err := refuseToken(at+name, id); err != nil {
+				if err := RefuseToken(at+name, id); err != nil {
 					return err
 				}
 			}
@@ -248,7 +251,7 @@ func (s *Agents) noSecrets(ctx context.Context, a Agent) error {
 		}
 	}
 	for _, field := range slices.Sorted(maps.Keys(texts)) {
-		if err := refuseSecret(field, texts[field]); err != nil {
+		if err := RefuseSecret(field, texts[field]); err != nil {
 			return err
 		}
 	}
@@ -259,7 +262,7 @@ func (s *Agents) credential(ctx context.Context, field, key string) error {
 	if key == "" {
 		return nil
 	}
-	if err := refuseSecret(field, key); err != nil {
+	if err := RefuseSecret(field, key); err != nil {
 		return err
 	}
 	if !storedKey.MatchString(key) {

@@ -217,8 +217,16 @@ func (c *Content) normalize() error {
 	default:
 		return Invalidf("status", "must be draft, published or archived")
 	}
+	if err := RefuseSecret("locale", c.Locale); err != nil {
+		return err
+	}
 	if c.Locale != "" && !locale.MatchString(c.Locale) {
 		return Invalidf("locale", "must be a language tag such as en-US")
+	}
+	for i, t := range c.Tags { // as they were written
+		if err := RefuseSecret(fmt.Sprintf("tags[%d]", i), t); err != nil {
+			return err
+		}
 	}
 	c.Tags = tags(c.Tags)
 	if len(c.Tags) > maxTags {
@@ -253,6 +261,9 @@ func tags(list []string) []string {
 
 // variant checks v against its content.
 func (s *Contents) variant(ctx context.Context, v Variant) error {
+	if err := RefuseSecret("variant_key", v.Key); err != nil {
+		return err
+	}
 	if !variantKey.MatchString(v.Key) || v.Key == flow.BaseVariant {
 		return Invalidf("variant_key", "must be 1 to 63 letters, digits, _, . and -, and not \"base\"")
 	}
@@ -305,6 +316,9 @@ func body(field string, raw json.RawMessage, most int, check func(any) error) er
 		if field != "conditions" {
 			return Invalidf(field, "must be a text or an object")
 		}
+	}
+	if err := refuseSecretIn(field, raw); err != nil {
+		return err
 	}
 	if check == nil {
 		return nil

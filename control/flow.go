@@ -162,6 +162,9 @@ func CheckOrigins(list []string) error {
 		return Invalidf("origins", "must be at most %d", MaxOrigins)
 	}
 	for i, o := range list {
+		if err := RefuseSecret(fmt.Sprintf("origins[%d]", i), o); err != nil {
+			return err
+		}
 		if !IsOrigin(o) {
 			return Invalidf(fmt.Sprintf("origins[%d]", i), "must be an origin such as https://shop.example: scheme, host and port, in lower case, no pattern")
 		}
@@ -181,6 +184,9 @@ func (s *Flows) Update(ctx context.Context, f Flow, revision int) (Flow, error) 
 }
 
 func (s *Flows) named(name string) error {
+	if err := RefuseSecret("name", name); err != nil {
+		return err
+	}
 	if !agentName.MatchString(name) || isUUID(name) {
 		return Invalidf("name", "must be 1 to 63 lower-case letters, digits and inner hyphens, and no UUID")
 	}
@@ -219,10 +225,14 @@ func newVersion(id uuid.UUID, document []byte) FlowVersion {
 	return v
 }
 
-// SaveDraft keeps a document that is being worked on, faults and all.
+// SaveDraft keeps a document that is being worked on, faults and all but
+// secrets in clear.
 func (s *Flows) SaveDraft(ctx context.Context, id uuid.UUID, document []byte, revision int) (Flow, error) {
 	if len(document) > maxFlowBytes || !json.Valid(document) || bytes.Contains(document, []byte(`\u0000`)) {
 		return Flow{}, Invalidf("document", "must be JSON of at most 1 MiB, without U+0000")
+	}
+	if err := refuseSecretIn("document", document); err != nil {
+		return Flow{}, err
 	}
 	return s.Changes.PutFlowDraft(ctx, id, document, revision)
 }
@@ -244,6 +254,9 @@ func (s *Flows) Version(ctx context.Context, flow uuid.UUID, number int) (FlowVe
 func (s *Flows) check(document []byte) error {
 	if len(document) > maxFlowBytes {
 		return Invalidf("document", "must be at most 1 MiB")
+	}
+	if err := refuseSecretIn("document", document); err != nil {
+		return err
 	}
 	var faults []string
 	for _, p := range flow.Lint(document, s.Types) {

@@ -37,6 +37,9 @@ var e164 = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
 
 // Create gives a number to an agent of the tenant.
 func (s *Numbers) Create(ctx context.Context, number string, agent uuid.UUID) (Number, error) {
+	if err := RefuseSecret("number", number); err != nil {
+		return Number{}, err
+	}
 	if !e164.MatchString(number) {
 		return Number{}, Invalidf("number", "must be E.164: a plus and 7 to 15 digits")
 	}

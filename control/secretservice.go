@@ -182,7 +182,7 @@ func (s *SecretService) before(ctx context.Context, c SecretChange) (SecretEntry
 	if !storedKey.MatchString(c.Key) {
 		return SecretEntry{}, Invalidf("key", "must begin with a letter or underscore, and go on with letters, digits, _ . and -")
 	}
-	if err := refuseSecret("key", c.Key); err != nil {
+	if err := RefuseSecret("key", c.Key); err != nil {
 		return SecretEntry{}, err
 	}
 	old, err := s.o.Store.StoredSecret(ctx, c.Key)
@@ -210,7 +210,7 @@ func (s *SecretService) check(c SecretChange, old SecretEntry, hosts []string) e
 		return Invalidf("value", "must be text")
 	}
 	for i, h := range hosts {
-		if err := refuseSecret(fmt.Sprintf("hosts[%d]", i), h); err != nil {
+		if err := RefuseSecret(fmt.Sprintf("hosts[%d]", i), h); err != nil {
 			return err
 		}
 	}

@@ -236,6 +236,9 @@ func (s *Webhooks) setHeaders(ctx context.Context, w *Webhook, headers map[strin
 	}
 	out, size := map[string]string{}, 0
 	for name, value := range headers {
+		if err := RefuseSecret("headers", name); err != nil {
+			return err
+		}
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		if !headerName.MatchString(name) || slices.Contains(ourHeaders, canonical) || strings.HasPrefix(canonical, "Parley-") {
 			return Invalidf("headers", "a name is no header's, or one that the program sets itself")
@@ -268,14 +271,15 @@ func (s *Webhooks) setHeaders(ctx context.Context, w *Webhook, headers map[strin
 var eventType = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.:-]{0,99}$`)
 
 func checkWebhook(w Webhook) error {
+	if err := RefuseSecret("name", w.Name); err != nil {
+		return err
+	}
 	u, err := url.Parse(w.URL)
 	switch {
 	case strings.TrimSpace(w.Name) == "" || len(w.Name) > 100:
 		return Invalidf("name", "must be 1 to 100 bytes")
 	case len(w.URL) > 2000 || err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
 		return Invalidf("url", "must be an http or https address of at most 2000 bytes")
-	case u.User != nil:
-		return Invalidf("url", "holds a name or password: put it into a secret, and that into a header")
 	case u.Fragment != "":
 		return Invalidf("url", "must have no fragment")
 	case w.Timeout < time.Second || w.Timeout > maxWebhookTimeout:
@@ -287,7 +291,13 @@ func checkWebhook(w Webhook) error {
 	case len(w.Flows) > 50:
 		return Invalidf("flow_ids", "must be at most 50")
 	}
+	if err := refuseSecretAddress("url", u); err != nil {
+		return err
+	}
 	for i, t := range w.Types {
+		if err := RefuseSecret(fmt.Sprintf("events[%d]", i), t); err != nil {
+			return err
+		}
 		if !eventType.MatchString(t) {
 			return Invalidf(fmt.Sprintf("events[%d]", i), "is not the type of an event")
 		}

@@ -240,7 +240,7 @@ func (k *checker) document() {
 		return
 	}
 	if doc, ok := v.(map[string]any); ok {
-		k.secrets(doc, "", "", "")
+		k.secrets(doc)
 		k.units(doc, "", "")
 		k.style(doc)
 	}

@@ -27,27 +27,79 @@ var plainFields = map[string]bool{
 
 // secrets walks the document for secrets in clear, and for references to
 // secrets where they would be seen.
-func (k *checker) secrets(v any, ptr, key, parent string) {
+func (k *checker) secrets(doc any) {
+	eachText(doc, "", "", "", func(s, ptr, key, parent string) bool {
+		if clearSecret(s, key, parent) {
+			k.add(SeverityError, ptr, "secret-in-clear", "this looks like a secret", "store it as a secret and write {secret:name}")
+		}
+		if parseTemplate(s, k.f.bare).secrets() && !sent(ptr) && key != "note" && key != "description" && !k.reported("secret-", ptr) {
+			k.add(SeverityError, ptr, "secret-in-message", "a secret would be shown to the caller", "remove the {secret:…} reference")
+		}
+		return true
+	})
+}
+
+// eachText calls visit with every text of a JSON value but for a flow's tests, the
+// folded name of its field and of the one around that, until it returns false.
+func eachText(v any, ptr, key, parent string, visit func(s, ptr, key, parent string) bool) bool {
 	switch v := v.(type) {
 	case map[string]any:
 		for _, name := range sortedKeys(v) {
 			if ptr == "" && name == "tests" {
 				continue
 			}
-			k.secrets(v[name], ptr+"/"+escapePointer(name), fold(name), key)
+			if !eachText(v[name], ptr+"/"+escapePointer(name), fold(name), key, visit) {
+				return false
+			}
 		}
 	case []any:
 		for i, e := range v {
-			k.secrets(e, ptr+"/"+strconv.Itoa(i), key, parent)
+			if !eachText(e, ptr+"/"+strconv.Itoa(i), key, parent, visit) {
+				return false
+			}
 		}
 	case string:
-		if clearSecret(v, key, parent) {
-			k.add(SeverityError, ptr, "secret-in-clear", "this looks like a secret", "store it as a secret and write {secret:name}")
+		return visit(v, ptr, key, parent)
+	}
+	return true
+}
+
+// SecretIn returns the JSON Pointer of the first text of a document that a flow
+// would not be published with, or of the first object that has a token for the
+// name of a field. doc is of encoding/json.
+func SecretIn(doc any) (ptr string, found bool) {
+	if ptr, found = tokenName(doc, ""); found {
+		return ptr, true
+	}
+	eachText(doc, "", "", "", func(s, at, key, parent string) bool {
+		if found = clearSecret(s, key, parent); found {
+			ptr = at
 		}
-		if parseTemplate(v, k.f.bare).secrets() && !sent(ptr) && key != "note" && key != "description" && !k.reported("secret-", ptr) {
-			k.add(SeverityError, ptr, "secret-in-message", "a secret would be shown to the caller", "remove the {secret:…} reference")
+		return !found
+	})
+	return ptr, found
+}
+
+// tokenName finds an object with a token among its names.
+func tokenName(v any, ptr string) (string, bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, name := range sortedKeys(v) {
+			if HasToken(name) {
+				return ptr, true
+			}
+			if at, ok := tokenName(v[name], ptr+"/"+escapePointer(name)); ok {
+				return at, true
+			}
+		}
+	case []any:
+		for i, e := range v {
+			if at, ok := tokenName(e, ptr+"/"+strconv.Itoa(i)); ok {
+				return at, true
+			}
 		}
 	}
+	return "", false
 }
 
 // sentFields are the places of a call where a secret may stand.

@@ -57,6 +57,7 @@ type plane struct {
 	effect func(flow.Effect) flow.Result
 	doc    *document        // that all answers are held to
 	sent   []effect.Request // to webhooks
+	keeper *drawer
 }
 
 func (p *plane) perform(_ context.Context, e flow.Effect) flow.Result {
@@ -88,7 +89,7 @@ func newPlane(t *testing.T) *plane {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = blobs.Close() })
-	p := &plane{t: t, db: db, store: store, log: new(strings.Builder)}
+	p := &plane{t: t, db: db, store: store, log: new(strings.Builder), keeper: new(drawer)}
 	log := slog.New(slog.NewTextHandler(p.log, nil))
 	content := &control.Contents{Store: store, Changes: store, Shelf: &control.Shelf{Store: store}}
 	flows := &control.Flows{Store: store, Changes: store, Contents: content.Shelf}
@@ -116,6 +117,7 @@ func newPlane(t *testing.T) *plane {
 	p.signingIn(ring)
 	p.o.Bearers.Foreign = p.o.Issuers.Verify
 	p.o.Events = &control.Events{Store: store, Log: log}
+	p.o.Secrets = control.NewSecretService(control.SecretsOptions{Store: store, Keeper: p.keeper, Place: control.SecretRef{Scheme: control.SchemeVault, Mount: "secret", Path: "tenants"}, Log: log})
 	p.o.Webhooks = &control.Webhooks{Store: store, Ring: ring}
 	p.o.Deliveries = &control.Deliveries{Store: store, Webhooks: p.o.Webhooks, HTTP: p, Changed: p.o.Events.Changed, Log: log}
 	if p.Server, err = api.New(p.o); err != nil {

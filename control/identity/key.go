@@ -137,13 +137,21 @@ func (s *Keys) valid(ctx context.Context, k Key) (Key, error) {
 // named is a name for people, without the secret that was meant for elsewhere.
 func named(name string) (string, error) {
 	name = strings.TrimSpace(name)
-	switch {
-	case name == "" || len(name) > 100:
+	if err := plain("name", name); err != nil {
+		return "", err
+	}
+	if name == "" || len(name) > 100 {
 		return "", control.Invalidf("name", "must be 1 to 100 bytes")
-	case Leaked(name):
-		return "", control.Invalidf("name", "holds a key or token: give it a name that everybody may read")
 	}
 	return name, nil
+}
+
+// plain refuses secrets in a field that others see, ours too.
+func plain(field, text string) error {
+	if Leaked(text) {
+		return control.Invalidf(field, "holds a key or token of ours: rotate or revoke it, and give a name that everybody may read; secrets of others belong in PUT /v1/secrets/{key}")
+	}
+	return control.RefuseSecret(field, text)
 }
 
 // within wants scopes that a maker has. Nobody makes what the program makes.

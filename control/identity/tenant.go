@@ -62,6 +62,9 @@ func (s *Tenants) Create(ctx context.Context, name, owner string, platform bool)
 	if err != nil {
 		return Tenant{}, Invited{}, err
 	}
+	if err := control.RefuseToken("owner_email", owner); err != nil {
+		return Tenant{}, Invited{}, err
+	}
 	if owner, err = email(owner); err != nil {
 		return Tenant{}, Invited{}, control.Invalidf("owner_email", "must be an e-mail address, as name@example.com")
 	}
@@ -122,5 +125,5 @@ func tenantName(s string) (string, error) {
 	if s = strings.TrimSpace(s); s == "" || len(s) > 200 {
 		return "", control.Invalidf("name", "must be 1 to 200 bytes")
 	}
-	return s, nil
+	return s, plain("name", s)
 }

@@ -72,6 +72,9 @@ func in(ctx context.Context, tenant, user uuid.UUID) context.Context {
 
 // email returns an address as it is stored; the error is an [*control.Invalid].
 func email(s string) (string, error) {
+	if err := control.RefuseToken("email", s); err != nil {
+		return "", err
+	}
 	s = strings.ToLower(strings.TrimSpace(s))
 	a, err := mail.ParseAddress(s)
 	if err != nil || a.Address != s || len(s) > 320 {
@@ -85,7 +88,7 @@ func personName(s string) (string, error) {
 	if s = strings.TrimSpace(s); len(s) > 200 {
 		return "", control.Invalidf("name", "must be at most 200 bytes")
 	}
-	return s, nil
+	return s, plain("name", s)
 }
 
 // Login is what a person signs in with.
