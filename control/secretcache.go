@@ -19,6 +19,7 @@ const (
 	secretStale    = time.Hour       // past its time, while its store is away
 	secretRetry    = 5 * time.Second // the store is not asked again so soon, if there is a stale value
 	secretAway     = time.Second     // and if there is none
+	secretMissed   = time.Minute     // a store that did not answer is held to be away, if nobody asks it again
 	secretLoad     = 2 * time.Second // longest read of one
 	secretCached   = 10_000          // entries at most
 )
@@ -49,6 +50,7 @@ type secretCache struct {
 	epoch   time.Time                // what was loaded before is past its time
 	changes int                      // counts what was dropped or expired
 	away    bool                     // said already
+	missed  time.Time                // when a store last did not answer; zero: one has since
 	stats   SecretStats
 }
 
@@ -120,6 +122,7 @@ func (c *secretCache) load(ctx context.Context, e *cacheEntry, load func(context
 	switch {
 	case err == nil:
 		e.v, e.err, e.at, e.has, e.retry = v, nil, began, true, time.Time{}
+		c.missed = time.Time{}
 		if c.away {
 			c.away = false
 			c.log.Info("secrets can be read again")
@@ -130,6 +133,8 @@ func (c *secretCache) load(ctx context.Context, e *cacheEntry, load func(context
 		return cachedSecret{}, err
 	case !errors.Is(err, ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded):
 		e.has = false // refused: what was read before does not count either
+	default:
+		c.missed = now
 	}
 	e.err = err
 	e.retry = now.Add(secretAway)
@@ -224,6 +229,13 @@ func (c *secretCache) hears(yes bool) {
 		c.changes++
 	}
 	c.deaf = !yes
+}
+
+// isAway tells whether a store did not answer shortly before, and none has since.
+func (c *secretCache) isAway(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.missed.IsZero() && now.Sub(c.missed) < secretMissed
 }
 
 func (c *secretCache) counts() SecretStats {

@@ -79,6 +79,10 @@ func NewSecretService(o SecretsOptions) *SecretService {
 // Stats counts reads.
 func (s *SecretService) Stats() SecretStats { return s.cache.counts() }
 
+// Away tells whether a store of secrets did not answer within the last minute,
+// and none has since.
+func (s *SecretService) Away() bool { return s.cache.isAway(time.Now()) }
+
 // Secret implements [effect.Secrets].
 func (s *SecretService) Secret(ctx context.Context, key string, to *url.URL) (effect.Secret, error) {
 	tenant, ok := TenantOf(ctx)

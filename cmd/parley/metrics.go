@@ -71,6 +71,29 @@ func (m *signalMetrics) webrtc() signaling.WebRTCMetrics {
 	}
 }
 
+// secretMetrics count reads of secrets, as the service does, by how they went.
+func secretMetrics(stats func() control.SecretStats) prometheus.Collector {
+	return secretReads{stats, prometheus.NewDesc("parley_secret_reads_total",
+		"Reads of secrets: hit, from memory; load, asked of the store; stale, from memory past its time as the store was away or being asked; failed, the store was away and nothing in memory.",
+		[]string{"result"}, nil)}
+}
+
+type secretReads struct {
+	stats func() control.SecretStats
+	desc  *prometheus.Desc
+}
+
+// Describe implements [prometheus.Collector].
+func (r secretReads) Describe(to chan<- *prometheus.Desc) { to <- r.desc }
+
+// Collect implements [prometheus.Collector].
+func (r secretReads) Collect(to chan<- prometheus.Metric) {
+	s := r.stats()
+	for result, n := range map[string]int64{"hit": s.Hits, "load": s.Loads, "stale": s.Stale, "failed": s.Failed} {
+		to <- prometheus.MustNewConstMetric(r.desc, prometheus.CounterValue, float64(n), result)
+	}
+}
+
 // newTaskMetrics counts what becomes of asynchronous nodes.
 func newTaskMetrics(reg prometheus.Registerer) func(what string) {
 	tasks := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "parley_flow_tasks_total",

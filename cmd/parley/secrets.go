@@ -168,12 +168,13 @@ func (s safe) setting(text string) func(context.Context) (string, error) {
 	return get
 }
 
-// degraded says why secrets cannot be had but from memory; nil: they can.
-func (s safe) degraded() error {
-	if s.vault == nil {
-		return nil
+// degraded says "secrets" while their store is away, and they cannot be had but
+// from memory; else "".
+func (s safe) degraded() string {
+	if s.service.Away() || s.vault != nil && s.vault.Ready() != nil {
+		return "secrets"
 	}
-	return s.vault.Ready()
+	return ""
 }
 
 // terminalSecrets serve references in one run in a terminal.

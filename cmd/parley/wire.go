@@ -261,7 +261,7 @@ func (g *gateway) buildHTTP(ring *control.Keyring) error {
 		Users: g.people.users, Tenants: g.people.tenants, Members: g.people.members,
 		Keys: g.keys, Bearers: g.bearers, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
 		Factors: g.signIn.factors, OIDC: g.signIn.oidc, Issuers: g.signIn.issuers, SecondFactor: g.secondFactor(),
-		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing,
+		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing, Degraded: g.safe.degraded,
 		Egress:    g.db,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
@@ -335,7 +335,7 @@ func (g *gateway) mountPages() error {
 // mountInternal serves metrics and profiles on the admin listener only.
 func (g *gateway) mountInternal() error {
 	g.metrics.MustRegister(agent.Metrics()...)
-	g.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	g.metrics.MustRegister(secretMetrics(g.safe.service.Stats), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	route := func(pattern string) api.Route {
 		return api.Route{Method: "GET", Pattern: pattern, Class: api.Internal, Permission: control.Anyone,
 			Limit: api.Limit{N: 600, Per: time.Minute}, Body: api.NoBody, Long: true}

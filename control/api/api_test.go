@@ -54,10 +54,11 @@ type plane struct {
 	demo  identity.DemoMade
 	log   *strings.Builder
 	// perform does chats' effects; nil fails them.
-	effect func(flow.Effect) flow.Result
-	doc    *document        // that all answers are held to
-	sent   []effect.Request // to webhooks
-	keeper *drawer
+	effect   func(flow.Effect) flow.Result
+	doc      *document        // that all answers are held to
+	sent     []effect.Request // to webhooks
+	keeper   *drawer
+	degraded string // what is away
 }
 
 func (p *plane) perform(_ context.Context, e flow.Effect) flow.Result {
@@ -107,7 +108,7 @@ func newPlane(t *testing.T) *plane {
 		Chats: &control.Chats{Store: store, Turns: store, Flows: flows, Graphs: graphs, Ring: ring, Log: log,
 			Perform: func(uuid.UUID) func(context.Context, flow.Effect) flow.Result { return p.perform }},
 		Tokens: &identity.CallTokens{Ring: ring, Used: once{}}, Audit: store, Seals: store, Egress: store, Origins: &control.Origins{Store: store},
-		Blobs: blobs, Limits: always{}, Log: log, Ready: store.Ping,
+		Blobs: blobs, Limits: always{}, Log: log, Ready: store.Ping, Degraded: func() string { return p.degraded },
 		Idempotency: &control.Idempotency{Store: store, Ring: ring, Log: log},
 	}
 	links := identity.Links{Ring: ring, Page: "https://parley.example/join"}
@@ -409,6 +410,14 @@ func TestHealth(t *testing.T) {
 	p := newPlane(t)
 	p.want(200, "GET", "/livez", "", "")
 	p.want(200, "GET", "/readyz", "", "")
+	p.degraded = "secrets"
+	if got := p.want(200, "GET", "/readyz", "", ""); got["status"] != "degraded: secrets" {
+		t.Errorf("without secrets: %v", got)
+	}
+	p.degraded = ""
+	if got := p.want(200, "GET", "/readyz", "", ""); got["status"] != "ok" {
+		t.Errorf("with all there: %v", got)
+	}
 	p.want(405, "POST", "/livez", "", "")
 	p.Drain()
 	p.want(503, "GET", "/readyz", "", "")

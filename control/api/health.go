@@ -36,6 +36,12 @@ func (s *Server) health() error {
 				return
 			}
 		}
+		if s.o.Degraded != nil {
+			if what := s.o.Degraded(); what != "" {
+				say(w, 200, "degraded: "+what)
+				return
+			}
+		}
 		say(w, 200, "ok")
 	}))
 }

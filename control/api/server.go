@@ -68,6 +68,9 @@ type Options struct {
 	Ready func(context.Context) error
 	// Busy says in a word why no new calls are taken, or "". Nil: they are.
 	Busy func() string
+	// Degraded says in a word what is away that calls go on without for a while,
+	// or "". Nil: nothing.
+	Degraded func() string
 	// PublicURL of the server, "https://…"; cookies are Secure if it is https.
 	PublicURL string
 	// SecurityContact is where holes are reported, a mailto: or https: address.
