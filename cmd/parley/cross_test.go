@@ -299,10 +299,6 @@ func (w *wired) foundByItsOwner(made identity.DemoMade, routes []api.Route, rows
 // unseeded lists routes whose object the walk has none of, each with the reason.
 var unseeded = map[string]string{
 	"GET /v1/calls/{id}/messages/{message}": "the walk's call left no message",
-	"GET /v1/auth/oidc/{provider}/start":    "an issuer that a tenant names; the tests of sign-in have one",
-	"GET /v1/auth/oidc/{provider}/callback": "the same",
-	"POST /v1/auth/oidc/{provider}/link":    "the same",
-	"PATCH /v1/auth/factors/passkeys/{id}":  "made by a browser, and its person's alone; the tests of sign-in hold it",
 	"PATCH /v1/tenants/{id}":                "platform administrators look after all tenants",
 	"POST /v1/tenants/{id}/suspend":         "the same",
 	"POST /v1/tenants/{id}/resume":          "the same",

@@ -208,7 +208,7 @@ func TestMalformedRequests(t *testing.T) {
 		m.Rand = rand.New(rand.NewPCG(18, uint64(len(r.Pattern))<<8|uint64(len(r.Method))))
 		for i := range n {
 			s := sending{method: r.Method, path: m.path(r.Pattern), raw: m.body(r), header: m.header(), internal: r.Class == api.Internal,
-				bearer: m.creds[m.IntN(len(m.creds))], address: fmt.Sprintf("198.51.%d.%d:1", m.IntN(250), m.IntN(250))}
+				bearer: m.creds[m.IntN(len(m.creds))], broken: m.IntN(10) == 0, address: fmt.Sprintf("198.51.%d.%d:1", m.IntN(250), m.IntN(250))}
 			if m.IntN(20) == 0 {
 				s.method = []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "get", "X"}[m.IntN(11)]
 			}

@@ -100,7 +100,7 @@ func TestSecretsDegraded(t *testing.T) {
 			t.Errorf("away: %q", s.degraded())
 		}
 		time.Sleep(2 * time.Second)
-		if kept.leave(false); use() != nil || use() != nil || s.degraded() != "" {
+		if kept.leave(false); use() != nil || s.degraded() != "" {
 			t.Errorf("there again: %q", s.degraded())
 		}
 		time.Sleep(10 * time.Minute) // past its time
