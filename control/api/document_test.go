@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -18,6 +19,7 @@ type document struct {
 	mux      *http.ServeMux // finds the pattern of a path
 	raw      map[string]any
 	compiler *jsonschema.Compiler
+	mu       sync.Mutex // guards schemas and the compiler
 	schemas  map[string]*jsonschema.Schema
 }
 
@@ -90,19 +92,30 @@ func (d *document) fits(r *http.Request, status int, kind string, body []byte) e
 	for _, part := range where {
 		at += "/" + strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(part)
 	}
-	s := d.schemas[at]
-	if s == nil {
-		var err error
-		if s, err = d.compiler.Compile(at); err != nil {
-			return err
-		}
-		d.schemas[at] = s
+	s, err := d.schema(at)
+	if err != nil {
+		return err
 	}
 	v, err := jsonschema.UnmarshalJSON(strings.NewReader(string(body)))
 	if err == nil {
 		err = s.Validate(v)
 	}
 	return err
+}
+
+// schema returns the one at a place of the document.
+func (d *document) schema(at string) (*jsonschema.Schema, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.schemas[at]
+	if s == nil {
+		var err error
+		if s, err = d.compiler.Compile(at); err != nil {
+			return nil, err
+		}
+		d.schemas[at] = s
+	}
+	return s, nil
 }
 
 // documented reports whether a route belongs into the document: pages, sockets,
