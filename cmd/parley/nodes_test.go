@@ -81,6 +81,10 @@ func newSite(t *testing.T, databaseURL func(postgrestest.Database) string) *site
 	if err != nil {
 		t.Fatal(err)
 	}
+	// It reads what the nodes seal.
+	if _, err := newDataKeys(Settings{}, keyProviders{ring: ring}, store, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
 	made, err := identity.EnsureDemo(t.Context(), identity.DemoServices{
 		Users: &identity.Users{Store: store, Sessions: store, Ring: ring, Hasher: identity.NewHasher(1), Audit: store}, Tenants: store,
 		Keys: &identity.Keys{Store: store, Ring: ring}, Flows: &control.Flows{Store: store, Changes: store},
