@@ -52,13 +52,20 @@ func (s *Server) secrets() error {
 	read, manage := control.SecretsRead, control.SecretsManage
 	put, drop := writes("PUT", "/v1/secrets/{key}", manage, 512<<10), writes("DELETE", "/v1/secrets/{key}", manage, NoBody)
 	put.Class, drop.Class = Admin, Admin
-	return errors.Join(
+	err := errors.Join(
 		operation(s, reads("/v1/secrets", read), "list-secrets", "List secrets: never their values", 200, s.listSecrets),
 		operation(s, reads("/v1/secrets/{key}", read), "get-secret", "Describe a secret and its versions: never its value", 200, s.getSecret),
 		operation(s, put, "put-secret", "Store a secret, replace its value, or narrow its hosts", 200, s.putSecret),
 		operation(s, drop, "delete-secret", "Delete a secret with its value, for good", 204, s.deleteSecret),
 		operation(s, writes("POST", "/v1/secrets/{key}/test", read, 8<<10), "test-secret", "Tell whether a secret can be read, and would be sent to an address; nothing is sent", 200, s.testSecret),
 	)
+	if err != nil {
+		return err
+	}
+	// A secret that was not there answers in the same form.
+	answers := s.api.OpenAPI().Paths[put.Pattern].Put.Responses
+	answers["201"] = answers["200"]
+	return nil
 }
 
 // away says what a store of secrets that does not answer means.
