@@ -147,22 +147,19 @@ func ListenWebRTC(o WebRTCOptions) (*WebRTC, error) {
 }
 
 func (w *WebRTC) listen() error {
-	udp, err := w.packets()
+	udp, err := w.openPackets()
 	if err != nil {
 		return err
 	}
-	if at, ok := udp.LocalAddr().(*net.UDPAddr); ok {
-		w.port = at.Port
-	}
+	w.port = udp.port
 	se := webrtc.SettingEngine{}
-	mux := webrtc.NewICEUDPMux(nil, udp)
-	se.SetICEUDPMux(mux)
-	closers := []func() error{mux.Close, udp.Close}
+	se.SetICEUDPMux(udp.mux)
+	closers := []func() error{udp.close}
 	types := []webrtc.NetworkType{webrtc.NetworkTypeUDP4}
 	if w.o.TCPPort != 0 {
 		tcp, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: w.o.Bind, Port: w.o.TCPPort})
 		if err != nil {
-			return errors.Join(fmt.Errorf("open ice-tcp port: %w", err), mux.Close(), udp.Close())
+			return errors.Join(fmt.Errorf("open ice-tcp port: %w", err), udp.close())
 		}
 		tmux := webrtc.NewICETCPMux(nil, tcp, 20)
 		se.SetICETCPMux(tmux)
@@ -183,19 +180,6 @@ func (w *WebRTC) listen() error {
 		return errors.Join(err, w.close())
 	}
 	return nil
-}
-
-// packets opens the socket of all media.
-func (w *WebRTC) packets() (net.PacketConn, error) {
-	if w.o.Packets != nil {
-		return w.o.Packets, nil
-	}
-	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: w.o.Bind, Port: w.o.Port})
-	if err != nil {
-		return nil, fmt.Errorf("open media port: %w", err)
-	}
-	_ = udp.SetReadBuffer(4 << 20) // as much as the kernel grants; bursts of all calls meet here
-	return udp, nil
 }
 
 // settings builds the API: see the fields of [WebRTCOptions] for the choices.

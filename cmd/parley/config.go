@@ -82,7 +82,7 @@ type Settings struct {
 	RTCPort    int      `name:"rtc-port" env:"PARLEY_RTC_PORT" default:"0" group:"WebRTC" help:"The one UDP port of all WebRTC media; 0 takes a free one."`
 	RTCTCP     int      `name:"rtc-tcp" env:"PARLEY_RTC_TCP" default:"0" group:"WebRTC" help:"ICE-TCP port, for networks without UDP; 0: none."`
 	RTCAddr    string   `name:"rtc-addr" env:"PARLEY_RTC_ADDR" group:"WebRTC" help:"Public IPv4 address of the media port; required behind NAT."`
-	RTCBind    string   `name:"rtc-bind" env:"PARLEY_RTC_BIND" group:"WebRTC" help:"IPv4 address of this machine that media ports listen on. Default: all."`
+	RTCBind    string   `name:"rtc-bind" env:"PARLEY_RTC_BIND" group:"WebRTC" help:"IPv4 address of this machine that media ports listen on. Default: all that it has at the start."`
 	ICEURLs    []string `name:"ice-urls" env:"PARLEY_ICE_URLS" group:"WebRTC" help:"stun: and turn: addresses handed to browsers."`
 	TURNSecret string   `name:"turn-secret" env:"PARLEY_TURN_SECRET" group:"WebRTC" help:"Secret shared with the TURN server; browsers get credentials that expire."`
 
