@@ -31,12 +31,15 @@ type auditCommand struct {
 }
 
 type auditFlags struct {
-	DatabaseURL string   `name:"database-url" env:"DATABASE_URL" required:"" help:"Postgres, as the application role."`
-	KeyFile     []string `name:"key-file" env:"PARLEY_KEY_FILE" help:"The gateway's key file. Where it was changed: all of them, the oldest first. Default: the one that parley dev made in the data folder."`
-	Data        string   `name:"data" env:"PARLEY_DATA" default:".parley" help:"Data folder of the gateway."`
+	databaseFlag
+	KeyFile []string `name:"key-file" env:"PARLEY_KEY_FILE" help:"The gateway's key file. Where it was changed: all of them, the oldest first. Default: the one that parley dev made in the data folder."`
 }
 
 func (f auditFlags) open(ctx context.Context) (*postgres.Store, []*control.Keyring, error) {
+	address, err := f.url()
+	if err != nil {
+		return nil, nil, err
+	}
 	if len(f.KeyFile) == 0 {
 		f.KeyFile = []string{filepath.Join(f.Data, "key")}
 	}
@@ -48,7 +51,7 @@ func (f auditFlags) open(ctx context.Context) (*postgres.Store, []*control.Keyri
 		}
 		rings = append(rings, ring)
 	}
-	store, err := postgres.Open(ctx, f.DatabaseURL, postgres.Options{MaxConns: 2, Statement: time.Minute})
+	store, err := postgres.Open(ctx, address, postgres.Options{MaxConns: 2, Statement: time.Minute})
 	if err != nil {
 		return nil, nil, usageError{err}
 	}

@@ -95,11 +95,39 @@ func postgresDir(dataDir string, log *slog.Logger) (string, error) {
 	if cluster.Passable(dir) {
 		return dir, nil
 	}
-	const system = "/var/lib/parley"
-	elsewhere := filepath.Join(system, fmt.Sprintf("%x", sha256.Sum256([]byte(dataDir)))[:12])
+	elsewhere := postgresElsewhere(dataDir)
 	if err := os.MkdirAll(elsewhere, 0o755); err != nil {
 		return "", fmt.Errorf("make a folder for the database: %w", err)
 	}
 	log.Warn("the database's user cannot reach the data folder; its files are elsewhere", "folder", elsewhere)
 	return filepath.Join(elsewhere, "pg"), nil
+}
+
+// postgresElsewhere is where the cluster of a data folder lives that the
+// database's user cannot reach.
+func postgresElsewhere(dataDir string) string {
+	return filepath.Join("/var/lib/parley", fmt.Sprintf("%x", sha256.Sum256([]byte(dataDir)))[:12])
+}
+
+// databaseFlag says where a command finds the database.
+type databaseFlag struct {
+	DatabaseURL string `name:"database-url" env:"DATABASE_URL" help:"Postgres, as the application role; with a password in it, by the environment only. Default: the private one of a parley dev that runs on the data folder."`
+	Data        string `name:"data" env:"PARLEY_DATA" default:".parley" help:"Data folder of the gateway."`
+}
+
+// url returns the database's address, or a usage error that says how to name it.
+func (f databaseFlag) url() (string, error) {
+	if f.DatabaseURL != "" {
+		return f.DatabaseURL, nil
+	}
+	data, err := filepath.Abs(f.Data)
+	if err != nil {
+		return "", fmt.Errorf("find the data folder: %w", err)
+	}
+	for _, dir := range []string{data, postgresElsewhere(data)} {
+		if u := cluster.RunningURL(filepath.Join(dir, "pg"), postgres.RoleApp, embeddedDatabase); u != "" {
+			return u, nil
+		}
+	}
+	return "", usageError{fmt.Errorf("set DATABASE_URL as the gateway has it, or --data to the folder of a parley dev that is running; none runs on %s", f.Data)}
 }

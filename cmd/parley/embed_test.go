@@ -38,11 +38,17 @@ func TestStartPostgresTwice(t *testing.T) {
 			t.Errorf("%s start: Verify: %v", name, err)
 		}
 		s.Close()
+		if at, err := (databaseFlag{Data: data}).url(); err != nil || at != e.AppURL() {
+			t.Errorf("%s start: commands find the database at %q, %v; want %q", name, at, err, e.AppURL())
+		}
 		begin = time.Now()
 		if err := e.Stop(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("%s stop: %v", name, time.Since(begin).Round(time.Millisecond))
+		if at, err := (databaseFlag{Data: data}).url(); err == nil {
+			t.Errorf("%s stop: commands still find the database at %q", name, at)
+		}
 	}
 }
 

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -40,10 +40,11 @@ type openKeys struct {
 }
 
 func (f keysFlags) open(ctx context.Context, io stdio) (o openKeys, err error) {
-	if f.DatabaseURL == "" || f.KeyFile == "" {
-		return o, usageError{errors.New("set DATABASE_URL and PARLEY_KEY_FILE as the gateway has them")}
+	address, err := databaseFlag{f.DatabaseURL, f.Data}.url()
+	if err != nil {
+		return o, err
 	}
-	ring, err := readKeyring(f.KeyFile)
+	ring, err := readKeyring(cmp.Or(f.KeyFile, filepath.Join(f.Data, "key")))
 	if err != nil {
 		return o, usageError{err}
 	}
@@ -66,7 +67,7 @@ func (f keysFlags) open(ctx context.Context, io stdio) (o openKeys, err error) {
 		}
 		end = append(end, signedIn(ctx, p.vault))
 	}
-	if o.db, err = postgres.Open(ctx, f.DatabaseURL, postgres.Options{MaxConns: 4}); err != nil {
+	if o.db, err = postgres.Open(ctx, address, postgres.Options{MaxConns: 4}); err != nil {
 		return o, usageError{err}
 	}
 	end = append(end, o.db.Close)

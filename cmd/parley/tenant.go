@@ -23,8 +23,8 @@ type tenantCommand struct {
 }
 
 type tenantFlags struct {
-	DatabaseURL string `name:"database-url" env:"DATABASE_URL" required:"" help:"Postgres, as the application role. With a password in it, by the environment only."`
-	JSON        bool   `name:"json" help:"Print one JSON object a line."`
+	databaseFlag
+	JSON bool `name:"json" help:"Print one JSON object a line."`
 }
 
 func (f tenantFlags) open(ctx context.Context) (*postgres.Store, error) {
@@ -33,7 +33,11 @@ func (f tenantFlags) open(ctx context.Context) (*postgres.Store, error) {
 			return nil, usageError{fmt.Errorf("everybody on this machine can read a password on the command line: set DATABASE_URL in the environment instead")}
 		}
 	}
-	store, err := postgres.Open(ctx, f.DatabaseURL, postgres.Options{MaxConns: 2})
+	address, err := f.url()
+	if err != nil {
+		return nil, err
+	}
+	store, err := postgres.Open(ctx, address, postgres.Options{MaxConns: 2})
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -51,7 +55,6 @@ type tenantCreate struct {
 	Platform  bool   `name:"platform" help:"Make the owner a platform administrator too, who looks after all tenants."`
 	PublicURL string `name:"public-url" env:"PARLEY_PUBLIC_URL" help:"Address of the gateway, for the link. Empty: only the token is printed."`
 	KeyFile   string `name:"key-file" env:"PARLEY_KEY_FILE" help:"The gateway's key file. Default: the one that parley dev made in the data folder."`
-	Data      string `name:"data" env:"PARLEY_DATA" default:".parley" help:"Data folder of the gateway."`
 }
 
 // Help shows an example.

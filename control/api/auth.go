@@ -64,13 +64,13 @@ type loginIn struct {
 type openedOut struct {
 	SetCookie []http.Cookie `header:"Set-Cookie"`
 	Body      struct {
-		TenantID string    `json:"tenant_id"`
-		UserID   string    `json:"user_id"`
-		Role     string    `json:"role"`
-		Expires  time.Time `json:"expires_at"`
+		TenantID string    `json:"tenant_id,omitempty"`
+		UserID   string    `json:"user_id,omitempty"`
+		Role     string    `json:"role,omitempty"`
+		Expires  time.Time `json:"expires_at,omitzero"`
 		Failed   int       `json:"failed_sign_ins" doc:"How many failed since the last that did not. If they were not yours, change your password."`
 		Left     *int      `json:"recovery_codes_left,omitempty" doc:"Where one was used."`
-		Due      *dueJSON  `json:"second_factor,omitempty" doc:"The sign-in waits for the second factor; no session has begun, and the fields above are empty."`
+		Due      *dueJSON  `json:"second_factor,omitempty" doc:"The sign-in waits for the second factor; no session has begun, and there is nothing else in the answer."`
 	}
 }
 

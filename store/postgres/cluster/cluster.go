@@ -159,9 +159,23 @@ func (c *Cluster) await(ctx context.Context) error {
 func (c *Cluster) SuperURL() string { return c.URL("postgres", "postgres") }
 
 // URL is the address of a database for a role.
-func (c *Cluster) URL(role, database string) string {
+func (c *Cluster) URL(role, database string) string { return socketURL(c.socket, role, database) }
+
+// RunningURL returns the address of a role at the server that runs on the folder
+// dir, be it another process's; "" where none does.
+func RunningURL(dir, role, database string) string {
+	text, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
+	// The fifth line is the socket's folder, the eighth the state.
+	lines := strings.Split(string(text), "\n")
+	if err != nil || len(lines) < 8 || lines[4] == "" || strings.TrimSpace(lines[7]) != "ready" {
+		return ""
+	}
+	return socketURL(lines[4], role, database)
+}
+
+func socketURL(dir, role, database string) string {
 	u := url.URL{Scheme: "postgres", User: url.User(role), Path: "/" + database}
-	u.RawQuery = url.Values{"host": {c.socket}, "port": {"5432"}}.Encode()
+	u.RawQuery = url.Values{"host": {dir}, "port": {"5432"}}.Encode()
 	return u.String()
 }
 
