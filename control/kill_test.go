@@ -15,7 +15,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +28,6 @@ import (
 	"parley/agent/flow"
 	"parley/control"
 	"parley/store/postgres"
-	"parley/store/postgres/cluster"
 	"parley/store/postgres/postgrestest"
 )
 
@@ -190,28 +188,7 @@ func newSlaughter(t *testing.T, seed uint64) *slaughter {
 // server of the other tests.
 func durable(t testing.TB) postgrestest.Database {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "parley-kill-pg-")
-	if err == nil {
-		t.Cleanup(func() { _ = os.RemoveAll(dir) })
-		err = os.Chmod(dir, 0o711) // the server may run as another user
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := cluster.Start(t.Context(), cluster.Options{Dir: filepath.Join(dir, "pg"), Roles: []string{postgres.RoleMigrate, postgres.RoleApp}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Stop(context.Background()) })
-	db := postgrestest.Database{Name: "postgres", SuperURL: c.SuperURL(),
-		MigrateURL: c.URL(postgres.RoleMigrate, "postgres"), AppURL: c.URL(postgres.RoleApp, "postgres")}
-	if err = postgres.Bootstrap(t.Context(), db.SuperURL, postgres.Passwords{}); err == nil {
-		err = postgres.MigrateUp(t.Context(), db.MigrateURL)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return db
+	return postgrestest.NewOwn(t).Database
 }
 
 // turn has a session take an answer, whatever happens meanwhile, and returns

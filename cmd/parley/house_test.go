@@ -65,7 +65,8 @@ var mayImport = map[string][]string{
 	"store/vault/vaulttest":       {},
 	"store/postgres":              {"control", "control/identity"},
 	"store/postgres/cluster":      {},
-	"store/postgres/postgrestest": {"store/postgres", "store/postgres/cluster"},
+	"store/postgres/postgrestest": {"store/postgres", "store/postgres/cluster", "store/linetest"},
+	"store/linetest":              {},
 
 	"cmd/bench": {"media", "store/postgres", "store/postgres/cluster"}, // measures the program from outside
 }

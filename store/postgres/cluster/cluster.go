@@ -179,6 +179,9 @@ func socketURL(dir, role, database string) string {
 	return u.String()
 }
 
+// PID is the process id of the server, whose children its other processes are.
+func (c *Cluster) PID() int { return c.proc.os.Pid }
+
 // Done is closed when the server has ended, be it by Stop or by itself.
 func (c *Cluster) Done() <-chan struct{} { return c.proc.done }
 

@@ -21,6 +21,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ type Server struct {
 
 	unseal string
 	gate   *gate
+	proc   *os.Process
 }
 
 // Start starts one, which ends with the test.
@@ -56,6 +58,7 @@ func Start(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGCONT)
 		_ = in.Close()
 		_, _ = io.Copy(io.Discard, out)
 		_ = cmd.Wait()
@@ -72,7 +75,7 @@ func Start(t testing.TB) *Server {
 	if err != nil {
 		t.Fatalf("vault did not start: %v", err)
 	}
-	s := &Server{Root: client(t, said.Addr, said.Token), unseal: said.Unseal}
+	s := &Server{Root: client(t, said.Addr, said.Token), unseal: said.Unseal, proc: cmd.Process}
 	s.gate = newGate(t, said.Addr)
 	s.URL = s.gate.url
 	s.mount(t)
@@ -169,6 +172,12 @@ func (s *Server) Unseal(t testing.TB) {
 		t.Fatal(err)
 	}
 }
+
+// Pause stops the process, by SIGSTOP: it takes connections and answers none.
+func (s *Server) Pause() { _ = s.proc.Signal(syscall.SIGSTOP) }
+
+// Resume lets it go on.
+func (s *Server) Resume() { _ = s.proc.Signal(syscall.SIGCONT) }
 
 // Cut closes all connections through the gate and refuses new ones, until Restore.
 func (s *Server) Cut() { s.gate.set(down) }
