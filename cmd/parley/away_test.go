@@ -9,13 +9,10 @@ import (
 	"time"
 
 	"parley/signaling/signalingtest"
-	"parley/store/postgres/postgrestest"
 )
 
-// TestAway takes from a node what it stands on, while it holds a call.
+// TestAway ends a node while it holds a call.
 func TestAway(t *testing.T) {
-	t.Run("postgres", testPostgresAway)
-	t.Run("redis", testRedisAway)
 	t.Run("drain", testDrain)
 	t.Run("drain-notice", testDrainNotice)
 	t.Run("second-signal", testSecondSignal)
@@ -38,75 +35,6 @@ func (p *telephone) answered(want ...string) {
 }
 
 var wholeCall = []string{firstQuestion, "caller: 1", secondQuestion, "caller: 4", "agent: Thank you, goodbye."}
-
-// Postgres goes away under a call: it goes on to its end, and is written when
-// Postgres is back. New calls are refused until then, so that the carrier asks
-// again.
-func testPostgresAway(t *testing.T) {
-	t.Parallel()
-	var proxy *postgrestest.Proxy
-	s := newSite(t, func(db postgrestest.Database) string {
-		proxy = db.Proxy(t)
-		return proxy.AppURL
-	})
-	s.start("a", "127.0.0.1:0")
-	p := s.ring(signalingtest.CarrierOptions{})
-	p.sounded()
-	proxy.Cut()
-	p.quiet()
-	p.Digits("1")
-	p.listen()
-	p.sounded()
-	p.quiet()
-	if got := p.said("would you like red or blue", "for how many people"); got != "for how many people" {
-		t.Errorf("without Postgres, the caller hears %q", got)
-	}
-	if _, turns := s.records(p.SID); len(turns) > 0 {
-		t.Fatalf("records are written through a cut line: %q", turns)
-	}
-	_, err := signalingtest.Call(t.Context(), signalingtest.CarrierOptions{URL: s.address, PublicURL: sitePublic, Agent: "front-desk",
-		AuthToken: siteToken, AccountSID: siteAccount, RetryPause: 10 * time.Millisecond})
-	if err == nil || !strings.Contains(err.Error(), "503") {
-		t.Errorf("a new call without Postgres: %v, want 503", err)
-	}
-	p.Digits("4#")
-	if err := p.Wait(); err != nil {
-		t.Error(err)
-	}
-	proxy.Restore()
-	p.answered(wholeCall...)
-}
-
-// Redis goes away under a call: the call goes on, others begin, and the live
-// registry is whole again once Redis is back.
-func testRedisAway(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, directly)
-	s.start("a", "127.0.0.1:0")
-	p := s.ring(signalingtest.CarrierOptions{})
-	p.sounded()
-	s.redis.Close()
-	p.quiet()
-	p.Digits("1")
-	p.listen()
-	second := s.ring(signalingtest.CarrierOptions{})
-	second.sounded()
-	p.sounded()
-	p.quiet()
-	if err := s.redis.Restart(); err != nil {
-		t.Fatal(err)
-	}
-	s.await(20*time.Second, "both calls in the registry", func() bool {
-		live, err := s.redis.ZMembers("live-calls")
-		return err == nil && len(live) == 2
-	})
-	p.Digits("4#")
-	p.answered(wholeCall...)
-	if err := second.HangUp(); err != nil {
-		t.Error(err)
-	}
-	s.await(20*time.Second, "the registry to be empty", func() bool { return !s.redis.Exists("live-calls") })
-}
 
 // A node is told to end: it takes no new call, which goes to another one, and
 // finishes those it has.

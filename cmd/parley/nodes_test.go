@@ -58,7 +58,11 @@ const (
 
 func newSite(t *testing.T, databaseURL func(postgrestest.Database) string) *site {
 	t.Helper()
-	db := databases.New(t)
+	return newSiteOn(t, databases.New(t), databaseURL)
+}
+
+func newSiteOn(t *testing.T, db postgrestest.Database, databaseURL func(postgrestest.Database) string) *site {
+	t.Helper()
 	store, err := postgres.Open(t.Context(), db.AppURL, postgres.Options{MaxConns: 4})
 	if err != nil {
 		t.Fatal(err)
