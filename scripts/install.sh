@@ -72,6 +72,8 @@ find_missing() {
   has_model || missing+=(pocketsphinx-en-us)
   [ "$level" = run ] && return 0
   has_browser || missing+=(chromium)
+  has jq || missing+=(jq)
+  has curl || missing+=(curl)
   has_compiler || missing+=(gcc libc6-dev)
   return 0
 }
@@ -112,6 +114,7 @@ by_brew() {
       postgresql) formulas+=(postgresql@17) ;;
       flite) formulas+=(flite) ;;
       chromium) casks+=(chromium) ;;
+      jq | curl) formulas+=("$name") ;;
       gcc) rest+=("a C compiler (xcode-select --install)") ;;
       pocketsphinx) rest+=("pocketsphinx_continuous of PocketSphinx 0.8, which brew does not have") ;;
     esac
