@@ -53,10 +53,11 @@ type conductor struct {
 	caller    *Turn     // to be recorded once the agent's answer is heard
 	keys      []byte
 	keyAt     time.Time
-	keyed     time.Time  // when an answer by keys was taken
-	unclosed  byte       // the finish key that this answer did not need; 0: it came
-	typed     []string   // written by the caller, not taken yet
-	taken     taken      // the turn whose last words may still come
+	keyed     time.Time // when an answer by keys was taken
+	unclosed  byte      // the finish key that this answer did not need; 0: it came
+	typed     []string  // written by the caller, not taken yet
+	taken     taken     // the turn whose last words may still come
+	meter     *meter
 	lag       *Lag       // of the recognizer in use
 	asked     time.Time  // when it was told of a pause that it has not answered
 	pace      pacing     // of this caller
@@ -218,6 +219,7 @@ func (c *conductor) prepare(ctx context.Context) (stop func()) {
 		defer close(ready)
 		// Its own voice: the session's speaks the greeting meanwhile.
 		v := newVoice(c.voice.vendors, c.voice.rate, c.voice.cache, c.log)
+		v.meter = c.meter
 		defer v.close()
 		if _, ok := v.prepared(c.spec.Apology); ok {
 			return

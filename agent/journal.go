@@ -38,6 +38,10 @@ type Turn struct {
 	Start, End time.Duration
 
 	Latency Latency // agent only
+
+	// Uses is what vendors did since the turn before: of a caller's turn the
+	// recognizers, of an agent's all.
+	Uses []Use
 }
 
 // Latency splits the time between the end of the caller's speech and the
@@ -103,4 +107,5 @@ type Ending struct {
 	// is "transfer".
 	Transfer string
 	Err      error // the fault behind it, if any
+	Uses     []Use // what vendors did since the last turn
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"parley/media"
@@ -33,6 +34,9 @@ type link struct {
 	life   time.Time // when it was last heard of
 	hurry  bool      // the one before was deaf too, and the caller waits
 	deaf   *time.Timer
+
+	sentMu sync.Mutex
+	sent   int64 // samples at outRate that are counted
 }
 
 func (l *link) feed(rate int, pcm []int16) {

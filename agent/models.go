@@ -13,6 +13,7 @@ import (
 // A Model is a vendor's LLM.
 type Model struct {
 	Vendor  string
+	Model   string   // the vendor's name of it, under which its use is counted
 	Breaker *Breaker // nil: it is always asked
 	LLM     LLM
 }
@@ -23,6 +24,7 @@ type models struct {
 	roster *roster
 	tokens int // taken in and given out
 	broken int // answers in a row that broke off
+	meter  *meter
 }
 
 func newModels(list []Model, log *slog.Logger) *models {
@@ -100,15 +102,19 @@ type sayError struct{ err error }
 func (e sayError) Error() string { return e.err.Error() }
 
 // askOne streams one answer of one model.
-func (m *models) askOne(ctx context.Context, model Model, p Prompt, say func(line) error) (string, []ToolCall, error) {
+func (m *models) askOne(ctx context.Context, model Model, p Prompt, say func(line) error) (_ string, _ []ToolCall, failure error) {
 	var text strings.Builder
 	var calls []ToolCall
 	var usage *Usage
 	defer func() {
-		if usage == nil { // it does not tell, or was cut off
+		estimated := usage == nil
+		if estimated { // it does not tell, or was cut off
 			usage = &Usage{PromptTokens: tokensOf(p), CompletionTokens: tokens(text.Len())}
 		}
 		m.tokens += max(0, usage.PromptTokens) + max(0, usage.CompletionTokens)
+		if !estimated || asked(failure, text.Len()) {
+			m.meter.addTokens(model, *usage, estimated)
+		}
 	}()
 	watch := guard{limit: charsPerToken * p.MaxTokens}
 	for d, err := range firstBy(ctx, firstToken, model.LLM.Reply, p) {

@@ -23,6 +23,7 @@ type Proposer struct {
 	mu     sync.Mutex
 	chosen map[string]*models
 	spent  int
+	meter  *meter // nil: what is used is not counted by vendor
 }
 
 const (
@@ -91,11 +92,22 @@ func (p *Proposer) models(ctx context.Context, use []flow.ModelChoice) (*models,
 		log = slog.New(slog.DiscardHandler)
 	}
 	m := newModels(list, log)
+	m.meter = p.meter
 	if p.chosen == nil {
 		p.chosen = map[string]*models{}
 	}
 	p.chosen[key] = m
 	return m, nil
+}
+
+// countBy has what its models use counted by a session's meter.
+func (p *Proposer) countBy(m *meter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.meter = m
+	for _, c := range p.chosen {
+		c.meter = m
+	}
 }
 
 // tokens counts what all models have taken in and given out so far.

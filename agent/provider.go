@@ -112,8 +112,9 @@ type Delta struct {
 	Usage  *Usage    // with the last delta, where the vendor tells
 }
 
-// Usage counts what a reply cost.
-type Usage struct{ PromptTokens, CompletionTokens int }
+// Usage counts what a reply cost. CachedTokens are those of PromptTokens that
+// the vendor had in its cache, and mostly bills at less.
+type Usage struct{ PromptTokens, CompletionTokens, CachedTokens int }
 
 // A TTS turns clauses into speech. It lives within the context it was dialed
 // with, and is used by one goroutine.

@@ -59,6 +59,7 @@ type recognizer struct {
 	expect  Expectation
 	hearing Hearing // what to listen for; Rate is each vendor's own
 	fresh   bool    // what was said before is nothing to the next stream
+	meter   *meter
 }
 
 // errRetuned ends a stream that listens for something else than what is to be
@@ -176,9 +177,11 @@ func (r *recognizer) serve(ctx context.Context, i int, try *attempt) (service ti
 	late := time.AfterFunc(limit, func() { cancel(nil) })
 	stream, err := v.Dial(ctx, hearing)
 	inTime := late.Stop()
+	l := &link{stream: stream, vendor: v, cancel: cancel, hurry: !r.lost.IsZero(), outRate: rate}
 	if stream != nil {
 		defer func() {
 			_ = stream.Close()
+			r.spend(l)
 			if d, ok := stream.(interface{ Dropped() int64 }); ok {
 				audioDropped.WithLabelValues(v.Vendor).Add(media.Duration(d.Dropped(), rate).Seconds())
 			}
@@ -191,7 +194,6 @@ func (r *recognizer) serve(ctx context.Context, i int, try *attempt) (service ti
 	if err != nil {
 		return 0, err
 	}
-	l := &link{stream: stream, vendor: v, cancel: cancel, hurry: !r.lost.IsZero()}
 	if err := r.attach(l, i, hearing); err != nil {
 		return 0, err
 	}
@@ -342,6 +344,29 @@ func (r *recognizer) interims() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.serving < len(r.vendors) && r.vendors[r.serving].Interims
+}
+
+// spend counts what the stream was given since it was last asked.
+func (r *recognizer) spend(l *link) {
+	s, ok := l.stream.(interface{ Sent() (string, int64) })
+	if !ok {
+		return
+	}
+	model, samples := s.Sent()
+	l.sentMu.Lock()
+	defer l.sentMu.Unlock()
+	r.meter.addHeard(l.vendor.Vendor, model, samples-l.sent, l.outRate)
+	l.sent = samples
+}
+
+// spent counts what the open stream was given so far.
+func (r *recognizer) spent() {
+	r.mu.Lock()
+	l := r.link
+	r.mu.Unlock()
+	if l != nil {
+		r.spend(l)
+	}
 }
 
 // expects tells the vendor what the waiting question takes.

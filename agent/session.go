@@ -138,7 +138,8 @@ func run(ctx context.Context, leg media.Leg, spec Spec) (end Ending, err error) 
 	if err != nil {
 		return Ending{Reason: "protocol"}, fmt.Errorf("leg at %d Hz: %w", info.Rate, err)
 	}
-	m, err := newMind(spec)
+	counted := &meter{}
+	m, err := newMind(spec, counted)
 	if err != nil {
 		return Ending{Reason: "vendor"}, err
 	}
@@ -148,12 +149,14 @@ func run(ctx context.Context, leg media.Leg, spec Spec) (end Ending, err error) 
 
 	player := media.NewPlayer(leg)
 	c := newConductor(leg, player, m, spec)
+	c.meter, c.voice.meter = counted, counted
 	if f, ok := m.(*flowMind); ok {
 		f.happened = c.happened
 	}
-	defer c.voice.close()
-	c.voice.ready(ctx) // before the greeting is over
+	defer c.voice.close() // where run ends early
+	c.voice.ready(ctx)    // before the greeting is over
 	rec := newRecognizer(spec.Recognizers, info.Rate, c.post(ctx), spec.Log)
+	rec.meter = counted
 	rec.hearing = Hearing{Language: spec.Language}
 	c.rec = rec
 	ears := &ears{leg: leg, player: player, vad: vad, rec: rec, post: c.post(ctx),
@@ -187,15 +190,22 @@ func run(ctx context.Context, leg media.Leg, spec Spec) (end Ending, err error) 
 		err = e
 	}
 	c.settle(end)
+	c.voice.close() // after the clause that was being made
+	end.Uses = counted.take()
 	return end, err
 }
 
-func newMind(spec Spec) (mind, error) {
+func newMind(spec Spec, counted *meter) (mind, error) {
 	switch {
 	case spec.Flow != nil:
+		if spec.Flow.Models != nil {
+			spec.Flow.Models.countBy(counted)
+		}
 		return newFlowMind(spec)
 	case spec.Prompt != nil:
-		return newPromptMind(*spec.Prompt, spec.Log), nil
+		m := newPromptMind(*spec.Prompt, spec.Log)
+		m.models.meter = counted
+		return m, nil
 	}
 	return nil, errors.New("agent: neither a prompt nor a flow")
 }

@@ -324,6 +324,12 @@ func (c *conductor) journal(t Turn) {
 		speechGaps.Add(float64(gaps - c.gaps))
 		c.gaps = gaps
 	}
+	c.rec.spent()
+	if t.Speaker == "caller" {
+		t.Uses = c.meter.take(UseHeard)
+	} else {
+		t.Uses = c.meter.take()
+	}
 	c.spec.Journal.Turn(context.Background(), t)
 }
 

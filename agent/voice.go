@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 // A Synthesizer is a vendor of text-to-speech, ready to be dialed.
 type Synthesizer struct {
 	Vendor string
+	Model  string // the vendor's name of it, under which its use is counted
 	// Voice names vendor, model and voice: fixed lines are cached under it.
 	Voice string
 	// PerMinute is how many clauses a minute the vendor takes. Near it, clauses
@@ -33,6 +35,7 @@ type voice struct {
 	vendors []Synthesizer
 	rate    int
 	cache   *SpeechCache
+	meter   *meter
 
 	mu      sync.Mutex // held while speaking: a turn may end while another begins
 	roster  *roster
@@ -201,7 +204,7 @@ type emitError struct{ err error }
 func (e emitError) Error() string { return e.err.Error() }
 
 // trySay has a vendor say what is left of a clause.
-func (v *voice) trySay(ctx context.Context, i int, s *saying) error {
+func (v *voice) trySay(ctx context.Context, i int, s *saying) (failure error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	slow := time.AfterFunc(firstSpeech, func() {
@@ -222,6 +225,11 @@ func (v *voice) trySay(ctx context.Context, i int, s *saying) error {
 	if !v.vendors[i].SSML {
 		clause.SSML = ""
 	}
+	defer func() {
+		if asked(failure, int(taken)) {
+			v.count(i, cmp.Or(clause.SSML, clause.Text), media.Duration(taken, rate))
+		}
+	}()
 	for p, err := range v.tts.Say(ctx, clause) {
 		if err != nil {
 			return orCause(ctx, err)
@@ -247,6 +255,13 @@ func (v *voice) trySay(ctx context.Context, i int, s *saying) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, errSlow)
 	}
 	return nil
+}
+
+// count meters what vendor i was given and made of it.
+func (v *voice) count(i int, text string, speech time.Duration) {
+	by := v.vendors[i]
+	v.meter.add(Use{Kind: UseCharacters, Vendor: by.Vendor, Model: by.Model, Amount: int64(utf8.RuneCountInString(text))})
+	v.meter.add(Use{Kind: UseSpoken, Vendor: by.Vendor, Model: by.Model, Amount: speech.Milliseconds()})
 }
 
 // give hands a piece on at the leg's rate, with the words that it completes.

@@ -185,6 +185,9 @@ func (r *reply) read(stream *api.ChatCompletionStream) error {
 		}
 		if u := chunk.Usage; u != nil {
 			r.usage = &agent.Usage{PromptTokens: u.PromptTokens, CompletionTokens: u.CompletionTokens}
+			if d := u.PromptTokensDetails; d != nil {
+				r.usage.CachedTokens = d.CachedTokens
+			}
 		}
 		if len(chunk.Choices) == 0 { // the chunk with the usage, and some proxies' first
 			continue

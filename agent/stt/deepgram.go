@@ -37,6 +37,7 @@ const (
 
 func dialDeepgram(ctx context.Context, o Options) (agent.STT, error) {
 	s := newStream(ctx, o.Rate)
+	s.model = o.Model
 	conn, err := socket.Dial(ctx, s.ctx, socket.Line{
 		Vendor: "deepgram", Base: o.URL, Path: "/v1/listen", Limit: cmp.Or(o.Limit, deepgramDial), Query: deepgramQuery(o),
 		Header: "Authorization", Scheme: "Token ", Key: o.Key, Refused: socket.DeepgramRefused,
@@ -121,7 +122,9 @@ func (d *listener) send(ctx context.Context) error {
 		case n > 0: // an empty message would end the stream
 			d.wire = appendPCM(d.wire[:0], pcm[:n])
 			keep.Reset(deepgramKeepAlive)
-			err = d.conn.Send(true, d.wire)
+			if err = d.conn.Send(true, d.wire); err == nil {
+				d.stream.sent.Add(int64(n))
+			}
 		default:
 			select {
 			case <-d.stream.ring.wake:

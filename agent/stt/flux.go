@@ -48,6 +48,7 @@ const (
 
 func dialFlux(ctx context.Context, o Options) (agent.STT, error) {
 	s := newStream(ctx, o.Rate)
+	s.model = o.Model
 	conn, err := socket.Dial(ctx, s.ctx, socket.Line{
 		Vendor: "deepgram-flux", Base: o.URL, Path: "/v2/listen", Limit: cmp.Or(o.Limit, fluxDial), Query: fluxQuery(o),
 		Header: "Authorization", Scheme: "Token ", Key: o.Key, Refused: socket.DeepgramRefused,
@@ -313,5 +314,9 @@ func (f *fluxListener) audio(pcm []int16, at int64) error {
 
 func (f *fluxListener) send(pcm []byte) error {
 	f.heard = time.Now()
-	return f.conn.Send(true, pcm)
+	if err := f.conn.Send(true, pcm); err != nil {
+		return err
+	}
+	f.stream.sent.Add(int64(len(pcm) / 2))
+	return nil
 }

@@ -38,6 +38,7 @@ const (
 
 func dialOpenAI(ctx context.Context, o Options) (agent.STT, error) {
 	s := newStream(ctx, o.Rate)
+	s.model = o.Model
 	s.start(func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		t := &transcriber{stream: s, o: o, group: group, ctx: ctx, answers: make(chan chan agent.Transcript)}
@@ -110,6 +111,7 @@ func (t *transcriber) expect(_ context.Context, e agent.Expectation) error {
 
 func (t *transcriber) end(end time.Duration, flushed bool) error {
 	tr := agent.Transcript{Start: t.start, End: end, Final: true, Flushed: flushed}
+	samples := int64(len(t.pcm))
 	body, kind, err := t.form()
 	if err != nil {
 		return fmt.Errorf("openai: %w: %w", agent.ErrProtocol, err)
@@ -123,6 +125,7 @@ func (t *transcriber) end(end time.Duration, flushed bool) error {
 		if err != nil {
 			return err
 		}
+		t.stream.sent.Add(samples)
 		tr.Text = text
 		answer <- tr
 		return nil

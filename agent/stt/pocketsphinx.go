@@ -69,6 +69,7 @@ func dialPocketsphinx(ctx context.Context, o Options) (agent.STT, error) {
 		return nil, errors.Join(fmt.Errorf("pocketsphinx: %w: %w", agent.ErrUnavailable, err), os.RemoveAll(dir))
 	}
 	s := newStream(ctx, o.Rate)
+	s.model = o.Model
 	p := &sphinx{stream: s, program: program, model: model, features: features, dir: dir, log: o.Logger,
 		lexicon: filepath.Join(o.URL, "cmudict-en-us.dict"), lm: filepath.Join(o.URL, "en-us.lm.bin")}
 	s.start(func(ctx context.Context) error {
@@ -204,6 +205,7 @@ func (p *sphinx) begin(ctx context.Context, start time.Duration) error {
 
 func (p *sphinx) audio(pcm []int16) error {
 	p.level.add(pcm, p.stream.ring.rate)
+	p.stream.sent.Add(int64(len(pcm)))
 	if p.stream.ring.rate == 8000 {
 		p.wide = p.upsampler.Process(p.wide[:0], pcm)
 		pcm = p.wide

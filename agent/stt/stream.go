@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"parley/agent"
@@ -24,6 +25,8 @@ type stream struct {
 	stop  context.CancelFunc
 	done  chan struct{} // closed when the goroutine has ended
 	ready chan struct{} // holds one token when Recv has something
+	model string        // the vendor's name of it; set before start
+	sent  atomic.Int64  // samples that went to the vendor
 
 	mu  sync.Mutex
 	out []agent.Transcript
@@ -65,6 +68,10 @@ func (s *stream) WriteFrame(f media.Frame) error { return s.ring.write(f) }
 // Dropped returns how many samples were given up because the vendor did not
 // take them in time. The session counts them when the stream has ended.
 func (s *stream) Dropped() int64 { return s.ring.lost() }
+
+// Sent returns how many samples the vendor was given, which is what it bills,
+// and to which of its models. It counts up until the stream has ended.
+func (s *stream) Sent() (model string, samples int64) { return s.model, s.sent.Load() }
 
 // Speech implements [agent.STT].
 func (s *stream) Speech(on bool) error { return s.ring.put(event{speech: on}) }

@@ -177,7 +177,7 @@ func (v *vendors) models(ctx context.Context, tenant string, choices []control.V
 		if err != nil {
 			return nil, fmt.Errorf("model %s: %w", c.Vendor, err)
 		}
-		out = append(out, agent.Model{Vendor: c.Vendor, Breaker: v.breakers.Of(tenant, "llm", c.Vendor, c.Model), LLM: m})
+		out = append(out, agent.Model{Vendor: c.Vendor, Model: firstOf(c.Model, vendor.Models), Breaker: v.breakers.Of(tenant, "llm", c.Vendor, c.Model), LLM: m})
 	}
 	return out, nil
 }
@@ -197,7 +197,7 @@ func (v *vendors) synthesizers(tenant string, choices []control.VendorChoice, lo
 			return nil, fmt.Errorf("there is no voice vendor %q", c.Vendor)
 		}
 		o := tts.Options{Key: v.key(tenant, c, vendor.DefaultURL), Model: c.Model, Voice: c.Voice, URL: v.urls[c.Vendor], Logger: log, Client: v.client}
-		out = append(out, agent.Synthesizer{Vendor: c.Vendor, Voice: strings.Join([]string{c.Vendor, c.Model, c.Voice}, "/"),
+		out = append(out, agent.Synthesizer{Vendor: c.Vendor, Model: firstOf(c.Model, vendor.Models), Voice: strings.Join([]string{c.Vendor, c.Model, c.Voice}, "/"),
 			PerMinute: vendor.PerMinute, SSML: vendor.SSML, Breaker: v.breakers.Of(tenant, "tts", c.Vendor, c.Model),
 			Dial: func(ctx context.Context, how agent.Delivery) (agent.TTS, error) {
 				o := o
@@ -206,6 +206,14 @@ func (v *vendors) synthesizers(tenant string, choices []control.VendorChoice, lo
 			}})
 	}
 	return out, nil
+}
+
+// firstOf is the model that is asked: the one named, else the vendor's first.
+func firstOf(named string, models []string) string {
+	if named == "" && len(models) > 0 {
+		return models[0]
+	}
+	return named
 }
 
 // proposer has models answer for the nodes of one conversation's flow: those
