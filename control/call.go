@@ -137,6 +137,10 @@ type LiveCalls interface {
 type RecordStore interface {
 	// WriteTurn is idempotent by (call, index).
 	WriteTurn(ctx context.Context, h Hold, t agent.Turn) error
+	// WriteUsage writes what vendors did that belongs to no turn: see NoTurn. It
+	// is idempotent by (hold, turn, use), as what a turn has used is, and no
+	// claim is in its way: vendors are paid all the same.
+	WriteUsage(ctx context.Context, h Hold, turn int, uses []agent.Use, at time.Time) error
 	// WriteCommit is idempotent by (conversation, revision); an older revision
 	// never overwrites a newer one.
 	WriteCommit(ctx context.Context, h Hold, c Conversation, r Revision) error

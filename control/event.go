@@ -40,7 +40,8 @@ var EventSchema string
 // EventTypes are the types that the program itself writes. Flows report others.
 func EventTypes() []string {
 	return []string{"session_started", "node_changed", "session_status_changed", "session_updated", "session_deleted",
-		"call_started", "call_status_changed", "call_turn", "call_ended", "webhook_disabled"}
+		"call_started", "call_status_changed", "call_turn", "call_ended",
+		"call_summarized", "call_recording_failed", "webhook_disabled"}
 }
 
 // MarshalJSON writes the event as receivers see it; the same event is always

@@ -42,6 +42,8 @@ type ending struct {
 	Reason   string    `json:"reason"`
 	Transfer string    `json:"transfer,omitempty"`
 	At       time.Time `json:"at"`
+
+	Uses []agent.Use `json:"uses,omitempty"` // since the last turn
 }
 
 // what names the record's kind in logs.
@@ -68,6 +70,11 @@ func (s *Calls) store(ctx context.Context, r record) error {
 		return s.Records.WriteCommit(ctx, r.Hold, r.Commit.Conversation, r.Commit.Revision)
 	case r.Ending == nil:
 		return s.Changes.SetRecording(ctx, r.Hold.Call, r.Recording)
+	}
+	if err := s.Records.WriteUsage(ctx, r.Hold, NoTurn, r.Ending.Uses, r.Ending.At); err != nil {
+		return err
+	}
+	switch {
 	case r.Ending.Reason == "transfer" && r.Ending.Transfer != "":
 		_, err = s.Changes.TransferCall(ctx, r.Hold, r.Ending.Transfer)
 	default:

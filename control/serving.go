@@ -184,7 +184,7 @@ func (s *Calls) gatherFlow(ctx context.Context, v *Serving, conv *Conversation) 
 // ends; then the rest is written behind it, as soon as storage answers.
 func (s *Calls) Finish(ctx context.Context, v *Serving, e agent.Ending, recording string) error {
 	v.once.Do(func() {}) // nobody hangs up any more
-	v.end = ending{Reason: e.Reason, Transfer: e.Transfer, At: time.Now().UTC()}
+	v.end = ending{Reason: e.Reason, Transfer: e.Transfer, At: time.Now().UTC(), Uses: e.Uses}
 	close(v.ended)
 	if recording != "" {
 		v.Journal.add(record{Recording: recording})

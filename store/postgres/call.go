@@ -140,14 +140,14 @@ func (s *Store) RenewCalls(ctx context.Context, node uuid.UUID, holds []control.
 
 // LapseCall implements [control.CallChanges].
 func (s *Store) LapseCall(ctx context.Context, id uuid.UUID, at time.Time) (control.Call, error) {
-	return s.change(ctx, "lapse", control.Hold{Call: id}, `status = 'ended', ended_at = greatest($2, started_at),
+	return s.ending(ctx, "lapse", control.Hold{Call: id}, `status = 'ended', ended_at = greatest($2, started_at),
 		end_reason = 'crashed', node_id = NULL, leased_until = NULL
 		WHERE id = $1 AND status = 'active' AND leased_until < now()`, at)
 }
 
 // EndCall implements [control.CallChanges].
 func (s *Store) EndCall(ctx context.Context, h control.Hold, reason string, at time.Time) (control.Call, error) {
-	c, err := s.change(ctx, "end", h, `status = 'ended', ended_at = greatest($3, started_at), end_reason = $2,
+	c, err := s.ending(ctx, "end", h, `status = 'ended', ended_at = greatest($3, started_at), end_reason = $2,
 		node_id = NULL, leased_until = NULL
 		WHERE id = $1 AND $4 IN (0, generation) AND (status <> 'ended' OR $4 > 0 AND end_reason = 'crashed')`,
 		reason, at, h.Generation)
@@ -171,7 +171,7 @@ func (s *Store) TransferEnded(ctx context.Context, id uuid.UUID, outcome string,
 			leased_until = now() + interval '30 seconds'
 			WHERE id = $1 AND status = 'transferring'`, outcome)
 	}
-	return s.change(ctx, "end transferred", control.Hold{Call: id}, `status = 'ended', transfer_outcome = $2, end_reason = 'transfer',
+	return s.ending(ctx, "end transferred", control.Hold{Call: id}, `status = 'ended', transfer_outcome = $2, end_reason = 'transfer',
 		ended_at = greatest($3, started_at) WHERE id = $1 AND status = 'transferring'`, outcome, at)
 }
 

@@ -31,8 +31,9 @@ type Store struct {
 	written chan struct{}         // holds one: see Written
 	order   *river.Client[pgx.Tx] // puts jobs into transactions
 
-	sealer      control.Sealer // nil: texts are written in clear
-	keysChanged func()         // nil: nobody is told
+	prices      []control.Price // built in
+	sealer      control.Sealer  // nil: texts are written in clear
+	keysChanged func()          // nil: nobody is told
 }
 
 // Options tunes the pool of connections; the zero value is good.
@@ -81,7 +82,12 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		pool.Close()
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
-	return &Store{pool: pool, direct: direct, quiet: orDefault(o.ListenQuiet, listenQuiet), written: make(chan struct{}, 1), order: order}, nil
+	prices, err := control.BuiltInPrices()
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open postgres: read the built-in prices: %w", err)
+	}
+	return &Store{prices: prices, pool: pool, direct: direct, quiet: orDefault(o.ListenQuiet, listenQuiet), written: make(chan struct{}, 1), order: order}, nil
 }
 
 func orDefault[T comparable](v, d T) T {

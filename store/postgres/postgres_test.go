@@ -42,10 +42,11 @@ func list(t *testing.T, conn *pgx.Conn, q string) []string {
 
 // Every function that looks over all tenants stands here with its reason.
 var locateFunctions = map[string]string{
-	"locate_agent(agent uuid)":                                "a page or webhook names an agent",
-	"locate_agent_named(name text)":                           "the same by name; the oldest wins",
-	"locate_api_key(prefix text)":                             "a request brings a key",
-	"locate_behind(reader text)":                              "tenants whose events a reader has not read, whosesoever",
+	"locate_agent(agent uuid)":      "a page or webhook names an agent",
+	"locate_agent_named(name text)": "the same by name; the oldest wins",
+	"locate_api_key(prefix text)":   "a request brings a key",
+	"locate_behind(reader text)":    "tenants whose events a reader has not read, whosesoever",
+	"locate_calls_by_words(of_tenant uuid, wanted tsquery, before uuid, most integer)": "row security would make the search a filter; the tenant is given",
 	"locate_data_keys(after uuid)":                            "tenants whose data keys are to be wrapped again",
 	"locate_due_webhooks()":                                   "webhooks with something to be sent, whosesoever",
 	"locate_unpublished()":                                    "tenants with events that nobody has published yet",

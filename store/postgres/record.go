@@ -54,7 +54,12 @@ func (s *Store) WriteTurn(ctx context.Context, h control.Hold, t agent.Turn) err
 	if sealed != nil {
 		said = turnText{}
 	}
+	uses, err := s.priced(ctx, usesOf(h, t.Index, t.Uses, time.Now().UTC()))
+	if err != nil {
+		return fmt.Errorf("write turn %d: %w", t.Index, err)
+	}
 	err = s.held(ctx, h, func(b *pgx.Batch) {
+		queueUsage(b, h.Call, uses) // of a lost hold too: vendors are paid all the same
 		b.Queue(q, h.Call, h.Generation, t.Index, t.Speaker, said.Generated, said.Sent, said.Heard, t.Interrupted,
 			t.Input, t.Node, t.Confidence, t.Start.Milliseconds(), t.End.Milliseconds(), ms(l.EndOfTurn),
 			ms(l.FinalTranscript), ms(l.FirstToken), ms(l.FirstClause), ms(l.FirstSpeech), ms(l.FirstAudio), ms(l.MarkRoundTrip), sealed)

@@ -20,7 +20,7 @@ const (
 	clearEntries = `tenant_id = current_tenant() AND sealed IS NULL AND (event IS NOT NULL OR messages <> '[]' OR trace <> '[]' OR base IS NOT NULL)`
 	clearEvents  = `tenant_id = current_tenant() AND NOT data ? '$sealed' AND data <> '{}' AND type <> ALL (array['session_started',
 		'node_changed', 'session_status_changed', 'session_updated', 'session_deleted', 'call_started', 'call_status_changed',
-		'call_turn', 'call_ended', 'webhook_disabled'])`
+		'call_turn', 'call_ended', 'call_summarized', 'call_recording_failed', 'webhook_disabled'])`
 )
 
 // EraseClear implements [control.DataKeyStore].

@@ -62,7 +62,10 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(second(sealing(t, s).Current(v.ctx)))
 	s.SealWith(nil) // in clear, unless a test says otherwise
 	must(s.PutCallEvent(v.ctx, control.CallEvent{Call: v.call, Event: "paid"}))
-	must(s.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Speaker: "caller", Heard: "hi"}))
+	must(s.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Speaker: "caller", Heard: "hi",
+		Uses: []agent.Use{{Kind: agent.UseHeard, Vendor: "deepgram", Model: "nova-3", Amount: 60_000}}}))
+	must(s.InsertPrice(v.ctx, control.Price{ID: id(), Kind: agent.UseHeard, Vendor: "other", Currency: "USD", Per: 1, Increment: 1, ValidFrom: now}))
+	must(s.PutAfterwork(v.ctx, control.Afterwork{Call: v.call, Status: control.AfterworkDone, Summary: "hi", At: now}, nil))
 	must(s.WriteCommit(v.ctx, control.Hold{Call: v.call}, control.Conversation{ID: v.call, Call: v.call, FlowVersion: version.ID},
 		control.Revision{Entry: control.Entry{Revision: 1, Status: "active", Hash: fmt.Sprintf("%044d", 0)}, State: []byte(`{}`)}))
 	must(second(s.InsertOrigin(v.ctx, control.Origin{ID: id(), Origin: "https://" + name + ".example"})))
