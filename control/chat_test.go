@@ -363,6 +363,28 @@ func TestAnotherProcessGoesOn(t *testing.T) {
 	}
 }
 
+// A turn broke off, and its client sends the same answer again, for the revision
+// that it knows: it is refused, and the turn is still finished by somebody.
+func TestStaleAnswerLeavesABrokenTurnDue(t *testing.T) {
+	w := newTown(t, shop)
+	m := &mortal{TurnStore: w.store, at: "after commit 1"}
+	first := w.process()
+	first.Turns = m
+	r := w.start(first)
+	answer := control.Answer{Text: "tea", Mode: "text", Expected: r.Revision}
+	if _, err := first.Interact(w.ctx, r.ID, answer); err == nil {
+		t.Fatal("the process did not die")
+	}
+	w.lapse(r.ID)
+	if _, err := w.process().Interact(w.ctx, r.ID, answer); !errors.Is(err, control.ErrConflict) {
+		t.Errorf("a stale answer: %v, want ErrConflict", err)
+	}
+	due, err := w.store.LocateDueConversations(w.ctx)
+	if err != nil || !slices.ContainsFunc(due, func(at control.Located) bool { return at.ID == r.ID }) {
+		t.Errorf("the broken turn is not due any more: %v, %v", due, err)
+	}
+}
+
 // A process that was only slow, and lost its lease, cannot write any more.
 func TestLateProcessCannotCommit(t *testing.T) {
 	w := newTown(t, shop)

@@ -54,13 +54,12 @@ func (s *Chats) claim(ctx context.Context, id uuid.UUID, expected int) (*chatTur
 		return nil, err
 	}
 	t.held = true
-	if expected != 0 && expected != t.conv.Revision {
+	err = t.load() // first of all: by it release knows whether an earlier turn broke off
+	if err == nil && expected != 0 && expected != t.conv.Revision {
 		err = fmt.Errorf("%w: revision %d", ErrConflict, t.conv.Revision)
 	}
-	if err == nil {
-		err = t.load()
-	}
 	if err != nil {
+		t.broken = errors.Is(err, ErrUnavailable)
 		t.release()
 		return nil, err
 	}

@@ -28,6 +28,7 @@ import (
 type load struct {
 	s       *site
 	n       *node
+	db      postgrestest.Database
 	address string // of the shop
 	client  *http.Client
 	stop    chan struct{}
@@ -81,8 +82,8 @@ func shopFlow(url string) string {
 }
 
 // newLoad prepares one for a site whose node is yet to start.
-func newLoad(s *site) *load {
-	l := &load{s: s, client: &http.Client{Timeout: 20 * time.Second}, stop: make(chan struct{}), refused: map[string]int{}, orders: map[string]map[string]int{}}
+func newLoad(s *site, db postgrestest.Database) *load {
+	l := &load{s: s, db: db, client: &http.Client{Timeout: 20 * time.Second}, stop: make(chan struct{}), refused: map[string]int{}, orders: map[string]map[string]int{}}
 	l.address = l.shop(s.t)
 	s.env = append(s.env, "PARLEY_EGRESS_ALLOW="+strings.TrimPrefix(l.address, "http://"))
 	s.t.Cleanup(l.end)
@@ -199,12 +200,27 @@ func (l *load) chat() {
 		}
 		return p.revision > 0
 	}) {
+		l.s.t.Errorf("session %s stands at %s", id, l.row(id))
 		return
 	}
 	p.at = time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.chats = append(l.chats, p)
+}
+
+// row is what is stored of a session.
+func (l *load) row(id string) (row string) {
+	conn, err := pgx.Connect(context.Background(), l.db.SuperURL)
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close(context.Background())
+	err = conn.QueryRow(context.Background(), `SELECT jsonb_build_object('row', to_jsonb(c) - 'state', 'system', state -> 'system', 'now', now())::text FROM conversations c WHERE id = $1`, id).Scan(&row)
+	if err != nil {
+		return err.Error()
+	}
+	return row
 }
 
 // key makes one API key.
@@ -258,10 +274,10 @@ func (l *load) slowest(from, to time.Time) (n int, slowest time.Duration) {
 }
 
 // held compares what is stored with all that was promised.
-func (l *load) held(db postgrestest.Database) {
+func (l *load) held() {
 	t := l.s.t
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), db.SuperURL)
+	conn, err := pgx.Connect(t.Context(), l.db.SuperURL)
 	if err != nil {
 		t.Fatal(err)
 	}

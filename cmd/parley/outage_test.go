@@ -81,7 +81,7 @@ func TestOutages(t *testing.T) {
 				worst = worst.or(g.lose(o, times))
 			}
 			g.load.end()
-			g.load.held(g.db)
+			g.load.held()
 			g.holds()
 			g.await(20*time.Second, "the registry to be empty", func() bool { return !g.redis.Exists("live-calls") })
 			t.Logf("%s %s: %s; %s", o.dependency, o.fault, worst, g.load.tally())
@@ -116,7 +116,7 @@ func newGround(t *testing.T, o outage) *ground {
 		role, secret := g.vault.AppRole(t, `path "kv/*" { capabilities = ["create", "read", "update", "delete", "list"] }`, "1h", "2h")
 		g.env = append(g.env, "VAULT_ADDR=http://"+g.toVault.Addr, "VAULT_ROLE_ID="+role, "VAULT_SECRET_ID="+secret, "PARLEY_SECRETS=vault://kv/parley/tenants")
 	}
-	g.load = newLoad(g.site)
+	g.load = newLoad(g.site, g.db)
 	g.n = g.start("a", "127.0.0.1:0")
 	return g
 }

@@ -17,7 +17,7 @@ var server postgrestest.Server
 
 func TestMain(m *testing.M) { os.Exit(server.Main(m)) }
 
-func dial(t *testing.T, url string) *pgx.Conn {
+func dial(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
