@@ -36,10 +36,15 @@ type Calls struct {
 	Carrier Carrier   // may be nil: calls that are not here cannot be hung up or brought back
 	Live    LiveCalls // may be nil
 	Inbox   CallInbox // may be nil: no events reach calls
-	Spool   string    // file for records that cannot be written before the end; empty: they are lost
-	Ring    *Keyring  // seals Spool, which holds what was said; nil: it is in clear
-	Log     *slog.Logger
-	Node    uuid.UUID // of this process, fresh at each start
+	// Commands are operators' wishes, and Wake tells other processes of them at
+	// once; nil: none are taken, and they wait for the next renewal of leases.
+	Commands   CommandStore
+	Wake       Announcer
+	Colleagues Colleagues // may be nil: callers are handed to nobody who may decline
+	Spool      string     // file for records that cannot be written before the end; empty: they are lost
+	Ring       *Keyring   // seals Spool, which holds what was said; nil: it is in clear
+	Log        *slog.Logger
+	Node       uuid.UUID // of this process, fresh at each start
 
 	// Lease is how long a call belongs to the process that serves it without a
 	// word from it. A caller whose process vanished waits for it, so that it is
@@ -52,6 +57,7 @@ type Calls struct {
 	left      []record // of an earlier process, or of this one at its end
 	recovered bool     // Spool was read
 	journals  sync.WaitGroup
+	asks      sync.WaitGroup // of the carrier, behind sessions' backs
 }
 
 func (s *Calls) lease() time.Duration { return cmp.Or(s.Lease, defaultLease) }
@@ -259,29 +265,10 @@ func (s *Calls) Status(ctx context.Context, carrier, carrierCallID, status strin
 	if err != nil {
 		return err
 	}
-	_, err = s.Changes.EndCall(WithTenant(ctx, c.Tenant), Hold{Call: c.ID}, reason, time.Now().UTC())
-	return err
-}
-
-// Hangup ends a call of the tenant of ctx for an operator. Another process that
-// serves it finds out within seconds. Errors: ErrNotFound, ErrEnded.
-func (s *Calls) Hangup(ctx context.Context, id uuid.UUID) error {
-	c, err := s.Store.Call(ctx, id)
-	if err != nil {
-		return err
+	ctx = WithTenant(ctx, c.Tenant)
+	if c.Status == CallTransferring {
+		s.dropColleague(ctx, c)
 	}
-	if c.Status == CallEnded {
-		return ErrEnded
-	}
-	if v := s.serving(id); v != nil {
-		v.Hangup("operator")
-		return nil
-	}
-	if s.Carrier != nil && c.CarrierCallID != "" {
-		if err := s.Carrier.Hangup(ctx, c.Carrier, c.CarrierCallID); err != nil {
-			return fmt.Errorf("hang up at the carrier: %w", err)
-		}
-	}
-	_, err = s.Changes.EndCall(ctx, Hold{Call: id}, "operator", time.Now().UTC())
+	_, err = s.Changes.EndCall(ctx, Hold{Call: c.ID}, reason, time.Now().UTC())
 	return err
 }

@@ -29,7 +29,9 @@ func (s *Calls) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
 	loops.Go(func() { every(ctx, s.lease()/renewals, s.renew) })
 	loops.Go(func() { every(ctx, s.lease()/looks, (&watch{calls: s}).look) })
+	loops.Go(func() { s.hearCommands(ctx) })
 	loops.Wait()
+	defer s.asks.Wait()
 	return s.drain()
 }
 
@@ -70,6 +72,7 @@ func (s *Calls) renew(ctx context.Context) {
 		}
 		s.drop(holds, held)
 		s.bring(WithTenant(ctx, tenant), s.listening(held))
+		s.obey(WithTenant(ctx, tenant), held)
 	}
 }
 

@@ -29,6 +29,7 @@ type record struct {
 	Commit    *committed  `json:"commit,omitempty"`
 	Recording string      `json:"recording,omitempty"` // the blob's key
 	Ending    *ending     `json:"ending,omitempty"`
+	Settled   *settled    `json:"settled,omitempty"`
 }
 
 // A committed is a step of a conversation.
@@ -55,6 +56,8 @@ func (r record) what() string {
 		return "commit"
 	case r.Ending != nil:
 		return "ending"
+	case r.Settled != nil:
+		return "command"
 	}
 	return "recording"
 }
@@ -68,6 +71,8 @@ func (s *Calls) store(ctx context.Context, r record) error {
 		return s.Records.WriteTurn(ctx, r.Hold, *r.Turn)
 	case r.Commit != nil:
 		return s.Records.WriteCommit(ctx, r.Hold, r.Commit.Conversation, r.Commit.Revision)
+	case r.Settled != nil:
+		return s.settle(ctx, *r.Settled)
 	case r.Ending == nil:
 		return s.Changes.SetRecording(ctx, r.Hold.Call, r.Recording)
 	}

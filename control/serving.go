@@ -35,6 +35,7 @@ type Serving struct {
 	Elapsed   time.Duration
 
 	happened func(event string, data json.RawMessage) // guarded by the lock of Calls
+	obey     Obeyed                                   // likewise
 	once     sync.Once
 	hangup   func(reason string)
 	ended    chan struct{} // closed once end is set
@@ -130,6 +131,9 @@ func (s *Calls) forget(ctx context.Context, v *Serving) {
 	}
 	s.mu.Unlock()
 	close(v.finished)
+	if v.end.Reason != "transfer" && v.Call.CarrierCallID != "" {
+		s.dropColleague(ctx, v.Call)
+	}
 	if s.Live != nil {
 		_ = s.Live.Ended(ctx, v.Call.ID) // else it lapses
 	}

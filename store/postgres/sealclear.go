@@ -34,6 +34,8 @@ func (s *Store) EraseClear(ctx context.Context) (int, error) {
 			SELECT conversation_id, revision FROM conversation_history WHERE ` + clearEntries + limit,
 		`UPDATE events SET data = '{}' WHERE id IN (SELECT id FROM events WHERE ` + clearEvents + limit,
 		`DELETE FROM call_inbox WHERE id IN (SELECT id FROM call_inbox WHERE tenant_id = current_tenant() LIMIT $1)`,
+		`UPDATE call_commands SET words = NULL WHERE id IN (
+			SELECT id FROM call_commands WHERE tenant_id = current_tenant() AND words IS NOT NULL` + limit,
 		`UPDATE calls SET recording = '' WHERE id IN (
 			SELECT id FROM calls WHERE tenant_id = current_tenant() AND recording <> ''` + limit,
 	} {
