@@ -70,6 +70,8 @@ type conductor struct {
 	shown     string     // last caption of the reply
 	gaps      uint64     // of the player, counted so far
 	end       *Ending
+	held      *hold     // the caller waits for somebody: nobody answers
+	sayings   []Command // that wait for the floor
 
 	rhythm   rhythm    // of the voice
 	lastText string    // what the agent said before
@@ -241,7 +243,7 @@ func (c *conductor) prepare(ctx context.Context) (stop func()) {
 func (c *conductor) step(ctx context.Context, now time.Time) time.Time {
 	next := now.Add(time.Minute)
 	for _, rule := range []func(context.Context, time.Time) time.Time{
-		c.checkLimits, c.checkReply, c.checkMessage, c.checkMore, c.checkInterruption, c.checkKeys, c.checkTyped,
+		c.checkLimits, c.checkReply, c.checkMessage, c.checkHold, c.checkSayings, c.checkMore, c.checkInterruption, c.checkKeys, c.checkTyped,
 		c.checkUtterance, c.checkGuess, c.checkSilence,
 	} {
 		if at := rule(ctx, now); !at.IsZero() && at.Before(next) {
@@ -364,26 +366,6 @@ func (c *conductor) legEvent(ctx context.Context, ev media.LegEvent) {
 	}
 }
 
-// command obeys an operator.
-func (c *conductor) command(ctx context.Context, cmd Command) {
-	switch cmd.Do {
-	case "hangup":
-		c.finish(Ending{Reason: "operator"})
-	case "transfer":
-		c.finish(Ending{Reason: "transfer", Transfer: cmd.Target})
-	case "drain":
-		c.farewell(ctx, drainNotice, "drain")
-	case "drop":
-		c.finish(Ending{Reason: "network"})
-	case "event":
-		select {
-		case c.happened <- flow.Happened{At: flow.At{At: time.Now()}, Event: cmd.Event, Data: cmd.Data}:
-		default:
-			c.log.Warn("an event is dropped: too many wait", "event", cmd.Event)
-		}
-	}
-}
-
 // checkLimits ends a call that has lasted too long.
 func (c *conductor) checkLimits(ctx context.Context, now time.Time) time.Time {
 	at := c.began.Add(c.spec.MaxDuration)
@@ -447,8 +429,16 @@ func (c *conductor) settle(e Ending) {
 func (c *conductor) setState(s string) {
 	if c.state != s {
 		c.state = s
-		c.show(Event{Type: "state", State: s})
+		c.show(Event{Type: "state", State: s, Node: c.node()})
 	}
+}
+
+// node is the flow's node that speaks or asks.
+func (c *conductor) node() string {
+	if r := c.cur; r != nil && len(r.ledger.spans) > 0 {
+		return r.ledger.spans[len(r.ledger.spans)-1].node
+	}
+	return c.waiting.node
 }
 
 // show tells screens and onlookers.

@@ -8,7 +8,7 @@ type Event struct {
 	// Type is "state", "transcript", "agent", "latency", "digit", "ended".
 	Type string `json:"type"`
 
-	State string `json:"state,omitempty"` // state: listening, thinking, speaking, paused, closing
+	State string `json:"state,omitempty"` // state: listening, thinking, speaking, paused, holding, closing
 
 	// transcript: what the caller says. agent: what the agent says.
 	Turn  int    `json:"turn"`            // index of the turn in the call; one list item a turn
@@ -19,6 +19,8 @@ type Event struct {
 	LatencyMS int64  `json:"latency_ms,omitempty"` // latency: end of speech → first audio
 	Digit     string `json:"digit,omitempty"`
 	Reason    string `json:"reason,omitempty"` // ended
+
+	Node string `json:"node,omitempty"` // state: the flow's node, if one asks or speaks
 
 	At time.Time `json:"at"`
 }

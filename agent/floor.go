@@ -322,6 +322,11 @@ func (c *conductor) close(r *reply, heard int64, cut bool, now time.Time) {
 	c.cur, c.paused, c.shown = nil, false, ""
 	c.lastText, c.lastEnd = r.ledger.textAt(c.player.Sent()), now
 	done, text, mind, told := r.done, r.heard, c.mind, c.before
+	if r.aside {
+		c.before = func() { told(); <-done; mind.aside(text) }
+		r.settle()
+		return
+	}
 	c.before = func() { told(); <-done; mind.heard(text, cut) }
 }
 
@@ -369,6 +374,12 @@ func (c *conductor) fail(ctx context.Context, err error) {
 
 // farewell says a fixed sentence instead of anything else, and ends the call.
 func (c *conductor) farewell(ctx context.Context, text, reason string) {
+	c.held = nil
+	c.sayLast(ctx, text, move{kind: moveEnd, reason: reason})
+}
+
+// sayLast says a fixed sentence instead of anything else, and then does mv.
+func (c *conductor) sayLast(ctx context.Context, text string, mv move) {
 	if !c.endBy.IsZero() {
 		return // another goodbye is being said
 	}
@@ -378,7 +389,7 @@ func (c *conductor) farewell(ctx context.Context, text, reason string) {
 	}
 	r := c.scripted(now)
 	r.script = &line{text: text, fixed: true, policy: policy{never: true}}
-	r.scriptMove = move{kind: moveEnd, reason: reason}
+	r.scriptMove = mv
 	c.start(ctx, r)
 	c.endBy = now.Add(10 * time.Second) // until it is made; then its length
 }

@@ -19,6 +19,12 @@ type mind interface {
 	// next reply, always.
 	heard(text string, interrupted bool)
 
+	// aside tells what the caller heard of words that the mind did not make, and
+	// note what an operator wants it to know, which the caller does not hear. They
+	// come before the next reply.
+	aside(text string)
+	note(text string)
+
 	// retract takes the last reply back, of which nothing was heard, because
 	// the caller goes on talking. It reports whether that was possible: it is
 	// not if the reply had effects outside.

@@ -90,6 +90,11 @@ func (m *flowMind) reply(ctx context.Context, in input, say func(line) error) (m
 	before := m.state
 	ev := m.event(in)
 	if ev == nil {
+		if in.kind == inputReturned { // not from a transfer of the flow's own
+			if err := say(line{text: excuse, fixed: true}); err != nil {
+				return move{}, err
+			}
+		}
 		return m.again(say)
 	}
 	if in.kind == inputSaid || in.kind == inputSilence {
@@ -280,6 +285,12 @@ func (m *flowMind) heard(text string, interrupted bool) {
 	m.touched = m.touched || m.state.System.Heard != text
 	m.state = m.spec.Flow.Heard(m.state, text)
 }
+
+// aside changes nothing: a flow goes on from what it said itself.
+func (m *flowMind) aside(string) {}
+
+// note is nothing to a flow, which is told by an event.
+func (m *flowMind) note(string) {}
 
 // retract goes back to the state before the last answer, which never was
 // answered aloud. Revisions go on: what is stored stays in order.

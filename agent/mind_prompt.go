@@ -274,6 +274,18 @@ func (m *promptMind) heard(text string, interrupted bool) {
 	}
 }
 
+func (m *promptMind) aside(text string) {
+	if text != "" {
+		m.messages = append(m.messages, Message{Role: "assistant", Text: text})
+	}
+}
+
+// note is a system's message: nothing that a caller says can look like one.
+func (m *promptMind) note(text string) {
+	m.messages = append(m.messages, Message{Role: "system",
+		Text: "A note from the operator. The caller does not hear it: use it, and do not read it out.\n" + text})
+}
+
 func (m *promptMind) retract() bool {
 	if m.effects {
 		return false

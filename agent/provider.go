@@ -83,7 +83,7 @@ type Prompt struct {
 
 // A Message is one entry of a model's context.
 type Message struct {
-	Role       string     // "user", "assistant", "tool"
+	Role       string     // "user", "assistant", "tool", "system"
 	Text       string     // for the assistant: what was heard, no more
 	Calls      []ToolCall // of the assistant
 	ToolCallID string     // role tool: the call it answers

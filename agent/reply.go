@@ -43,6 +43,20 @@ type reply struct {
 
 	script     *line // said instead of asking the mind
 	scriptMove move
+	aside      bool         // its words are no answer of the mind's
+	told       func(string) // once they were heard, or were not; may be nil
+}
+
+// settle tells who wanted an aside what became of it.
+func (r *reply) settle() {
+	switch {
+	case r.told == nil:
+	case r.heard == "":
+		r.told("the caller heard nothing of it")
+	default:
+		r.told("")
+	}
+	r.told = nil
 }
 
 // What a reply's goroutine tells the conductor.

@@ -3,7 +3,6 @@ package agent
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -57,18 +56,6 @@ type Spec struct {
 
 	// Commands are an operator's wishes. Nil: none.
 	Commands <-chan Command
-}
-
-// A Command is an operator's wish for a running session.
-type Command struct {
-	// Do is "hangup", "transfer", "drain" (a polite end, since the process stops)
-	// or "drop": the call goes on in another session, and this one ends at once
-	// as if its line were lost; or "event": something that a flow may wait for has
-	// happened.
-	Do     string
-	Target string // transfer
-	Event  string // event: its name
-	Data   json.RawMessage
 }
 
 const (

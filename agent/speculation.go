@@ -108,7 +108,7 @@ func (c *conductor) checkGuess(ctx context.Context, now time.Time) time.Time {
 
 // busy reports that something else than listening to the caller goes on.
 func (c *conductor) busy() bool {
-	return c.cur != nil || c.leavesMessage() || c.paused || !c.endBy.IsZero() || len(c.keys) > 0 || len(c.typed) > 0 || c.end != nil
+	return c.cur != nil || c.held != nil || c.leavesMessage() || c.paused || !c.endBy.IsZero() || len(c.keys) > 0 || len(c.typed) > 0 || c.end != nil
 }
 
 func (c *conductor) beginGuess(ctx context.Context, now time.Time) {

@@ -159,7 +159,7 @@ func (c *conductor) decide(r *reply, now time.Time) time.Time {
 
 // checkUtterance takes the caller's turn when it has ended.
 func (c *conductor) checkUtterance(ctx context.Context, now time.Time) time.Time {
-	if c.paused || !c.endBy.IsZero() || len(c.keys) > 0 || c.leavesMessage() {
+	if c.paused || !c.endBy.IsZero() || len(c.keys) > 0 || c.leavesMessage() || c.held != nil {
 		return time.Time{} // keys come first
 	}
 	expect := c.awaited().expect
@@ -396,7 +396,7 @@ func (c *conductor) checkKeys(ctx context.Context, now time.Time) time.Time {
 
 // checkTyped takes written text as a turn, once the agent may be interrupted.
 func (c *conductor) checkTyped(ctx context.Context, now time.Time) time.Time {
-	if len(c.typed) == 0 || !c.endBy.IsZero() || c.leavesMessage() {
+	if len(c.typed) == 0 || !c.endBy.IsZero() || c.leavesMessage() || c.held != nil {
 		return time.Time{}
 	}
 	if r := c.cur; r != nil {
@@ -416,7 +416,7 @@ func (c *conductor) checkTyped(ctx context.Context, now time.Time) time.Time {
 
 // checkSilence tells the mind that nobody answers.
 func (c *conductor) checkSilence(ctx context.Context, now time.Time) time.Time {
-	if c.cur != nil || !c.said.empty() || len(c.keys) > 0 || c.away || !c.endBy.IsZero() || c.leavesMessage() {
+	if c.cur != nil || !c.said.empty() || len(c.keys) > 0 || c.away || !c.endBy.IsZero() || c.leavesMessage() || c.held != nil {
 		return time.Time{}
 	}
 	if at := c.quiet.Add(cmp.Or(c.waiting.silence, c.spec.Idle)); now.Before(at) {
