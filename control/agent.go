@@ -49,6 +49,7 @@ type AgentSettings struct {
 	Turns       TurnTaking       `json:"turns,omitzero"`
 	InBandDTMF  bool             `json:"in_band_dtmf,omitempty" doc:"Listen for keys as tones too, on lines that send no digits beside the audio."`
 	Record      bool             `json:"record,omitempty" doc:"Keep a stereo recording."`
+	NoListening bool             `json:"no_listening,omitempty" doc:"Nobody may listen in on a call in progress, as where callers have not agreed to it."`
 	MaxSeconds  int              `json:"max_seconds,omitempty" doc:"Longest call. Default 3600, at most 14400."`
 	ReplyTokens int              `json:"reply_tokens,omitempty" doc:"Kind prompt: longest reply of the model, in tokens. Default 300. 20 to 4000."`
 	CallTokens  int              `json:"call_tokens,omitempty" doc:"Kind prompt: what the model may read and write in one call, in tokens; then the call is ended politely. Default 1000000. 1000 to 100000000."`

@@ -39,6 +39,13 @@ type Call struct {
 	Recording       string // key of the blob; "" for none
 	Served          bool   // a process holds its lease
 	Generation      int    // how often it was claimed
+
+	// What operators see of a call in progress, as its process noted it last.
+	Revision int       // counts what they may act upon
+	Node     uuid.UUID // the process that serves it; zero: none
+	Phase    string    // an [agent.Event]'s State; "" before the first
+	PhaseAt  time.Time
+	FlowNode string // the flow's node that speaks or asks
 }
 
 // A Hold is a process's right to serve a call, from its claim to the next one.
@@ -88,8 +95,16 @@ type CallStore interface {
 // CallFilter narrows a list of calls; zero fields do not.
 type CallFilter struct {
 	Page
-	Agent  uuid.UUID
-	Status string
+	Agent                       uuid.UUID
+	Status, Direction, Carrier  string
+	EndReason                   string
+	From, To                    string // whole, or with FromPrefix and ToPrefix how they begin
+	FromPrefix, ToPrefix        bool
+	Number                      string // either of the two
+	StartedAfter, StartedBefore time.Time
+	MinTalk, MaxTalk            time.Duration // from the answer to the end, both included
+	Ended, Transferred          *bool
+	Recorded                    *bool
 }
 
 // CallChanges writes what happens to a call. Each method is one conditional
@@ -119,6 +134,16 @@ type CallChanges interface {
 	TransferEnded(ctx context.Context, id uuid.UUID, outcome string, back bool, at time.Time) (Call, error)
 	// SetRecording notes the blob that holds the recording.
 	SetRecording(ctx context.Context, id uuid.UUID, key string) error
+	// NotePhases notes where calls stand that are served under holds.
+	NotePhases(ctx context.Context, phases []CallPhase) error
+}
+
+// A CallPhase is where a call in progress stands.
+type CallPhase struct {
+	Hold
+	Phase    string
+	At       time.Time
+	FlowNode string
 }
 
 // LiveCalls is where all processes note which calls are live, beside the leases

@@ -41,6 +41,7 @@ type Calls struct {
 	Commands   CommandStore
 	Wake       Announcer
 	Colleagues Colleagues // may be nil: callers are handed to nobody who may decline
+	Hub        *Hub       // may be nil: nobody looks on
 	Spool      string     // file for records that cannot be written before the end; empty: they are lost
 	Ring       *Keyring   // seals Spool, which holds what was said; nil: it is in clear
 	Log        *slog.Logger

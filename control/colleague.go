@@ -229,7 +229,7 @@ func (s *Calls) dropColleague(ctx context.Context, call Call) {
 			return
 		}
 		for _, c := range last {
-			if c.Leg != "" && c.Stage != StageOver {
+			if c.Leg != "" { // one that is over is known to be gone
 				s.dropLeg(ctx, call, c.Leg)
 			}
 		}

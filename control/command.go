@@ -14,7 +14,7 @@ import (
 const (
 	CommandHangup   = "hangup"        // words: the goodbye; none: at once
 	CommandTransfer = "transfer"      // target; words: what the caller is told before
-	CommandWarm     = "warm_transfer" // target; words: what the colleague is told
+	CommandWarm     = "warm_transfer" // target; words: what the colleague is told; aloud: what the caller is
 	CommandWhisper  = "whisper"       // words for the agent, which the caller does not hear
 	CommandSay      = "say"           // words for the caller
 )
@@ -54,6 +54,7 @@ type Command struct {
 	Kind   string
 	Target string // E.164, sip: or client:
 	Words  string // sealed at rest, and gone once the command is over
+	Aloud  string // likewise
 	Status string
 	Stage  string // kind warm_transfer
 	Leg    string // kind warm_transfer: the carrier's call to the colleague
@@ -153,7 +154,7 @@ func (s *Calls) Order(ctx context.Context, c Command, revision int) (Command, er
 const commandTopic = "call-command"
 
 func (c Command) check() error {
-	if len(c.Words) > MaxWords {
+	if len(c.Words) > MaxWords || len(c.Aloud) > MaxWords {
 		return Invalidf("text", "must be at most %d bytes", MaxWords)
 	}
 	switch c.Kind {
@@ -242,7 +243,12 @@ func (s *Calls) obey(ctx context.Context, calls []uuid.UUID) {
 		if c.Kind == CommandWarm && c.Stage == "" {
 			s.consult(ctx, v, c)
 		}
-		v.obey(c, func(reason string) { v.Journal.add(record{Settled: &settled{c.ID, reason}}) })
+		v.obey(c, func(reason string) {
+			v.Journal.add(record{Settled: &settled{c.ID, reason}})
+			if c.Kind == CommandWarm { // the session would not have the caller wait
+				s.dropColleague(WithTenant(ctx, v.Call.Tenant), v.Call)
+			}
+		})
 	}
 }
 

@@ -73,6 +73,7 @@ func (s *Calls) renew(ctx context.Context) {
 		s.drop(holds, held)
 		s.bring(WithTenant(ctx, tenant), s.listening(held))
 		s.obey(WithTenant(ctx, tenant), held)
+		s.notePhases(WithTenant(ctx, tenant), held)
 	}
 }
 

@@ -214,3 +214,9 @@ func appendPCM(b []byte, pcm []int16) []byte {
 	}
 	return b
 }
+
+// AppendStreamHeader appends the head of a µ-law WAV file whose length nobody
+// knows yet, as of a stream that is listened to while it is made.
+func AppendStreamHeader(b []byte, rate, channels int) []byte {
+	return appendWAVHeader(b, wavPCMU, rate, channels, wavUnknownSize-wavHeaderSize)
+}

@@ -78,7 +78,7 @@ func arrivalError(err error) error {
 func (d *desk) Serve(ctx context.Context, callID string, leg media.Leg) error {
 	d.slots.Begin(callID)
 	defer d.slots.End(callID)
-	commands := make(chan agent.Command, 4+control.MaxCallInbox)
+	commands := make(chan agent.Command, 20+control.MaxCallInbox)
 	ctx, v, err := d.calls.Begin(ctx, callID, func(reason string) {
 		if reason == "taken" {
 			commands <- agent.Command{Do: "drop"}
@@ -96,6 +96,7 @@ func (d *desk) Serve(ctx context.Context, callID string, leg media.Leg) error {
 	log := d.log.With("call", v.Call.ID, "agent", v.Agent.Name, "carrier", v.Call.Carrier)
 	log.Info("session began")
 	hears(d, v, commands, log)
+	obeys(d, v, commands)
 
 	end, recording := d.hold(ctx, v, leg, commands, log)
 	log.Info("session ended", "reason", end.Reason, "err", end.Err)
@@ -114,11 +115,11 @@ func (d *desk) hold(ctx context.Context, v *control.Serving, leg media.Leg, comm
 		_ = leg.Close("vendor")
 		return agent.Ending{Reason: "vendor", Err: err}, ""
 	}
-	spec.Commands = commands
+	spec.Commands, spec.Observe = commands, d.calls.Hub.Observe(v.Call)
 	rec := d.record(ctx, v, leg.Info().Rate, log)
-	if rec != nil {
-		spec.Recording = rec.wav
-	}
+	heard := newEarshot(d.calls.Hub, v, leg.Info().Rate, rec, log)
+	defer heard.silent()
+	spec.Recording = heard
 	end := agent.Run(ctx, leg, spec)
 	return end, rec.close(log)
 }

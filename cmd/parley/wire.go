@@ -155,6 +155,7 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	g.trials = &control.Experiments{Store: g.db, Contents: g.db, Flows: g.db, Graphs: graphs}
 	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Graphs: graphs, Numbers: g.db,
 		Live: g.redis, Inbox: g.db, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Ring: ring, Log: g.log, Node: uuid.New()}
+	g.buildOperators(ring)
 	g.chats = &control.Chats{Store: g.db, Turns: g.db, Flows: g.flows, Graphs: graphs, Ring: ring, Log: g.log}
 	g.slots = &control.Admission{Rated: cmp.Or(g.settings.MaxCalls, rated()), Late: g.settings.MaxLate, Hold: signaling.TokenLife, Load: g.load.load}
 	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.recordings, vendors: v, cache: &agent.SpeechCache{Store: speechStore{g.blobs}},
@@ -409,6 +410,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 		}
 	}
 	group.Go(func() error { return g.calls.Run(work) })
+	group.Go(func() error { return g.calls.Hub.Run(work) })
 	group.Go(func() error { return g.checkKeys(work) })
 	group.Go(func() error { return g.safe.service.Run(work) })
 	if g.safe.vault != nil {

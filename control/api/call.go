@@ -29,11 +29,13 @@ type callJSON struct {
 	TransferTo      string     `json:"transfer_to,omitempty"`
 	TransferOutcome string     `json:"transfer_outcome,omitempty"`
 	Recorded        bool       `json:"recorded"`
+	Revision        int        `json:"revision" doc:"Counts what an operator may act upon; the ETag."`
+	Live            *liveJSON  `json:"live" doc:"Where it stands; null in lists, and once it has ended."`
 }
 
 func newCallJSON(c control.Call) callJSON {
 	return callJSON{c.ID, c.Agent, c.Carrier, c.CarrierCallID, c.Direction, c.From, c.To, c.Status, c.StartedAt,
-		when(c.AnsweredAt), when(c.EndedAt), c.EndReason, c.TransferTo, c.TransferOutcome, c.Recording != ""}
+		when(c.AnsweredAt), when(c.EndedAt), c.EndReason, c.TransferTo, c.TransferOutcome, c.Recording != "", c.Revision, nil}
 }
 
 // A line of the transcript is what one party said and the other heard.
@@ -87,12 +89,6 @@ type CallPath struct {
 	ID uuid.UUID `path:"id" doc:"The call's id."`
 }
 
-type callsIn struct {
-	PageQuery
-	Agent  uuid.UUID `query:"agent_id"`
-	Status string    `query:"status" enum:"arrived,active,transferring,ended"`
-}
-
 type turnsIn struct {
 	CallPath
 	After int `query:"after" default:"-1" minimum:"-1" doc:"Index of the last turn of the page before."`
@@ -109,28 +105,10 @@ func (s *Server) calls() error {
 		operation(s, reads("/v1/calls/{id}", control.CallsRead), "get-call", "Get a call", 200, s.getCall),
 		operation(s, reads("/v1/calls/{id}/transcript", control.CallsRead), "get-transcript", "What was said and heard", 200, s.transcript),
 		operation(s, reads("/v1/calls/{id}/turns", control.CallsRead), "get-turns", "Turns with their latency", 200, s.turns),
-		operation(s, writes("POST", "/v1/calls/{id}/hangup", control.CallsControl, NoBody), "hang-up", "End a call", 202, s.hangup),
+		s.commands(),
 		s.Handle(recording, http.HandlerFunc(s.recording)),
 		s.Handle(message, http.HandlerFunc(s.message)),
 	)
-}
-
-func (s *Server) listCalls(ctx context.Context, in *callsIn) (*listOut[callJSON], error) {
-	rows, err := s.o.Calls.Store.Calls(ctx, control.CallFilter{Page: in.page(), Agent: in.Agent, Status: in.Status})
-	if err != nil {
-		return nil, err
-	}
-	return newList(in.PageQuery, rows, newCallJSON, func(c control.Call) uuid.UUID { return c.ID }), nil
-}
-
-// getCall answers GET /v1/calls/{id}. The tenant is in ctx, and the database
-// shows no other's.
-func (s *Server) getCall(ctx context.Context, in *CallPath) (*reply[callJSON], error) {
-	c, err := s.o.Calls.Store.Call(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	return &reply[callJSON]{newCallJSON(c)}, nil
 }
 
 // transcript leaves out turns of which nothing was heard.
@@ -169,10 +147,6 @@ func (s *Server) readTurns(ctx context.Context, in *turnsIn) (turns []agent.Turn
 		next = strconv.Itoa(turns[n-1].Index)
 	}
 	return turns, next, err
-}
-
-func (s *Server) hangup(ctx context.Context, in *CallPath) (*struct{}, error) {
-	return nil, s.o.Calls.Hangup(ctx, in.ID)
 }
 
 // recording answers ranges, so that a player can seek.

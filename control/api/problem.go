@@ -27,6 +27,7 @@ type Problem struct {
 	Code   string         `json:"code" doc:"Stable word for programs."`
 	Detail string         `json:"detail,omitempty" doc:"For people."`
 	Errors []ProblemField `json:"errors,omitempty"`
+	Call   *callJSON      `json:"call,omitempty" doc:"With 409 to a command for a call: the call as it stands now."`
 
 	retry time.Duration // when to come again; 0: not said
 }

@@ -19,13 +19,16 @@ var (
 
 const callColumns = `id, tenant_id, agent_id, carrier, coalesce(carrier_call_id, ''), direction, caller, callee, status,
 	started_at, answered_at, ended_at, end_reason, transfer_to, transfer_outcome, recording,
-	coalesce(leased_until > now(), false), generation`
+	coalesce(leased_until > now(), false), generation, revision, node_id, phase, phase_at, flow_node`
 
 func scanCall(r pgx.CollectableRow) (control.Call, error) {
 	var c control.Call
-	var answered, ended *time.Time
+	var answered, ended, phase *time.Time
+	var node *uuid.UUID
 	err := r.Scan(&c.ID, &c.Tenant, &c.Agent, &c.Carrier, &c.CarrierCallID, &c.Direction, &c.From, &c.To, &c.Status,
-		&c.StartedAt, &answered, &ended, &c.EndReason, &c.TransferTo, &c.TransferOutcome, &c.Recording, &c.Served, &c.Generation)
+		&c.StartedAt, &answered, &ended, &c.EndReason, &c.TransferTo, &c.TransferOutcome, &c.Recording, &c.Served, &c.Generation,
+		&c.Revision, &node, &c.Phase, &phase, &c.FlowNode)
+	c.Node, c.PhaseAt = orNil(node), orZero(phase)
 	c.StartedAt, c.AnsweredAt, c.EndedAt = c.StartedAt.UTC(), orZero(answered), orZero(ended)
 	return c, err
 }
@@ -78,18 +81,6 @@ func (s *Store) Call(ctx context.Context, id uuid.UUID) (control.Call, error) {
 		return c, fmt.Errorf("call %s: %w", id, err)
 	}
 	return c, nil
-}
-
-// Calls implements [control.CallStore].
-func (s *Store) Calls(ctx context.Context, f control.CallFilter) ([]control.Call, error) {
-	const q = `
-		SELECT ` + callColumns + ` FROM calls
-		WHERE tenant_id = current_tenant()
-		  AND ($1::uuid IS NULL OR id < $1)
-		  AND ($2::uuid IS NULL OR agent_id = $2)
-		  AND ($3 = '' OR status = $3)
-		ORDER BY id DESC LIMIT $4`
-	return rows(ctx, s, scanCall, q, after(f.Page), nullable(f.Agent), f.Status, limit(f.Page))
 }
 
 // change runs a conditional update of a call; where it changes nothing, it
@@ -178,5 +169,20 @@ func (s *Store) TransferEnded(ctx context.Context, id uuid.UUID, outcome string,
 // SetRecording implements [control.CallChanges].
 func (s *Store) SetRecording(ctx context.Context, id uuid.UUID, key string) error {
 	_, err := exec(ctx, s, `UPDATE calls SET recording = $2 WHERE id = $1`, id, key)
+	return err
+}
+
+// NotePhases implements [control.CallChanges].
+func (s *Store) NotePhases(ctx context.Context, phases []control.CallPhase) error {
+	const q = `
+		UPDATE calls SET phase = p.phase, phase_at = p.at, flow_node = p.node
+		FROM unnest($1::uuid[], $2::int[], $3::text[], $4::timestamptz[], $5::text[]) AS p(call, generation, phase, at, node)
+		WHERE id = p.call AND calls.generation = p.generation AND status = 'active'`
+	n := len(phases)
+	ids, generations, names, at, nodes := make([]uuid.UUID, n), make([]int, n), make([]string, n), make([]time.Time, n), make([]string, n)
+	for i, p := range phases {
+		ids[i], generations[i], names[i], at[i], nodes[i] = p.Call, p.Generation, p.Phase, p.At, p.FlowNode
+	}
+	_, err := exec(ctx, s, q, ids, generations, names, at, nodes)
 	return err
 }

@@ -19,20 +19,26 @@ var _ control.CommandStore = (*Store)(nil)
 const maxOpenCommands = 16
 
 const commandColumns = `c.id, c.call_id, c.kind, c.target, c.status, c.stage, c.leg, c.reason, c.actor, c.created_at, c.expires_at, c.ended_at,
-	c.words #>> '{}', c.sealed`
+	c.words, c.sealed`
 
 type commandRow struct {
 	control.Command
 	sealed []byte
 }
 
+// commandWords is what of a command is sealed.
+type commandWords struct {
+	Words string `json:"words,omitempty"`
+	Aloud string `json:"aloud,omitempty"`
+}
+
 func scanCommand(r pgx.CollectableRow) (c commandRow, err error) {
-	var words *string
+	var words *commandWords
 	var ended *time.Time
 	err = r.Scan(&c.ID, &c.Call, &c.Kind, &c.Target, &c.Status, &c.Stage, &c.Leg, &c.Reason, &c.Actor, &c.CreatedAt, &c.ExpiresAt, &ended,
 		&words, &c.sealed)
 	if words != nil {
-		c.Words = *words
+		c.Words, c.Aloud = words.Words, words.Aloud
 	}
 	c.CreatedAt, c.ExpiresAt, c.EndedAt = c.CreatedAt.UTC(), c.ExpiresAt.UTC(), orZero(ended)
 	return c, err
@@ -44,10 +50,12 @@ func commandPlace(id uuid.UUID) string { return "call_commands/" + id.String() }
 func (s *Store) openCommands(ctx context.Context, found []commandRow) ([]control.Command, error) {
 	out := make([]control.Command, len(found))
 	for i, c := range found {
-		if err := s.unseal(ctx, commandPlace(c.ID), c.sealed, &c.Words); err != nil && !errors.Is(err, control.ErrErased) && !errors.Is(err, seal.ErrDamaged) {
+		words := commandWords{c.Words, c.Aloud}
+		if err := s.unseal(ctx, commandPlace(c.ID), c.sealed, &words); err != nil && !errors.Is(err, control.ErrErased) && !errors.Is(err, seal.ErrDamaged) {
 			return nil, err
 		}
 		out[i] = c.Command
+		out[i].Words, out[i].Aloud = words.Words, words.Aloud
 	}
 	return out, nil
 }
@@ -85,13 +93,14 @@ const over = `ended_at = now(), words = NULL, sealed = NULL`
 
 // PutCommand implements [control.CommandStore]. The call's row is the lock.
 func (s *Store) PutCommand(ctx context.Context, c control.Command, revision int) (control.Command, error) {
-	sealed, err := s.seal(ctx, commandPlace(c.ID), c.Words)
+	said := commandWords{c.Words, c.Aloud}
+	sealed, err := s.seal(ctx, commandPlace(c.ID), said)
 	if err != nil {
 		return c, fmt.Errorf("put a command: %w", err)
 	}
 	var words any
 	if sealed == nil {
-		words = c.Words
+		words = said
 	}
 	err = s.tx(ctx, func(tx pgx.Tx, _ uuid.UUID) error {
 		var status string
@@ -109,7 +118,7 @@ func (s *Store) PutCommand(ctx context.Context, c control.Command, revision int)
 			return err
 		}
 		const put = `INSERT INTO call_commands (id, tenant_id, call_id, kind, target, words, sealed, status, actor, created_at, expires_at)
-			VALUES ($1, current_tenant(), $2, $3, $4, to_jsonb($5::text), $6, $7, $8, $9, $10)`
+			VALUES ($1, current_tenant(), $2, $3, $4, $5::jsonb, $6, $7, $8, $9, $10)`
 		if _, err := tx.Exec(ctx, put, c.ID, c.Call, c.Kind, c.Target, words, sealed, c.Status, c.Actor, c.CreatedAt, c.ExpiresAt); err != nil {
 			return err
 		}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/binary"
+	"log/slog"
+
+	"parley/agent"
+	"parley/control"
+	"parley/media"
+)
+
+// What operators see, hear and do of calls in progress.
+
+func (g *gateway) buildOperators(ring *control.Keyring) {
+	g.calls.Commands, g.calls.Wake = g.db, g.redis
+	g.calls.Hub = control.NewHub(g.redis, ring, g.calls.Node, g.log)
+}
+
+// obeys lets operators' commands reach a session.
+func obeys(d *desk, v *control.Serving, commands chan agent.Command) {
+	d.calls.Obey(v, func(c control.Command, settle func(string)) {
+		select {
+		case commands <- commandOf(c, settle):
+		default:
+			settle("the session takes no more commands at the moment: try again")
+		}
+	})
+}
+
+// commandOf is an operator's command in the words of sessions.
+func commandOf(c control.Command, settle func(string)) agent.Command {
+	out := agent.Command{Text: c.Words, Target: c.Target, Settle: settle}
+	switch c.Kind {
+	case control.CommandHangup:
+		out.Do = agent.DoHangup
+	case control.CommandTransfer:
+		out.Do = agent.DoTransfer
+	case control.CommandWhisper:
+		out.Do = agent.DoNote
+	case control.CommandSay:
+		out.Do = agent.DoSay
+	case control.CommandWarm:
+		out.Do, out.Text = agent.DoHold, c.Aloud
+		switch c.Stage {
+		case control.StageAccepted:
+			out.Do, out.Text, out.Target = agent.DoTransfer, "", control.ConferenceOf(c.ID)
+		case control.StageOver:
+			out.Do, out.Text = agent.DoReturn, returned(c.Reason)
+		}
+	}
+	return out
+}
+
+// An earshot carries a call's two channels to its recording, and to whoever
+// listens in. It implements [agent.Recording], and is of the ears' goroutine.
+type earshot struct {
+	rec  *media.Recorder // nil: not recorded
+	log  *slog.Logger
+	hub  *control.Hub
+	to   string // its topic; "" where nobody may listen
+	down [2]*media.Resampler
+	rate int // of what is sent
+
+	pcm   [2][]int16
+	pairs []int16
+}
+
+// listenRate is the most that a listener gets: what is worth hearing of speech.
+const listenRate = 16000
+
+func newEarshot(hub *control.Hub, v *control.Serving, rate int, rec *recording, log *slog.Logger) *earshot {
+	e := &earshot{log: log, hub: hub, rate: rate}
+	if rec != nil {
+		e.rec = rec.wav
+	}
+	if v.Agent.Settings.NoListening {
+		return e
+	}
+	e.to = control.SoundTopic(v.Call.Tenant, v.Call.ID)
+	if rate > listenRate {
+		for i := range e.down {
+			r, err := media.NewResampler(rate, listenRate)
+			if err != nil {
+				log.Warn("nobody can listen in on the call", "err", err)
+				e.to = ""
+				return e
+			}
+			e.down[i] = r
+		}
+		e.rate = listenRate
+	}
+	return e
+}
+
+// Write implements [agent.Recording]. A recording that fails ends by itself alone.
+func (e *earshot) Write(caller, agent []int16) error {
+	if e.rec != nil {
+		if err := e.rec.Write(caller, agent); err != nil {
+			e.log.Error("recording stopped", "err", err)
+			e.rec = nil
+		}
+	}
+	if e.to == "" || !e.hub.Wanted(e.to) {
+		e.pairs = e.pairs[:0]
+		return nil
+	}
+	sides := [2][]int16{caller, agent}
+	for i, r := range e.down {
+		if r != nil {
+			e.pcm[i] = r.Process(e.pcm[i][:0], sides[i])
+			sides[i] = e.pcm[i]
+		}
+	}
+	for i := range min(len(sides[0]), len(sides[1])) {
+		e.pairs = append(e.pairs, sides[0][i], sides[1][i])
+	}
+	if len(e.pairs) >= 2*e.rate/10 {
+		b := binary.LittleEndian.AppendUint32(make([]byte, 0, 4+len(e.pairs)), uint32(e.rate))
+		e.hub.Publish(e.to, control.Note{Type: "sound", Data: media.EncodePCMU(b, e.pairs)})
+		e.pairs = e.pairs[:0]
+	}
+	return nil
+}
+
+// silent tells listeners that the call is over.
+func (e *earshot) silent() {
+	if e.to != "" && e.hub.Wanted(e.to) {
+		e.hub.Publish(e.to, control.Note{Type: "end"})
+	}
+}
