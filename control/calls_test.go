@@ -34,7 +34,7 @@ type desk struct {
 }
 
 func newCalls(store *postgres.Store) *control.Calls {
-	return &control.Calls{Store: store, Changes: store, Records: store, Numbers: store,
+	return &control.Calls{Store: store, Changes: store, Records: store, Numbers: store, Commands: store,
 		Agents: &control.Agents{Store: store, Flows: store}, Graphs: &control.Graphs{Store: store}, Log: slog.New(slog.DiscardHandler), Node: uuid.New()}
 }
 
@@ -181,29 +181,6 @@ func TestNobodysArrivalIsMissed(t *testing.T) {
 	}
 	if got, _ := d.store.Call(d.ctx, c.ID); got.EndReason != "missed" {
 		t.Errorf("reason %s", got.EndReason)
-	}
-}
-
-func TestHangupReachesTheSession(t *testing.T) {
-	d := newDesk(t)
-	c := d.arrive()
-	why := make(chan string, 2)
-	ctx, v, err := d.Begin(t.Context(), c.ID.String(), func(reason string) { why <- reason })
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Hangup(d.ctx, c.ID); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Status(t.Context(), "twilio", "CA1", "completed"); err != nil {
-		t.Fatal(err)
-	}
-	if got := <-why; got != "operator" || len(why) != 0 {
-		t.Errorf("hung up for %s, and %d times more", got, len(why))
-	}
-	d.finish(ctx, v, agent.Ending{Reason: "operator"})
-	if err := d.Hangup(d.ctx, c.ID); !errors.Is(err, control.ErrEnded) {
-		t.Errorf("hanging up an ended call: %v", err)
 	}
 }
 

@@ -37,9 +37,11 @@ type Note struct {
 }
 
 // Topics of a tenant and a call, which one may follow.
-func CallsTopic(tenant uuid.UUID) string       { return "calls/" + tenant.String() }
-func CallTopic(tenant, call uuid.UUID) string  { return "call/" + tenant.String() + "/" + call.String() }
-func SoundTopic(tenant, call uuid.UUID) string { return "sound/" + tenant.String() + "/" + call.String() }
+func CallsTopic(tenant uuid.UUID) string      { return "calls/" + tenant.String() }
+func CallTopic(tenant, call uuid.UUID) string { return "call/" + tenant.String() + "/" + call.String() }
+func SoundTopic(tenant, call uuid.UUID) string {
+	return "sound/" + tenant.String() + "/" + call.String()
+}
 
 // A Hub carries what happens in live calls to those who look on, in this process
 // and in others. Nobody who looks on holds up a call: what does not fit in a

@@ -23,14 +23,8 @@ type CallNow struct {
 // Look tells where a call of the tenant of ctx stands: as its session sees it if
 // that is here, else as its process noted it last, no longer ago than a renewal of
 // leases.
-func (s *Calls) Look(ctx context.Context, c Call) (CallNow, error) {
-	now := CallNow{Node: c.Node, Phase: c.Phase, At: c.PhaseAt, FlowNode: c.FlowNode}
-	if s.Hub != nil {
-		if p, ok := s.Hub.phase(c.ID); ok {
-			now.Node, now.Phase, now.At, now.FlowNode, now.LastCaller = s.Node, p.Phase, p.At, p.FlowNode, p.lastCaller
-		}
-	}
-	var err error
+func (s *Calls) Look(ctx context.Context, c Call) (now CallNow, err error) {
+	now = s.Glance(c)
 	if now.LastCaller == "" {
 		if now.LastCaller, err = s.lastCaller(ctx, c.ID); err != nil {
 			return now, err
@@ -38,6 +32,17 @@ func (s *Calls) Look(ctx context.Context, c Call) (CallNow, error) {
 	}
 	now.Transfer, err = s.transferOf(ctx, c)
 	return now, err
+}
+
+// Glance is Look without what has to be read first: neither transfer nor words.
+func (s *Calls) Glance(c Call) CallNow {
+	now := CallNow{Node: c.Node, Phase: c.Phase, At: c.PhaseAt, FlowNode: c.FlowNode}
+	if s.Hub != nil {
+		if p, ok := s.Hub.phase(c.ID); ok {
+			now.Node, now.Phase, now.At, now.FlowNode, now.LastCaller = s.Node, p.Phase, p.At, p.FlowNode, p.lastCaller
+		}
+	}
+	return now
 }
 
 func (s *Calls) lastCaller(ctx context.Context, call uuid.UUID) (string, error) {

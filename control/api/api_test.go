@@ -104,7 +104,7 @@ func newPlane(t *testing.T) *plane {
 		Contents: content, Experiments: &control.Experiments{Store: store, Contents: store, Flows: store, Graphs: graphs},
 		Numbers: &control.Numbers{Store: store, Agents: store},
 		Calls: &control.Calls{Store: store, Changes: store, Records: store, Agents: agents, Numbers: store,
-			Graphs: graphs, Log: log, Node: uuid.New()},
+			Graphs: graphs, Log: log, Node: uuid.New(), Commands: store, Hub: control.NewHub(nil, nil, uuid.New(), log)},
 		Chats: &control.Chats{Store: store, Turns: store, Flows: flows, Graphs: graphs, Ring: ring, Log: log,
 			Perform: func(uuid.UUID) func(context.Context, flow.Effect) flow.Result { return p.perform }},
 		Tokens: &identity.CallTokens{Ring: ring, Used: once{}}, Audit: store, Seals: store, Egress: store, Origins: &control.Origins{Store: store},

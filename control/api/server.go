@@ -107,7 +107,7 @@ func New(o Options) (*Server, error) {
 	cfg.Components.SecuritySchemes = schemes()
 	cfg.Transformers = []huma.Transformer{s.quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
-	err := errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.chats(), s.sessions(), s.events(), s.webhooks(),
+	err := errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.live(), s.chats(), s.sessions(), s.events(), s.webhooks(),
 		s.keys(), s.tokens(), s.temporaryTokens(), s.introspection(), s.secrets(), s.audit(), s.contents(),
 		s.origins(), s.blocks(), s.crossings(), s.contact(), s.docs())
 	s.nulls()

@@ -57,6 +57,7 @@ var locateFunctions = map[string]string{
 	"locate_due_conversations()":                              "chats that somebody must go on with, whosesoever",
 	"locate_expired_answers()":                                "tenants with answers to repeated requests that have expired, whosesoever",
 	"locate_origin(origin text)":                              "a browser asks whether a page of an origin may chat",
+	"locate_command(command uuid)":                            "a colleague's telephone asks by the command's id",
 	"locate_tenant_origin(origin text)":                       "a browser asks whether a page of an origin may call the API",
 	"locate_public_flow(flow uuid)":                           "anybody starts a chat with a flow that is open to all",
 	"locate_number(e164 text)":                                "a call to a number",

@@ -62,6 +62,8 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(second(sealing(t, s).Current(v.ctx)))
 	s.SealWith(nil) // in clear, unless a test says otherwise
 	must(s.PutCallEvent(v.ctx, control.CallEvent{Call: v.call, Event: "paid"}))
+	must(second(s.PutCommand(v.ctx, control.Command{ID: id(), Call: v.call, Kind: control.CommandWhisper, Words: "hi", Status: control.CommandPending,
+		CreatedAt: now, ExpiresAt: now.Add(time.Hour)}, control.AnyRevision)))
 	must(s.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Speaker: "caller", Heard: "hi",
 		Uses: []agent.Use{{Kind: agent.UseHeard, Vendor: "deepgram", Model: "nova-3", Amount: 60_000}}}))
 	must(s.InsertPrice(v.ctx, control.Price{ID: id(), Kind: agent.UseHeard, Vendor: "other", Currency: "USD", Per: 1, Increment: 1, ValidFrom: now}))
