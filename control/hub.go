@@ -36,9 +36,13 @@ type Note struct {
 	Data []byte `json:"d,omitempty"` // JSON, or audio
 }
 
-// Topics of a tenant and a call, which one may follow.
-func CallsTopic(tenant uuid.UUID) string      { return "calls/" + tenant.String() }
+// CallsTopic has the states of all calls of a tenant.
+func CallsTopic(tenant uuid.UUID) string { return "calls/" + tenant.String() }
+
+// CallTopic has all that is said in a call, and its states.
 func CallTopic(tenant, call uuid.UUID) string { return "call/" + tenant.String() + "/" + call.String() }
+
+// SoundTopic has the sound of a call.
 func SoundTopic(tenant, call uuid.UUID) string {
 	return "sound/" + tenant.String() + "/" + call.String()
 }

@@ -78,6 +78,10 @@ func (w *wired) belongings(made identity.DemoMade) (chatToken string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if _, err := w.calls.Order(control.WithTenant(w.t.Context(), made.Tenant),
+		control.Command{Call: call.ID, Kind: control.CommandWhisper, Words: "x"}, control.AnyRevision); err != nil {
+		w.t.Fatal(err)
+	}
 	key := control.BlobKey(call)
 	blob, err := w.blobs.Create(ctx, key)
 	if err == nil {
@@ -184,7 +188,7 @@ func paths(pattern string, rows []namedRow, token string) []string {
 var bodiesOf = map[string]string{
 	"/versions": `{"document":` + shortFlow + `}`, "/draft": `{"document":{}}`, "/state": `{"updates":{}}`, "/interact": `{"input":"1"}`,
 	"/v1/users/{id}": `{"role":"viewer"}`, "/v1/secrets/{key}/test": `{"url":"https://api.example.com/v1"}`,
-	"/v1/sessions/{id}/events": `{"event":"paid"}`, "/variants": `{"variant_key":"k","variant_data":{"text":"x"}}`,
+	"/v1/sessions/{id}/events": `{"event":"paid"}`, "/say": `{"text":"x"}`, "/whisper": `{"text":"x"}`, "/transfer": `{"to":"+15550009"}`, "/variants": `{"variant_key":"k","variant_data":{"text":"x"}}`,
 }
 
 func bodyOf(r api.Route) string {

@@ -343,7 +343,7 @@ func TestCrossTenantIsNotFound(t *testing.T) {
 	theirs := map[string]string{"{id}": c.ID.String(), "{agent}": other.Agents[0].ID.String(),
 		"{flow}": other.Agents[0].Settings.FlowID.String()}
 	bodies := map[string]string{"/versions": `{"document":` + greeting + `}`, "/call-tokens": `{}`, "/v1/agents/{agent}": `{"public":true}`,
-		"/v1/flows/{flow}": `{"public":true}`, "/simulate": `{}`, "/interact": `{"input":"x"}`, "/draft": `{"document":{}}`, "/state": `{"updates":{}}`,
+		"/v1/flows/{flow}": `{"public":true}`, "/simulate": `{}`, "/say": `{"text":"x"}`, "/whisper": `{"text":"x"}`, "/transfer": `{"to":"+15550009"}`, "/interact": `{"input":"x"}`, "/draft": `{"document":{}}`, "/state": `{"updates":{}}`,
 		"/v1/webhooks/{id}": `{"name":"mine"}`, "/v1/keys/{id}": `{"name":"mine"}`, "/v1/users/{id}": `{"role":"viewer"}`, "/v1/tenants/{id}": `{"name":"mine"}`, "/v1/sessions/{id}/events": `{"event":"paid"}`,
 		"/passkeys/{id}": `{"name":"mine"}`, "/providers/{id}": `{"name":"mine"}`, "/issuers/{id}": `{"enabled":true}`}
 	chat := p.chat(other.APIKey, `{"flow_id":"front-desk"}`)
@@ -357,7 +357,7 @@ func TestCrossTenantIsNotFound(t *testing.T) {
 		if strings.HasPrefix(path, "/v1/sessions/") {
 			path = strings.Replace(path, "{id}", chat.id, 1)
 		}
-		path = strings.NewReplacer("{token}", chat.token, "/diff", "/diff?from=1", "{number}", "1").Replace(path)
+		path = strings.NewReplacer("{token}", chat.token, "/diff", "/diff?from=1", "{number}", "1", "{command}", uuid.NewString()).Replace(path)
 		for from, to := range theirs {
 			path = strings.Replace(path, from, to, 1)
 		}
