@@ -21,6 +21,9 @@ type Twilio struct {
 	Desk   Desk
 	Tokens *MediaTokens
 
+	// Colleagues may be nil: then nobody is asked to take a caller.
+	Colleagues Colleagues
+
 	// PublicURL is the address that Twilio calls us by ("https://gw.example"),
 	// over which it signs. Forwarding headers are never asked. Empty: the
 	// request's own Host, by https unless that is this machine.
@@ -57,7 +60,7 @@ type Twilio struct {
 // few and fixed, fit for labels.
 type TwilioMetrics struct {
 	// Refused counts what was turned away, by route ("voice", "media", "next",
-	// "status") and reason ("signature", "account", "token", "request", "start",
+	// "status", "consult") and reason ("signature", "account", "token", "request", "start",
 	// "busy", "no-agent", "ended", "draining", "crowded").
 	Refused func(route, reason string)
 
@@ -86,13 +89,18 @@ type Route struct {
 
 // Routes returns what to mount.
 func (t *Twilio) Routes() []Route {
-	return []Route{
+	routes := []Route{
 		{"POST /twilio/voice", t.voice},
 		{"POST /twilio/voice/{agent}", t.voice},
 		{"GET /twilio/media/{token}", t.media},
 		{"POST /twilio/next", t.next},
 		{"POST /twilio/status", t.status},
 	}
+	if t.Colleagues != nil {
+		routes = append(routes, Route{"POST /twilio/consult/{id}", t.offer}, Route{"POST /twilio/consult/{id}/answer", t.answer},
+			Route{"POST /twilio/consult/{id}/status", t.gone})
+	}
+	return routes
 }
 
 const (

@@ -15,6 +15,8 @@ import (
 type twiml struct {
 	XMLName  xml.Name       `xml:"Response"`
 	Connect  *twimlConnect  `xml:"Connect"`
+	Gather   *twimlGather   `xml:"Gather"`
+	Say      string         `xml:"Say,omitempty"`
 	Dial     *twimlDial     `xml:"Dial"`
 	Reject   *twimlReject   `xml:"Reject"`
 	Pause    *twimlPause    `xml:"Pause"`
@@ -33,12 +35,14 @@ type twimlStream struct {
 }
 
 type twimlDial struct {
-	Action   string `xml:"action,attr"`
-	Timeout  string `xml:"timeout,attr"`
+	Action   string `xml:"action,attr,omitempty"`
+	Timeout  string `xml:"timeout,attr,omitempty"`
 	CallerID string `xml:"callerId,attr,omitempty"`
 	Number   string `xml:"Number,omitempty"`
 	Sip      string `xml:"Sip,omitempty"`
 	Client   string `xml:"Client,omitempty"`
+
+	Conference *twimlConference `xml:"Conference"`
 }
 
 type twimlReject struct {
@@ -99,6 +103,9 @@ func dial(base string, n Next) twiml {
 	switch {
 	case strings.HasPrefix(n.Dial, "sip:"), strings.HasPrefix(n.Dial, "sips:"):
 		d.Sip = n.Dial
+	case strings.HasPrefix(n.Dial, "conference:"):
+		d.Timeout = ""
+		d.Conference = newConference(strings.TrimPrefix(n.Dial, "conference:"))
 	case strings.HasPrefix(n.Dial, "client:"):
 		d.Client = strings.TrimPrefix(n.Dial, "client:")
 	default:

@@ -15,7 +15,7 @@ CREATE INDEX calls_reason ON calls (tenant_id, end_reason, id DESC);
 CREATE INDEX calls_talked ON calls (tenant_id, talked_ms) WHERE talked_ms IS NOT NULL;
 CREATE INDEX calls_in_progress ON calls (tenant_id, status, id DESC) WHERE status <> 'ended';
 CREATE INDEX calls_transferred ON calls (tenant_id, id DESC) WHERE transfer_to <> '';
-CREATE INDEX calls_recorded ON calls (tenant_id, id DESC) WHERE recording <> '';
+CREATE INDEX calls_with_recording ON calls (tenant_id, id DESC) WHERE recording <> '';
 
 -- What operators want of calls in progress. The process that serves a call takes
 -- its commands from here, whichever process they were sent to. words is what is
@@ -118,5 +118,5 @@ DROP FUNCTION locate_command;
 RESET ROLE;
 DROP TABLE call_commands;
 DROP FUNCTION settle_commands, audit_command, count_call;
-DROP INDEX calls_callee, calls_caller_prefix, calls_started, calls_reason, calls_talked, calls_in_progress, calls_transferred, calls_recorded;
+DROP INDEX calls_callee, calls_caller_prefix, calls_started, calls_reason, calls_talked, calls_in_progress, calls_transferred, calls_with_recording;
 ALTER TABLE calls DROP revision, DROP phase, DROP phase_at, DROP flow_node, DROP talked_ms;
