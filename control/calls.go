@@ -47,6 +47,10 @@ type Calls struct {
 	Log        *slog.Logger
 	Node       uuid.UUID // of this process, fresh at each start
 
+	// Standing refuses new calls of a tenant, by ErrSuspended; those in progress
+	// go on. Nil: none is refused.
+	Standing func(ctx context.Context, tenant uuid.UUID) error
+
 	// Lease is how long a call belongs to the process that serves it without a
 	// word from it. A caller whose process vanished waits for it, so that it is
 	// as short as a late machine and a slow database together allow. Default 6 s,
@@ -94,6 +98,10 @@ func (s *Calls) Arrive(ctx context.Context, a Arrival) (Call, error) {
 		return s.again(ctx, Located{t, id})
 	}
 	ctx, agentID, err := s.pick(ctx, a)
+	if err == nil && s.Standing != nil {
+		t, _ := TenantOf(ctx)
+		err = s.Standing(ctx, t)
+	}
 	if err != nil {
 		return Call{}, err
 	}

@@ -64,7 +64,7 @@ func (d *desk) Arrive(ctx context.Context, a signaling.Arrival) (signaling.Admit
 
 func arrivalError(err error) error {
 	switch {
-	case errors.Is(err, control.ErrNotFound):
+	case errors.Is(err, control.ErrNotFound), errors.Is(err, control.ErrSuspended): // outside, both are nobody
 		return signaling.ErrNoAgent
 	case errors.Is(err, control.ErrEnded):
 		return signaling.ErrEnded

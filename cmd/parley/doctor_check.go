@@ -199,10 +199,14 @@ func (s Settings) checkListeners(context.Context) finding {
 	switch {
 	case err != nil:
 		return fail("write --listen as host:port", "the address to listen on is malformed")
+	case s.TLSCert != "":
+		return pass("%s speaks TLS, by %s", s.Listen, s.TLSCert)
+	case s.BehindProxy:
+		return pass("%s takes requests from %s alone", s.Listen, strings.Join(s.TrustedProxies, ", "))
 	case onThisMachine(where):
 		return pass("on this machine alone: something with TLS stands before it")
 	}
-	return warn("let nothing but a proxy with TLS reach it", "%s takes connections from everywhere, and TLS is ended before it", s.Listen)
+	return warn("set PARLEY_TLS_CERT and PARLEY_TLS_KEY, or PARLEY_BEHIND_PROXY and PARLEY_TRUSTED_PROXIES", "%s takes connections in clear, from everywhere", s.Listen)
 }
 
 func (s Settings) checkAdminListener(context.Context) finding {

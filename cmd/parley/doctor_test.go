@@ -142,6 +142,8 @@ func TestDoctorFailures(t *testing.T) {
 		{"public-other", "public-address", stateFail, "status 404", func(s *Settings) { s.PublicURL = answers(404) }},
 		{"public-plain", "public-address", stateFail, "not under TLS", func(s *Settings) { s.PublicURL = answers(200) }},
 		{"listen-everywhere", "listeners", stateWarn, "everywhere", func(s *Settings) { s.Listen = ":8080" }},
+		{"listen-tls", "listeners", statePass, "TLS", func(s *Settings) { s.Listen, s.TLSCert, s.TLSKey = ":8080", "c.pem", "k.pem" }},
+		{"listen-behind-proxy", "listeners", statePass, "192.0.2.7", func(s *Settings) { s.Listen, s.BehindProxy, s.TrustedProxies = ":8080", true, []string{"192.0.2.7"} }},
 		{"listen-malformed", "listeners", stateFail, "malformed", func(s *Settings) { s.Listen = "8080" }},
 		{"admin-everywhere", "admin-listener", stateWarn, "all addresses", func(s *Settings) { s.AdminListen = ":8081" }},
 		{"admin-same", "admin-listener", stateFail, "public listener", func(s *Settings) { s.AdminListen = s.Listen }},

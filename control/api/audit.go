@@ -26,7 +26,7 @@ type auditJSON struct {
 
 func (s *Server) audit() error {
 	export := Route{Method: "GET", Pattern: "/v1/audit/export", Class: Tenanted, Permission: control.AuditRead,
-		Limit: Limit{10, time.Minute}, Body: NoBody, Long: true, Summary: "The audit trail with its seals, a JSON object a line", Media: "application/x-ndjson"}
+		Limit: Limit{10, time.Minute}, Body: NoBody, Long: true, StepUp: true, Summary: "The audit trail with its seals, a JSON object a line", Media: "application/x-ndjson"}
 	return errors.Join(
 		operation(s, reads("/v1/audit", control.AuditRead), "list-audit", "Who did what, newest first", 200, s.listAudit),
 		operation(s, reads("/v1/audit/head", control.AuditRead), "get-audit-head", "Where the audit trail ends, and its newest seal", 200, s.auditHead),

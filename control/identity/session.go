@@ -263,7 +263,7 @@ func (s *Users) List(ctx context.Context, p control.Principal) ([]BrowserSession
 	}
 	var list []BrowserSession
 	now := time.Now()
-	err := s.eachTenant(ctx, p.User, func(ctx context.Context) error {
+	err := s.within(ctx, p, func(ctx context.Context) error {
 		part, err := s.Sessions.BrowserSessions(ctx, p.User, now.UTC())
 		list = append(list, part...)
 		return err
@@ -273,14 +273,14 @@ func (s *Users) List(ctx context.Context, p control.Principal) ([]BrowserSession
 	return list, err
 }
 
-// Revoke ends one session of a person, in whichever of their tenants;
+// Revoke ends one session of a person, in whichever of the tenants p reaches;
 // control.ErrNotFound if it is not theirs or has ended.
 func (s *Users) Revoke(ctx context.Context, p control.Principal, id uuid.UUID) error {
 	if p.Kind != control.PrincipalUser || id == uuid.Nil {
 		return control.ErrNotFound
 	}
 	ended := 0
-	err := s.eachTenant(ctx, p.User, func(ctx context.Context) error {
+	err := s.within(ctx, p, func(ctx context.Context) error {
 		n, err := s.Sessions.RevokeBrowserSessions(ctx, p.User, id, uuid.Nil, "revoked")
 		ended += n
 		return err
@@ -296,7 +296,19 @@ func (s *Users) RevokeOthers(ctx context.Context, p control.Principal) error {
 	if p.Kind != control.PrincipalUser {
 		return control.ErrForbidden
 	}
-	return s.endAll(ctx, p.User, p.ID, "revoked")
+	return s.within(ctx, p, func(ctx context.Context) error {
+		_, err := s.Sessions.RevokeBrowserSessions(ctx, p.User, uuid.Nil, p.ID, "revoked")
+		return err
+	})
+}
+
+// within runs f in each tenant that a principal reaches: who was let in by a
+// tenant's own issuer reaches that one alone.
+func (s *Users) within(ctx context.Context, p control.Principal, f func(context.Context) error) error {
+	if p.Bound {
+		return f(in(ctx, p.Tenant, p.User))
+	}
+	return s.eachTenant(ctx, p.User, f)
 }
 
 // endAll ends a person's sessions in all tenants, but one.
