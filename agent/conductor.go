@@ -72,6 +72,7 @@ type conductor struct {
 	end       *Ending
 	held      *hold     // the caller waits for somebody: nobody answers
 	sayings   []Command // that wait for the floor
+	hello     *hello // nil: it is over, or nobody waits for it
 
 	rhythm   rhythm    // of the voice
 	lastText string    // what the agent said before
@@ -157,7 +158,7 @@ func (c *conductor) run(ctx context.Context) Ending {
 	if c.spec.Returned != "" {
 		first = input{kind: inputReturned, text: c.spec.Returned}
 	}
-	c.answer(ctx, first, time.Now())
+	c.open(ctx, first)
 
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -242,6 +243,12 @@ func (c *conductor) prepare(ctx context.Context) (stop func()) {
 // step asks every rule what is due, and returns when to ask again.
 func (c *conductor) step(ctx context.Context, now time.Time) time.Time {
 	next := now.Add(time.Minute)
+	if c.cur != nil {
+		c.hello = nil // somebody had it speak at once
+	}
+	if c.hello != nil {
+		return c.checkHello(ctx, now)
+	}
 	for _, rule := range []func(context.Context, time.Time) time.Time{
 		c.checkLimits, c.checkReply, c.checkMessage, c.checkHold, c.checkSayings, c.checkMore, c.checkInterruption, c.checkKeys, c.checkTyped,
 		c.checkUtterance, c.checkGuess, c.checkSilence,

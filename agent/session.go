@@ -54,6 +54,10 @@ type Spec struct {
 	Turns   int
 	Elapsed time.Duration
 
+	// AwaitHello is how long the agent waits for whoever picked up to say hello, in
+	// a call that it has placed. 0: it speaks first.
+	AwaitHello time.Duration
+
 	// Commands are an operator's wishes. Nil: none.
 	Commands <-chan Command
 }

@@ -18,11 +18,12 @@ const (
 	AgentsWrite   Permission = "agents.write"
 	AuditRead     Permission = "audit.read" // who did what
 	BillingRead   Permission = "billing.read"
-	CallsRead     Permission = "calls.read"    // records, transcripts
-	CallsListen   Permission = "calls.listen"  // recordings
-	CallsControl  Permission = "calls.control" // hang up, transfer
-	CallsStart    Permission = "calls.start"   // open a call, mint call tokens
-	Chat          Permission = "chat"          // hold chats for others: any published flow, any user
+	CallsRead     Permission = "calls.read"     // records, transcripts
+	CallsListen   Permission = "calls.listen"   // recordings
+	CallsControl  Permission = "calls.control"  // hang up, transfer
+	CallsStart    Permission = "calls.start"    // open a call, mint call tokens, place calls
+	CallsAnyHour  Permission = "calls.any_hour" // call people in their quiet hours
+	Chat          Permission = "chat"           // hold chats for others: any published flow, any user
 	ContentRead   Permission = "content.read"
 	ContentWrite  Permission = "content.write"
 	EventsRead    Permission = "events.read" // follow what happens
@@ -96,6 +97,7 @@ func rules() []rule {
 		{CallsListen, agents},
 		{CallsControl, agents},
 		{CallsStart, agents},
+		{CallsAnyHour, admins},
 		{Chat, agents},
 		{ContentRead, viewers},
 		{ContentWrite, editors},

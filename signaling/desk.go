@@ -46,6 +46,7 @@ type Arrival struct {
 	Agent         string // id or name, where the address names one; else To picks
 	Direction     string // "inbound", "outbound"
 	Resume        string // browser: the CallID to go on with, already verified
+	Dial          string // of a call that we placed: the ref of its webhook; not verified
 }
 
 // Admitted is a call that was taken in.
@@ -68,6 +69,7 @@ type CarrierStatus struct {
 	Carrier, CarrierCallID string
 	Kind                   string // "call", "stream", "recording", "amd"
 	Status                 string // the carrier's word
+	Dial                   string // as in Arrival
 	Detail                 map[string]string
 }
 

@@ -47,6 +47,9 @@ type OutboundCall struct {
 	// DetectMachine tells a person from a machine while the call goes on; the
 	// answer comes to Status.
 	DetectMachine bool
+	// AwaitMachine has it tell of a machine only once that may be spoken to: its
+	// greeting is over, mostly by a beep.
+	AwaitMachine bool
 }
 
 // CreateCall places a call and returns its CallSid. It is not retried: a
@@ -66,6 +69,9 @@ func (r *REST) CreateCall(ctx context.Context, c OutboundCall) (callSID string, 
 		}
 		if c.DetectMachine {
 			p.SetMachineDetection("Enable").SetAsyncAmd("true")
+			if c.AwaitMachine {
+				p.SetMachineDetection("DetectMessageEnd")
+			}
 			if c.Status != "" {
 				p.SetAsyncAmdStatusCallback(c.Status)
 			}
@@ -113,6 +119,9 @@ func (r *REST) update(ctx context.Context, what, callSID string, p *openapi.Upda
 	})
 }
 
+// errCredentials says that nothing was asked, for want of credentials.
+var errCredentials = errors.New("read credentials")
+
 // do makes one request. The library takes no context, so that of the request is
 // put in by its transport.
 func (r *REST) do(ctx context.Context, what string, request func(*openapi.ApiService) error) error {
@@ -121,7 +130,7 @@ func (r *REST) do(ctx context.Context, what string, request func(*openapi.ApiSer
 	}
 	secret, err := r.Secret(ctx)
 	if err != nil {
-		return fmt.Errorf("%s: read credentials: %w", what, err)
+		return fmt.Errorf("%s: %w: %w", what, errCredentials, err)
 	}
 	timeout := r.Timeout
 	if timeout <= 0 {

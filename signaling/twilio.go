@@ -124,6 +124,7 @@ func (t *Twilio) voice(w http.ResponseWriter, r *http.Request) {
 		To:            form.Get("To"),
 		Agent:         r.PathValue("agent"),
 		Direction:     "inbound",
+		Dial:          r.URL.Query().Get(dialParam),
 	}
 	if strings.HasPrefix(form.Get("Direction"), "outbound") {
 		a.Direction = "outbound"
@@ -146,7 +147,7 @@ func (t *Twilio) voice(w http.ResponseWriter, r *http.Request) {
 		writeTwiML(w, reject(a.Direction, "busy"))
 	case errors.Is(err, ErrDraining):
 		t.refused("voice", "draining")
-		writeTwiML(w, elsewhere(t.base(r)+r.URL.EscapedPath()))
+		writeTwiML(w, elsewhere(t.base(r)+r.URL.RequestURI()))
 	case errors.Is(err, ErrNoAgent):
 		t.refused("voice", "no-agent")
 		log.Warn("call refused: no agent answers here", "to", a.To, "agent", a.Agent)
@@ -220,6 +221,7 @@ func (t *Twilio) status(w http.ResponseWriter, r *http.Request) {
 	s := CarrierStatus{
 		Carrier:       carrierTwilio,
 		CarrierCallID: form.Get("CallSid"),
+		Dial:          r.URL.Query().Get(dialParam),
 		Detail:        make(map[string]string, len(form)),
 	}
 	for k := range form {

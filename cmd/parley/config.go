@@ -90,6 +90,9 @@ type Settings struct {
 	MaxLate  time.Duration `name:"max-late" env:"PARLEY_MAX_LATE" default:"40ms" group:"Limits" help:"How late the audio clock may tick, 95th percentile of 5 s, before new calls are refused as busy. 0: not judged."`
 	Drain    time.Duration `name:"drain" env:"PARLEY_DRAIN" default:"30s" group:"Limits" help:"How long calls in progress may go on after SIGTERM."`
 
+	DialPrices string   `name:"dial-prices" env:"PARLEY_DIAL_PRICES" type:"path" group:"Outbound" help:"File of what a minute to a number costs, a line such as '+44 0.025' each, '+' for all others: what is set aside of a tenant's daily spend. Empty: 0.02 for +1, 0.50 for all others."`
+	DialRisky  []string `name:"dial-risky" env:"PARLEY_DIAL_RISKY" group:"Outbound" help:"Prefixes that nobody calls, such as +883,+4470, besides premium-rate, shared-cost and satellite numbers."`
+
 	LogLevel  string `name:"log-level" env:"PARLEY_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" group:"Logs" help:"debug, info, warn or error."`
 	LogFormat string `name:"log-format" env:"PARLEY_LOG_FORMAT" default:"" enum:",json,text" group:"Logs" help:"json or text. Default: json, text under parley dev."`
 }

@@ -15,6 +15,7 @@ import (
 	"parley/agent"
 	"parley/agent/flow"
 	"parley/control"
+	"parley/control/outbound"
 	"parley/media"
 	"parley/signaling"
 )
@@ -33,6 +34,7 @@ type desk struct {
 	log        *slog.Logger
 	slots      *control.Admission
 	noted      deskMetrics
+	dialler    *outbound.Dialler // nil: no carrier places calls
 
 	draining atomic.Bool
 	mu       sync.Mutex
@@ -49,6 +51,12 @@ func (d *desk) Arrive(ctx context.Context, a signaling.Arrival) (signaling.Admit
 		if why := d.slots.Reserve(key); why != "" {
 			d.noted.refused.WithLabelValues(why).Inc()
 			return signaling.Admitted{}, signaling.ErrBusy
+		}
+	}
+	if a.Dial != "" && d.dialler != nil {
+		if err := d.dialler.Arrived(ctx, a.Dial, a.CarrierCallID); err != nil {
+			d.slots.Release(key)
+			return signaling.Admitted{}, arrivalError(err)
 		}
 	}
 	c, err := d.calls.Arrive(ctx, control.Arrival{Carrier: a.Carrier, CarrierCallID: a.CarrierCallID,
@@ -112,6 +120,10 @@ func (d *desk) Serve(ctx context.Context, callID string, leg media.Leg) error {
 func (d *desk) hold(ctx context.Context, v *control.Serving, leg media.Leg, commands <-chan agent.Command, log *slog.Logger) (agent.Ending, string) {
 	spec, err := d.spec(ctx, v, log)
 	if err != nil {
+		_ = leg.Close("vendor")
+		return agent.Ending{Reason: "vendor", Err: err}, ""
+	}
+	if err := d.ordered(ctx, v, &spec); err != nil {
 		_ = leg.Close("vendor")
 		return agent.Ending{Reason: "vendor", Err: err}, ""
 	}
@@ -222,6 +234,11 @@ func nextOf(n control.Next) signaling.Next {
 
 // Status implements [signaling.Desk].
 func (d *desk) Status(ctx context.Context, s signaling.CarrierStatus) error {
+	if s.Dial != "" && d.dialler != nil && (s.Kind == "call" || s.Kind == "amd") {
+		if err := d.dialler.Reported(ctx, s.Dial, statusReport(s)); err != nil && !errors.Is(err, control.ErrNotFound) {
+			return err
+		}
+	}
 	if s.Kind != "call" {
 		d.log.Debug("carrier status", "kind", s.Kind, "status", s.Status)
 		return nil

@@ -26,6 +26,7 @@ import (
 	"parley/control/egress"
 	"parley/control/identity"
 	"parley/control/ingress"
+	"parley/control/outbound"
 	"parley/signaling"
 	"parley/store/blob"
 	"parley/store/postgres"
@@ -67,6 +68,8 @@ type gateway struct {
 	queue   *postgres.Queue
 	slots   *control.Admission
 	load    *loadWatch
+	dialler *outbound.Dialler // nil: no carrier places calls
+	orders  *outbound.Orders
 	twilio  *signaling.Twilio
 	webrtc  *signaling.WebRTC
 	api     *api.Server
@@ -123,6 +126,9 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 	}
 	g.noted = newSignalMetrics(g.metrics)
 	if err := g.buildSignaling(ring, unsigned); err != nil {
+		return nil, err
+	}
+	if err := g.buildOutbound(ring); err != nil {
 		return nil, err
 	}
 	return g, g.buildHTTP(ring)
@@ -263,7 +269,7 @@ func (g *gateway) buildHTTP(ring *control.Keyring) error {
 		Keys: g.keys, Bearers: g.bearers, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
 		Factors: g.signIn.factors, OIDC: g.signIn.oidc, Issuers: g.signIn.issuers, SecondFactor: g.secondFactor(),
 		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing, Degraded: g.safe.degraded,
-		Egress:    g.db,
+		Egress: g.db, Orders: g.orders, Dials: g.db, Policies: g.db,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
 	if err != nil {
@@ -426,6 +432,9 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return g.sealer.Run(work) })
 	group.Go(func() error { return g.people.users.Run(work, g.log) })
 	group.Go(func() error { return g.blocks.Run(work) })
+	if g.dialler != nil {
+		group.Go(func() error { return g.dialler.Run(failed) }) // nobody is called by a process that ends
+	}
 	for _, d := range g.doors {
 		serve(d.server, d.listener)
 	}

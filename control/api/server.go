@@ -17,6 +17,7 @@ import (
 	"parley/control"
 	"parley/control/identity"
 	"parley/control/ingress"
+	"parley/control/outbound"
 )
 
 // Options is what a Server works with. All are needed but for those that say
@@ -34,6 +35,11 @@ type Options struct {
 	Numbers *control.Numbers
 	Calls   *control.Calls
 	Chats   *control.Chats
+
+	// Orders takes orders to call, which Dials keeps; Policies bound them.
+	Orders   *outbound.Orders
+	Dials    outbound.Store
+	Policies outbound.Policies
 
 	// Contents and Experiments are what flows say and how it fares.
 	Contents    *control.Contents
@@ -107,7 +113,7 @@ func New(o Options) (*Server, error) {
 	cfg.Components.SecuritySchemes = schemes()
 	cfg.Transformers = []huma.Transformer{s.quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
-	err := errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.live(), s.chats(), s.sessions(), s.events(), s.webhooks(),
+	err := errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.live(), s.dials(), s.chats(), s.sessions(), s.events(), s.webhooks(),
 		s.keys(), s.tokens(), s.temporaryTokens(), s.introspection(), s.secrets(), s.audit(), s.contents(),
 		s.origins(), s.blocks(), s.crossings(), s.contact(), s.docs())
 	s.nulls()

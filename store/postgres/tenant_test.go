@@ -70,6 +70,7 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(s.PutAfterwork(v.ctx, control.Afterwork{Call: v.call, Status: control.AfterworkDone, Summary: "hi", At: now}, nil))
 	must(s.WriteCommit(v.ctx, control.Hold{Call: v.call}, control.Conversation{ID: v.call, Call: v.call, FlowVersion: version.ID},
 		control.Revision{Entry: control.Entry{Revision: 1, Status: "active", Hash: fmt.Sprintf("%044d", 0)}, State: []byte(`{}`)}))
+	seedDial(t, v, now)
 	must(second(s.InsertOrigin(v.ctx, control.Origin{ID: id(), Origin: "https://" + name + ".example"})))
 	w, err := s.InsertWebhook(v.ctx, control.Webhook{ID: id(), Name: "w", URL: "https://a.example", Headers: []byte{1}, Secret: []byte{1},
 		Timeout: time.Second, MaxAttempts: 1, Enabled: true})
