@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -57,7 +58,9 @@ func (w *wired) belongings(made identity.DemoMade) (chatToken string) {
 	}
 	flow, desk := made.Agents[0].Settings.FlowID.String(), made.Agents[0]
 	chat := post("/chat/start", `{"flow_id":"`+flow+`"}`)
-	post("/v1/numbers", fmt.Sprintf(`{"number":"+1555%07d","agent_id":"%s"}`, uuid.New().ID()%1e7, desk.ID))
+	number := post("/v1/numbers", fmt.Sprintf(`{"number":"+1555%07d","agent_id":"%s"}`, uuid.New().ID()%1e7, desk.ID))["number"]
+	post("/v1/calls", fmt.Sprintf(`{"agent_id":"%s","to":"+12025550123","from":"%s","at":"%s","consent":{"given":true,"source":"form","at":"2026-01-02T03:04:05Z"}}`,
+		desk.ID, number, time.Now().Add(48*time.Hour).UTC().Format(time.RFC3339)))
 	post("/v1/webhooks", `{"name":"w","url":"https://hooks.example"}`)
 	post("/v1/origins", `{"origin":"https://shop.example"}`)
 	post("/v1/auth/providers", `{"name":"corp","settings":{"kind":"generic","issuer":"https://login.example","client_id":"c"}}`)

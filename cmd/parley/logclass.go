@@ -23,7 +23,7 @@ var logKeys = map[string]class.Class{
 	"safe": class.Public, "signal": class.Public, "tls": class.Public,
 
 	// Ids, names of things, our own addresses and errors; of clients, pseudonyms.
-	"client": class.Internal, "object": class.Internal,
+	"client": class.Internal, "object": class.Internal, "code": class.Internal, "dial": class.Internal,
 	"address": class.Internal, "agent": class.Internal, "budget": class.Internal, "by": class.Internal, "call": class.Internal, "call_id": class.Internal,
 	"call_sid": class.Internal, "carrier": class.Internal, "carrier_call": class.Internal, "conversation": class.Internal,
 	"delivery": class.Internal, "dir": class.Internal, "err": class.Internal, "error": class.Internal, "event": class.Internal,

@@ -47,11 +47,13 @@ func (p Prefixes) Has(number string) bool {
 func Inspect(number string, listed Prefixes) (Callee, error) {
 	c := Callee{Number: number}
 	n, err := phonenumbers.Parse(number, "")
+	if err == nil {
+		c.Code, c.Country = n.GetCountryCode(), phonenumbers.GetRegionCodeForNumber(n)
+	}
 	if err != nil || !strings.HasPrefix(number, "+") || !phonenumbers.IsPossibleNumber(n) ||
 		phonenumbers.Format(n, phonenumbers.E164) != number {
 		return c, control.Invalidf("to", "must be a number that there can be, in E.164: +12025550123")
 	}
-	c.Code, c.Country = n.GetCountryCode(), phonenumbers.GetRegionCodeForNumber(n)
 	switch kind := phonenumbers.GetNumberType(n); {
 	case listed.Has(number):
 		c.Risk = RiskListed

@@ -128,10 +128,7 @@ func (s *Orders) check(ctx context.Context, d Dial) (Callee, Policy, error) {
 	if !owned {
 		return callee, p, control.Invalidf("from", "must be a number of yours; see /v1/numbers")
 	}
-	from, err := Inspect(d.From, nil)
-	if err != nil {
-		from = Callee{Number: d.From} // a number that the carrier knows, and our tables do not
-	}
+	from, _ := Inspect(d.From, nil) // for its country: the carrier may know more numbers than our tables
 	if p.Consent && (d.Settings.Consent == nil || !d.Settings.Consent.Given) {
 		return callee, p, control.Invalidf("consent", "the callee's consent is required: send given, source and at, or ask an administrator to change the outbound policy")
 	}
