@@ -244,7 +244,7 @@ func (s *Dialler) holds(ctx context.Context, d Dial, p Policy, now time.Time) (b
 // acquire takes a slot; limits that have forgotten are told first what is open.
 func (s *Dialler) acquire(ctx context.Context, slot Slot, p Policy, now time.Time) (Grant, error) {
 	for synced := false; ; synced = true {
-		spent, err := s.Spend.Spent(ctx, now.Truncate(24*time.Hour))
+		spent, err := s.Spend.OutboundSpent(ctx, now.Truncate(24*time.Hour))
 		if err != nil {
 			return Grant{}, err
 		}

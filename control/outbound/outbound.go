@@ -202,7 +202,7 @@ type Queue interface {
 
 // Spend tells what outbound calls have cost.
 type Spend interface {
-	// Spent returns what attempts of ctx's tenant that began since then and have
+	// OutboundSpent returns what attempts of ctx's tenant that began since then and have
 	// ended came to.
-	Spent(ctx context.Context, since time.Time) (Money, error)
+	OutboundSpent(ctx context.Context, since time.Time) (Money, error)
 }

@@ -138,7 +138,7 @@ func TestAttemptMakesItsCallAndEndsIt(t *testing.T) {
 	if c, err := a.store.Call(a.ctx, made.ID); err != nil || c.Status != control.CallEnded || c.EndReason != "no-answer" {
 		t.Errorf("its call is %+v, %v", c, err)
 	}
-	if spent, err := a.store.Spent(a.ctx, made.StartedAt.Add(-time.Second)); err != nil || spent != 3 {
+	if spent, err := a.store.OutboundSpent(a.ctx, made.StartedAt.Add(-time.Second)); err != nil || spent != 3 {
 		t.Errorf("spent %d, %v; want 3", spent, err)
 	}
 	if _, err := a.store.ClaimAttempt(a.ctx, made.ID, time.Now()); !errors.Is(err, control.ErrConflict) {

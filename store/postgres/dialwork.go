@@ -45,8 +45,8 @@ func (s *Store) KnownCalls(ctx context.Context, sids []string) ([]string, error)
 		SELECT carrier_call_id FROM calls WHERE tenant_id = current_tenant() AND carrier = 'twilio' AND carrier_call_id = ANY ($1)`, sids)
 }
 
-// Spent implements [outbound.Spend].
-func (s *Store) Spent(ctx context.Context, since time.Time) (outbound.Money, error) {
+// OutboundSpent implements [outbound.Spend].
+func (s *Store) OutboundSpent(ctx context.Context, since time.Time) (outbound.Money, error) {
 	return one(ctx, s, pgx.RowTo[outbound.Money], `
 		SELECT coalesce(sum(cost), 0)::bigint FROM dial_attempts
 		WHERE tenant_id = current_tenant() AND started_at >= $1 AND status = 'ended'`, since)
