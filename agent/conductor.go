@@ -72,7 +72,7 @@ type conductor struct {
 	end       *Ending
 	held      *hold     // the caller waits for somebody: nobody answers
 	sayings   []Command // that wait for the floor
-	hello     *hello // nil: it is over, or nobody waits for it
+	hello     *hello    // nil: it is over, or nobody waits for it
 
 	rhythm   rhythm    // of the voice
 	lastText string    // what the agent said before
