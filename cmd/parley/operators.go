@@ -1,12 +1,18 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"log/slog"
+
+	"github.com/google/uuid"
 
 	"parley/agent"
 	"parley/control"
 	"parley/media"
+	"parley/signaling"
 )
 
 // What operators see, hear and do of calls in progress.
@@ -127,4 +133,57 @@ func (e *earshot) silent() {
 	if e.to != "" && e.hub.Wanted(e.to) {
 		e.hub.Publish(e.to, control.Note{Type: "end"})
 	}
+}
+
+// MayConsult implements [control.Colleagues].
+func (c *twilioCarrier) MayConsult(call control.Call) bool { return call.Carrier == "twilio" }
+
+// Consult implements [control.Colleagues]: the colleague sees our own number.
+func (c *twilioCarrier) Consult(ctx context.Context, call control.Call, to string, command uuid.UUID) (string, error) {
+	from := call.To
+	if call.Direction == "outbound" {
+		from = call.From
+	}
+	sid, err := c.rest.Consult(ctx, c.base, command.String(), from, to)
+	return sid, carrierError(err)
+}
+
+// carrierError puts control's errors to those of the carrier's REST API.
+func carrierError(err error) error {
+	for ours, theirs := range map[error]error{control.ErrEnded: signaling.ErrEnded, control.ErrBusy: signaling.ErrBusy} {
+		if errors.Is(err, theirs) {
+			return fmt.Errorf("%w: %w", ours, err)
+		}
+	}
+	return err
+}
+
+// colleagues are those who are asked by telephone, as signaling knows them.
+type colleagues struct{ calls *control.Calls }
+
+func colleagueError(err error) error {
+	switch {
+	case errors.Is(err, control.ErrEnded):
+		return signaling.ErrEnded
+	case errors.Is(err, control.ErrNotFound):
+		return signaling.ErrNoAgent
+	}
+	return err
+}
+
+// Offer implements [signaling.Colleagues].
+func (c colleagues) Offer(ctx context.Context, id string) (string, error) {
+	words, err := c.calls.Offer(ctx, id)
+	return words, colleagueError(err)
+}
+
+// Answer implements [signaling.Colleagues].
+func (c colleagues) Answer(ctx context.Context, id string, accepted bool) (string, error) {
+	room, err := c.calls.Answer(ctx, id, accepted)
+	return room, colleagueError(err)
+}
+
+// Gone implements [signaling.Colleagues].
+func (c colleagues) Gone(ctx context.Context, id, outcome string) error {
+	return colleagueError(c.calls.ColleagueGone(ctx, id, outcome))
 }

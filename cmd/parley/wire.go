@@ -196,12 +196,13 @@ func (g *gateway) buildOutside(ring *control.Keyring) error {
 func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err error) {
 	s := g.settings
 	if s.TwilioAccountSID != "" && s.TwilioAuthToken != "" {
-		g.calls.Carrier = &twilioCarrier{next: signaling.NextWebhook(s.PublicURL), rest: &signaling.REST{AccountSID: s.TwilioAccountSID,
+		carrier := &twilioCarrier{base: s.PublicURL, next: signaling.NextWebhook(s.PublicURL), rest: &signaling.REST{AccountSID: s.TwilioAccountSID,
 			Secret: g.safe.setting(s.TwilioAuthToken),
 			Region: s.TwilioRegion, Edge: s.TwilioEdge, BaseURL: s.TwilioBaseURL, Timeout: 5 * time.Second}}
+		g.calls.Carrier, g.calls.Colleagues = carrier, carrier
 	}
 	g.twilio = &signaling.Twilio{
-		Desk:      g.desk,
+		Desk: g.desk, Colleagues: colleagues{g.calls},
 		Tokens:    &signaling.MediaTokens{Key: ring.Key("media-token"), Shared: sharedUse{g.redis, "media-token:"}},
 		PublicURL: s.PublicURL, MediaURL: s.MediaURL, AccountSID: s.TwilioAccountSID,
 		AuthTokens:    g.twilioTokens,
@@ -231,7 +232,8 @@ func (s sharedUse) Use(ctx context.Context, id string, ttl time.Duration) (bool,
 // twilioCarrier is Twilio's REST API as control sees a carrier.
 type twilioCarrier struct {
 	rest *signaling.REST
-	next string // our webhook
+	base string // by which Twilio calls us
+	next string // our webhook, under it
 }
 
 func (c *twilioCarrier) Hangup(ctx context.Context, carrier, id string) error {
@@ -239,7 +241,7 @@ func (c *twilioCarrier) Hangup(ctx context.Context, carrier, id string) error {
 		return nil // a browser's call has no other end
 	}
 	if err := c.rest.HangUp(ctx, id); err != nil && !errors.Is(err, signaling.ErrEnded) {
-		return err
+		return carrierError(err)
 	}
 	return nil
 }

@@ -74,6 +74,14 @@ type CarrierOptions struct {
 	// "no-answer", "failed". Default "completed".
 	Transfer func(d Dialed) string
 
+	// Keys is what the called presses at a <Gather> that has said words; "" is
+	// nothing. Nil: nothing.
+	Keys func(words string) string
+
+	// Unanswered, where not empty, is how a call that is placed ends without an
+	// answer: "busy", "no-answer", "failed".
+	Unanswered string
+
 	// StatusURL, where not empty, gets the call's last status.
 	StatusURL string
 }
@@ -92,6 +100,7 @@ const (
 // Dialed is a <Dial> that the gateway asked for.
 type Dialed struct {
 	Number, Sip, Client string
+	Conference          string
 	CallerID            string
 	Timeout             string
 }
@@ -313,7 +322,12 @@ func (c *CarrierCall) run(ctx context.Context) {
 	defer c.client.CloseIdleConnections()
 	defer c.cancel()
 	defer c.o.REST.remove(c)
-	err := c.perform(ctx)
+	var err error
+	if c.o.Unanswered != "" {
+		c.setStatus(c.o.Unanswered)
+	} else {
+		err = c.perform(ctx)
+	}
 	if ctx.Err() != nil {
 		err = nil // the caller hung up
 	}

@@ -30,6 +30,7 @@ type REST struct {
 	mu       sync.Mutex
 	calls    map[string]*CarrierCall
 	requests []url.Values
+	rooms    map[string]*meeting
 }
 
 func (r *REST) add(c *CarrierCall) {

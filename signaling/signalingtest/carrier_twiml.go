@@ -198,7 +198,14 @@ func (c *CarrierCall) do(ctx context.Context, v *verb, base string) (then *step,
 	switch v.XMLName.Local {
 	case "Connect":
 		return c.connectVerb(ctx, v, base)
+	case "Gather":
+		then = c.gather(ctx, v, base)
+		over = then != nil
 	case "Dial":
+		c.setStatus("in-progress")
+		if room := v.noun("Conference"); room.XMLName.Local != "" {
+			c.meet(ctx, room)
+		}
 		then = c.dial(v, base)
 		over = then != nil
 	case "Redirect":
@@ -238,13 +245,13 @@ func (c *CarrierCall) do(ctx context.Context, v *verb, base string) (then *step,
 
 // dial performs a <Dial>, and returns where its outcome is told; nil: nowhere.
 func (c *CarrierCall) dial(v *verb, base string) *step {
-	d := Dialed{v.noun("Number").text(), v.noun("Sip").text(), v.noun("Client").text(), v.attr("callerId"), v.attr("timeout")}
+	d := Dialed{v.noun("Number").text(), v.noun("Sip").text(), v.noun("Client").text(), v.noun("Conference").text(), v.attr("callerId"), v.attr("timeout")}
 	if d.Number == "" {
 		d.Number = v.text()
 	}
-	c.note("dial", d.Number+d.Sip+d.Client)
+	c.note("dial", d.Number+d.Sip+d.Client+d.Conference)
 	outcome := "completed"
-	if c.o.Transfer != nil {
+	if c.o.Transfer != nil && d.Conference == "" {
 		outcome = c.o.Transfer(d)
 	}
 	if v.attr("action") == "" {
