@@ -28,6 +28,9 @@ var forEverybody = map[string]string{
 	"GET /join/{file}":                  "files of the program",
 	"GET /call/assets/{version}/{file}": "files of the program",
 	"POST /twilio/voice/{agent}":        "a webhook, which Twilio's signature lets in",
+	"POST /twilio/consult/{id}":         "a webhook, which Twilio's signature lets in",
+	"POST /twilio/consult/{id}/answer":  "the same",
+	"POST /twilio/consult/{id}/status":  "the same",
 	"GET /twilio/media/{token}":         "the token of a call is the right to it",
 	// These have tests of their own, with a real issuer and a real device.
 	"GET /v1/auth/oidc/{provider}/start":    "every browser may go to an issuer",

@@ -10,6 +10,7 @@ ALTER TABLE calls
     ADD talked_ms bigint GENERATED ALWAYS AS ((extract(epoch FROM ended_at - answered_at) * 1000)::bigint) STORED;
 CREATE INDEX calls_callee ON calls (tenant_id, callee text_pattern_ops, id DESC);
 CREATE INDEX calls_caller_prefix ON calls (tenant_id, caller text_pattern_ops, id DESC);
+CREATE INDEX calls_direction ON calls (tenant_id, direction, id DESC);
 CREATE INDEX calls_started ON calls (tenant_id, started_at);
 CREATE INDEX calls_reason ON calls (tenant_id, end_reason, id DESC);
 CREATE INDEX calls_talked ON calls (tenant_id, talked_ms) WHERE talked_ms IS NOT NULL;
@@ -118,5 +119,5 @@ DROP FUNCTION locate_command;
 RESET ROLE;
 DROP TABLE call_commands;
 DROP FUNCTION settle_commands, audit_command, count_call;
-DROP INDEX calls_callee, calls_caller_prefix, calls_started, calls_reason, calls_talked, calls_in_progress, calls_transferred, calls_with_recording;
+DROP INDEX calls_direction, calls_callee, calls_caller_prefix, calls_started, calls_reason, calls_talked, calls_in_progress, calls_transferred, calls_with_recording;
 ALTER TABLE calls DROP revision, DROP phase, DROP phase_at, DROP flow_node, DROP talked_ms;
