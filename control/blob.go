@@ -3,13 +3,14 @@ package control
 import (
 	"context"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 )
 
 // Blobs keeps recordings. A key is made of a tenant's and an object's UUID and
-// a short suffix: [BlobKey].
+// a suffix: [BlobKey], [MessageKey].
 type Blobs interface {
 	// Create returns a writer; nothing of it is seen until Close succeeds.
 	Create(ctx context.Context, key string) (io.WriteCloser, error)
@@ -26,9 +27,10 @@ type BlobInfo struct {
 	Written time.Time
 }
 
-// MessageKey is the key of a message that a caller has left.
-func MessageKey(tenant, message uuid.UUID) string {
-	return tenant.String() + "/" + message.String() + ".wav"
+// MessageKey is the key of a message that a caller has left in a call. It begins
+// as the recording's does: all files of a call are found by its id.
+func MessageKey(tenant, call, message uuid.UUID) string {
+	return tenant.String() + "/" + call.String() + "." + strings.ReplaceAll(message.String(), "-", "")
 }
 
 // BlobKey is the key of the recording of a call.

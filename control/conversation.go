@@ -109,8 +109,8 @@ type ConversationStore interface {
 	Conversations(ctx context.Context, f ConversationFilter) ([]Conversation, error)
 	// History returns entries with a revision greater than after, in order.
 	History(ctx context.Context, id uuid.UUID, after, limit int) ([]Entry, error)
-	// DeleteConversation removes a conversation and its history; the event
-	// that says so stays.
+	// DeleteConversation takes a conversation out of sight with its history, until
+	// it is restored or its time is over. ErrHeld.
 	DeleteConversation(ctx context.Context, id uuid.UUID) error
 }
 

@@ -39,7 +39,7 @@ var EventSchema string
 
 // EventTypes are the types that the program itself writes. Flows report others.
 func EventTypes() []string {
-	return []string{"session_started", "node_changed", "session_status_changed", "session_updated", "session_deleted",
+	return []string{"session_started", "node_changed", "session_status_changed", "session_updated", "session_deleted", "session_restored",
 		"call_started", "call_status_changed", "call_turn", "call_ended",
 		"call_summarized", "call_recording_failed", "webhook_disabled"}
 }

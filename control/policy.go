@@ -23,6 +23,7 @@ const (
 	CallsControl  Permission = "calls.control"  // hang up, transfer
 	CallsStart    Permission = "calls.start"    // open a call, mint call tokens, place calls
 	CallsAnyHour  Permission = "calls.any_hour" // call people in their quiet hours
+	CallsDelete   Permission = "calls.delete"   // and restore
 	Chat          Permission = "chat"           // hold chats for others: any published flow, any user
 	ContentRead   Permission = "content.read"
 	ContentWrite  Permission = "content.write"
@@ -33,6 +34,7 @@ const (
 	KeysManage    Permission = "keys.manage"
 	NumbersRead   Permission = "numbers.read"
 	NumbersWrite  Permission = "numbers.write"
+	RecordsManage Permission = "records.manage" // legal holds, erasures, proofs of deletion
 	SecretsRead   Permission = "secrets.read"   // which there are, never their values
 	SecretsManage Permission = "secrets.manage" // put, rotate, delete
 	SessionsRead  Permission = "sessions.read"  // conversations with their state and history
@@ -98,6 +100,7 @@ func rules() []rule {
 		{CallsControl, agents},
 		{CallsStart, agents},
 		{CallsAnyHour, admins},
+		{CallsDelete, editors},
 		{Chat, agents},
 		{ContentRead, viewers},
 		{ContentWrite, editors},
@@ -108,6 +111,7 @@ func rules() []rule {
 		{KeysManage, admins},
 		{NumbersRead, viewers},
 		{NumbersWrite, admins},
+		{RecordsManage, admins},
 		{SecretsRead, editors},
 		{SecretsManage, admins},
 		{SessionsRead, viewers},

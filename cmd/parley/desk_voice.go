@@ -39,7 +39,7 @@ type messageBox struct {
 // Take implements [agent.Mailbox].
 func (m messageBox) Take(ctx context.Context, name string, rate int) (agent.Memo, error) {
 	id := uuid.NewSHA1(m.call.ID, []byte(name))
-	key := control.MessageKey(m.call.Tenant, id)
+	key := control.MessageKey(m.call.Tenant, m.call.ID, id)
 	blob, err := m.blobs.Create(ctx, key)
 	if err != nil {
 		return nil, err

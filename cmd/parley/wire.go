@@ -76,6 +76,7 @@ type gateway struct {
 	metrics *prometheus.Registry
 	noted   *signalMetrics
 	sealer  *control.AuditSealer
+	keeper  *control.Keeper
 	closers []func() // of ways out, at the end
 
 	blocks *ingress.Blocks
@@ -124,6 +125,7 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 	if err := g.openQueue(ctx); err != nil {
 		return nil, err
 	}
+	g.buildKeeper(ring)
 	g.noted = newSignalMetrics(g.metrics)
 	if err := g.buildSignaling(ring, unsigned); err != nil {
 		return nil, err
@@ -271,7 +273,7 @@ func (g *gateway) buildHTTP(ring *control.Keyring) error {
 		Keys: g.keys, Bearers: g.bearers, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
 		Factors: g.signIn.factors, OIDC: g.signIn.oidc, Issuers: g.signIn.issuers, SecondFactor: g.secondFactor(),
 		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing, Degraded: g.safe.degraded,
-		Egress: g.db, Orders: g.orders, Dials: g.db, Policies: g.db,
+		Egress: g.db, Orders: g.orders, Dials: g.db, Policies: g.db, Keeper: g.keeper,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
 	if err != nil {
@@ -432,6 +434,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return g.deliveries.Run(work) })
 	group.Go(func() error { return g.queue.Run(work) })
 	group.Go(func() error { return g.sealer.Run(work) })
+	group.Go(func() error { return g.keeper.Run(work) })
 	group.Go(func() error { return g.people.users.Run(work, g.log) })
 	group.Go(func() error { return g.blocks.Run(work) })
 	if g.dialler != nil {

@@ -118,6 +118,7 @@ func newPlane(t *testing.T) *plane {
 	p.signingIn(ring)
 	p.o.Bearers.Foreign = p.o.Issuers.Verify
 	p.o.Events = &control.Events{Store: store, Log: log}
+	p.o.Keeper = &control.Keeper{Store: store, Tenants: store, Files: blobs, Once: p.o.Idempotency, Ring: ring, Log: log}
 	p.o.Secrets = control.NewSecretService(control.SecretsOptions{Store: store, Keeper: p.keeper, Place: control.SecretRef{Scheme: control.SchemeVault, Mount: "secret", Path: "tenants"}, Log: log})
 	p.o.Webhooks = &control.Webhooks{Store: store, Ring: ring}
 	p.o.Deliveries = &control.Deliveries{Store: store, Webhooks: p.o.Webhooks, HTTP: p, Changed: p.o.Events.Changed, Log: log}

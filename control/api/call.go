@@ -188,7 +188,7 @@ func (s *Server) sendMessage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.sendWAV(w, r, control.MessageKey(c.Tenant, message), "message:", message, c.EndedAt)
+	return s.sendWAV(w, r, control.MessageKey(c.Tenant, c.ID, message), "message:", message, c.EndedAt)
 }
 
 func (s *Server) sendWAV(w http.ResponseWriter, r *http.Request, key, kind string, id uuid.UUID, at time.Time) error {

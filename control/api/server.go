@@ -51,6 +51,8 @@ type Options struct {
 	Audit      control.Audit
 	Seals      control.AuditSeals
 	Egress     control.EgressPolicies
+	// Keeper deletes, and says what was deleted. Nil: nothing can be deleted by hand.
+	Keeper *control.Keeper
 	// Secrets of tenants. Nil: there are no routes for them.
 	Secrets *control.SecretService
 
@@ -115,7 +117,7 @@ func New(o Options) (*Server, error) {
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
 	err := errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.live(), s.dials(), s.chats(), s.sessions(), s.events(), s.webhooks(),
 		s.keys(), s.tokens(), s.temporaryTokens(), s.introspection(), s.secrets(), s.audit(), s.contents(),
-		s.origins(), s.blocks(), s.crossings(), s.contact(), s.docs())
+		s.origins(), s.blocks(), s.keeping(), s.crossings(), s.contact(), s.docs())
 	s.nulls()
 	return s, err
 }

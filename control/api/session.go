@@ -10,7 +10,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 
-	"parley/agent/flow"
 	"parley/control"
 )
 
@@ -53,7 +52,6 @@ func (s *Server) sessions() error {
 		operation(s, writes("POST", "/v1/sessions/{id}/replay", read, maxFlow), "replay-session", "Run a conversation again, also against another version; nothing is stored or sent", 200, s.replaySession),
 		operation(s, writes("POST", "/v1/sessions/{id}/end", write, NoBody), "end-session", "Complete a chat", 200, s.endSession),
 		operation(s, writes("POST", "/v1/sessions/{id}/events", write, 64<<10), "tell-session", "Tell a conversation that something has happened", 202, s.tellSession),
-		operation(s, writes("DELETE", "/v1/sessions/{id}", write, NoBody), "delete-session", "Delete a conversation with its history", 204, s.deleteSession),
 	)
 }
 
@@ -155,15 +153,4 @@ func (s *Server) tellSession(ctx context.Context, in *struct {
 	}
 }) (*struct{}, error) {
 	return nil, s.o.Chats.Happen(ctx, s.o.Calls, in.ID, in.Body.Event, in.Body.Data)
-}
-
-func (s *Server) deleteSession(ctx context.Context, in *SessionPath) (*struct{}, error) {
-	c, err := s.o.Chats.Store.Conversation(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	if c.Channel == control.ChannelVoice && c.Status == flow.Active {
-		return nil, control.ErrConflict // the call would write it again
-	}
-	return nil, s.o.Chats.Store.DeleteConversation(ctx, in.ID)
 }

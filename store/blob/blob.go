@@ -24,6 +24,7 @@ var (
 	_ control.Blobs       = (*Folder)(nil)
 	_ control.PartBlobs   = (*Folder)(nil)
 	_ control.TenantBlobs = (*Folder)(nil)
+	_ control.BlobSweep   = (*Folder)(nil)
 )
 
 // Open returns the blobs of dir, which is made if it does not exist.
@@ -41,8 +42,9 @@ func Open(dir string) (*Folder, error) {
 // Close releases the folder.
 func (f *Folder) Close() error { return f.root.Close() }
 
-// keyForm: two UUIDs and a suffix, as [control.BlobKey] makes them.
-var keyForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[a-z0-9]{1,8}$`)
+// keyForm: two UUIDs and a suffix, as [control.BlobKey] and [control.MessageKey]
+// make them.
+var keyForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[a-z0-9]{1,32}$`)
 
 func check(key string) error {
 	if !keyForm.MatchString(key) {

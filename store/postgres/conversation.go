@@ -108,19 +108,6 @@ func entryPlace(conversation uuid.UUID, revision int) string {
 	return "conversation_history/" + conversation.String() + "/" + strconv.Itoa(revision)
 }
 
-// DeleteConversation implements [control.ConversationStore].
-func (s *Store) DeleteConversation(ctx context.Context, id uuid.UUID) error {
-	n, err := exec(ctx, s, `DELETE FROM conversations WHERE id = $1`, id)
-	if err == nil && n == 0 {
-		err = control.ErrNotFound
-	}
-	if err != nil {
-		return fmt.Errorf("delete conversation %s: %w", id, err)
-	}
-	s.wrote()
-	return nil
-}
-
 // Every write of a revision is one statement: the row c, then its entry. The
 // row's trigger writes the events, those that the flow reported last.
 const writeEntry = `, h AS (

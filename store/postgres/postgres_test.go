@@ -58,6 +58,7 @@ var locateFunctions = map[string]string{
 	"locate_carrier_call(carrier text, carrier_call_id text)": "a carrier's webhook names its call",
 	"locate_conversation(token_hash bytea)":                   "a request brings a chat's token",
 	"locate_due_conversations()":                              "chats that somebody must go on with, whosesoever",
+	"locate_erasures()":                                       "tenants with erasures to be done, whosesoever",
 	"locate_expired_answers()":                                "tenants with answers to repeated requests that have expired, whosesoever",
 	"locate_origin(origin text)":                              "a browser asks whether a page of an origin may chat",
 	"locate_command(command uuid)":                            "a colleague's telephone asks by the command's id",

@@ -87,7 +87,35 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(second(s.PutEgressPolicy(v.ctx, control.EgressPolicy{Hosts: []string{"a.example"}}, 0)))
 	must(second(s.PutStoredSecret(v.ctx, control.SecretEntry{Key: "crm" + name, Hosts: []string{"a.example"},
 		Ref: control.SecretRef{Scheme: control.SchemeVault, Mount: "kv", Path: "tenants/" + v.tenant.String() + "/crm", Version: "1"}})))
+	seedKeeping(t, v)
 	return v
+}
+
+// seedKeeping is a row in each table of what is kept and forgotten.
+func seedKeeping(t testing.TB, v tenancy) {
+	t.Helper()
+	now := time.Now().UTC()
+	_, err := v.store.PutRetention(v.ctx, control.DefaultRetention(), 0)
+	if err == nil {
+		_, err = v.store.InsertErasure(v.ctx, control.Erasure{ID: control.NewID(), Caller: "+15559990001", Subject: []byte{1}, Status: control.ErasureRunning,
+			RequestedBy: "system", RequestedAt: now})
+	}
+	if err == nil {
+		_, err = v.store.PlaceHold(v.ctx, control.LegalHold{ID: control.NewID(), Caller: "+15559990002", Reason: "case 1", PlacedBy: "system"})
+	}
+	if err == nil {
+		_, err = v.store.DeleteAged(v.ctx, control.Due{Class: control.KeepCredentials, Reason: control.ByPeriod, Before: now.Add(time.Hour)}, now, 1,
+			func(string) []byte { return []byte{1} })
+	}
+	if err == nil { // what went must be there again
+		err = v.store.InsertGrant(v.ctx, identity.Grant{ID: control.NewID(), User: v.user, Hash: []byte{1}, CreatedAt: now, RefreshedAt: now, ExpiresAt: now})
+	}
+	if err == nil {
+		err = v.store.InsertTemporary(v.ctx, identity.Temporary{ID: control.NewID(), Name: "t", Hash: []byte{1}, Maker: "key:" + v.key.String(), CreatedAt: now, ExpiresAt: now})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // No row of one tenant reaches another, by reading or by writing.
