@@ -74,6 +74,8 @@ func (w *wired) belongings(made identity.DemoMade) (chatToken string) {
 		w.t.Fatalf("put a secret: %d %s", secret.status, secret.body)
 	}
 	post("/v1/keys", `{"name":"theirs","scopes":["calls.read"]}`)
+	post("/v1/holds", `{"caller":"+15550009999","reason":"case 1"}`)
+	post("/v1/erasures", `{"caller":"+15550008888"}`)
 	content := post("/v1/content", `{"type":"joke","content":{"text":"Ha."}}`)
 	post("/v1/content/"+content["id"].(string)+"/variants", `{"variant_key":"b","variant_data":{"text":"Ho."}}`)
 	call, err := w.calls.Arrive(w.t.Context(), control.Arrival{Carrier: "webrtc", Agent: desk.ID.String()})
@@ -309,6 +311,8 @@ func (w *wired) foundByItsOwner(made identity.DemoMade, routes []api.Route, rows
 // unseeded lists routes whose object the walk has none of, each with the reason.
 var unseeded = map[string]string{
 	"GET /v1/calls/{id}/messages/{message}": "the walk's call left no message",
+	"POST /v1/calls/{id}/restore":           "the walk has deleted nothing yet",
+	"POST /v1/sessions/{id}/restore":        "the same",
 	"PATCH /v1/tenants/{id}":                "platform administrators look after all tenants",
 	"POST /v1/tenants/{id}/suspend":         "the same",
 	"POST /v1/tenants/{id}/resume":          "the same",

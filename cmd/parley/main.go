@@ -38,6 +38,7 @@ type commands struct {
 	Replay  replayCommand  `cmd:"" help:"Run a stored conversation again, exactly, or against another version of its flow."`
 	Audit   auditCommand   `cmd:"" help:"Verify and export the audit trail, without a server."`
 	Keys    keysCommand    `cmd:"" help:"Look after the keys that seal recordings and transcripts."`
+	Erase   eraseCommand   `cmd:"" help:"Forget a caller: calls, words, recordings, all of it."`
 	Tenant  tenantCommand  `cmd:"" help:"Make and list tenants, without a server."`
 	Tokens  tokensCommand  `cmd:"" help:"Look after the keys that tokens are signed with."`
 	Doctor  doctorCommand  `cmd:"" help:"Look for what keeps the gateway from working or from being safe: settings, storage, TLS, clocks, vendors."`
