@@ -22,12 +22,14 @@ func shelves() []shelf {
 		// What a call or a session leaves behind.
 		{table: "turns", class: control.KeepTranscripts, session: "call_id"},
 		{table: "call_inbox", class: control.KeepTranscripts, session: "call_id"},
+		{table: "call_afterwork", class: control.KeepTranscripts, session: "call_id"},
 		{table: "conversation_history", class: control.KeepTranscripts, session: "conversation_id"},
 		{table: "conversations", class: control.KeepTranscripts, session: "id"},
 		{table: "events", class: control.KeepEvents, session: "session_id", age: "at", users: []string{"user_id"}},
 		{table: "event_streams", class: control.KeepEvents, session: "session_id"},
 		{table: "webhook_deliveries", why: "go with their events; what is sent is read from there"},
 		{table: "calls", class: control.KeepCalls, session: "id"},
+		{table: "usage_entries", class: control.KeepUsage, session: "call_id", age: "at"}, // outlives its call: it names nobody
 
 		// What is good for a time.
 		{table: "token_grants", class: control.KeepCredentials, age: "expires_at"},
@@ -54,7 +56,7 @@ func shelves() []shelf {
 		{table: "secrets", why: own}, {table: "retention", why: own}, {table: "webhooks", why: own},
 		{table: "flows", why: own}, {table: "flow_versions", why: own}, {table: "flow_environments", why: own},
 		{table: "flow_publications", why: own}, {table: "agents", why: own}, {table: "numbers", why: own},
-		{table: "contents", why: own}, {table: "content_variants", why: own}, {table: "event_cursors", why: own},
+		{table: "prices", why: own}, {table: "contents", why: own}, {table: "content_variants", why: own}, {table: "event_cursors", why: own},
 	}
 }
 
