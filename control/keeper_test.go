@@ -34,10 +34,15 @@ func newAttic(t *testing.T) *attic {
 	must(t, err)
 	t.Cleanup(func() { _ = blobs.Close() })
 	a := &attic{desk: newDesk(t), blobs: blobs, now: time.Now().UTC()}
-	ring := keyring(t, "k")
-	a.keeper = &control.Keeper{Store: a.store, Tenants: a.store, Files: blobs, Ring: ring, Log: slog.New(slog.DiscardHandler), Batch: 2,
-		Once: &control.Idempotency{Store: a.store, Ring: ring}, Now: func() time.Time { return a.now }}
+	a.keeper = a.process()
 	return a
+}
+
+// process is another one's keeper.
+func (a *attic) process() *control.Keeper {
+	ring := keyring(a.t, "k")
+	return &control.Keeper{Store: a.store, Tenants: a.store, Files: a.blobs, Ring: ring, Log: slog.New(slog.DiscardHandler), Batch: 2,
+		Once: &control.Idempotency{Store: a.store, Ring: ring}, Now: func() time.Time { return a.now }}
 }
 
 // call is one from a number that was over days ago, with all that calls leave.
@@ -329,7 +334,6 @@ func (f *flawed) FinishDeletion(ctx context.Context, d control.Deletion, at time
 // the proof says the same as if nothing had happened.
 func TestKeeperDies(t *testing.T) {
 	a := newAttic(t)
-	whole := *a.keeper
 	proof := func() string {
 		t.Helper()
 		list := a.proofs()
@@ -345,7 +349,7 @@ func TestKeeperDies(t *testing.T) {
 		must(t, a.store.DeleteCall(a.ctx, c.ID))
 		a.now = time.Now().AddDate(0, 0, 31)
 		f := &flawed{a.store, a.blobs, n}
-		k := whole
+		k := a.process()
 		k.Store, k.Files = f, f
 		err := k.Tenant(a.ctx)
 		if err != nil && !errors.Is(err, errCrash) {
@@ -357,7 +361,7 @@ func TestKeeperDies(t *testing.T) {
 				t.Errorf("step %d: restored when it was half gone: %v", n, err)
 			}
 		}
-		must(t, whole.Tenant(a.ctx))
+		must(t, a.keeper.Tenant(a.ctx))
 		a.want(c, fmt.Sprint("after it died at step ", n), "")
 		if got := proof(); got != want {
 			t.Errorf("step %d: the proof says %q, without a death %q", n, got, want)
@@ -409,7 +413,7 @@ func TestKeepersTogether(t *testing.T) {
 	a.now = time.Now().AddDate(0, 0, 31)
 	done := make(chan error, 3)
 	for range 3 {
-		k := *a.keeper
+		k := a.process()
 		go func() { done <- k.Tenant(a.ctx) }()
 	}
 	for range 3 {
