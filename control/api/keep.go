@@ -125,7 +125,7 @@ func (s *Server) deleteCall(ctx context.Context, in *CallPath) (*struct{}, error
 	return nil, s.o.Keeper.Store.DeleteCall(ctx, in.ID)
 }
 
-func (s *Server) restoreCall(ctx context.Context, in *CallPath) (*reply[callJSON], error) {
+func (s *Server) restoreCall(ctx context.Context, in *CallPath) (*callOut, error) {
 	if err := s.o.Keeper.Store.RestoreCall(ctx, in.ID); err != nil {
 		return nil, err
 	}

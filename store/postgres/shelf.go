@@ -22,6 +22,7 @@ func shelves() []shelf {
 		// What a call or a session leaves behind.
 		{table: "turns", class: control.KeepTranscripts, session: "call_id"},
 		{table: "call_inbox", class: control.KeepTranscripts, session: "call_id"},
+		{table: "call_commands", class: control.KeepTranscripts, session: "call_id"},
 		{table: "call_afterwork", class: control.KeepTranscripts, session: "call_id"},
 		{table: "conversation_history", class: control.KeepTranscripts, session: "conversation_id"},
 		{table: "conversations", class: control.KeepTranscripts, session: "id"},

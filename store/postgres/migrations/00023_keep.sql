@@ -20,7 +20,6 @@ CREATE INDEX calls_ended ON calls (tenant_id, ended_at);
 CREATE INDEX calls_recordings ON calls (tenant_id, ended_at) WHERE NOT recordings_gone;
 CREATE INDEX calls_messages ON calls (tenant_id, ended_at) WHERE NOT messages_gone;
 CREATE INDEX calls_transcripts ON calls (tenant_id, ended_at) WHERE NOT transcripts_gone;
-CREATE INDEX calls_called ON calls (tenant_id, callee, id);
 CREATE INDEX conversations_deleted ON conversations (tenant_id, deleted_at) WHERE deleted_at IS NOT NULL;
 CREATE INDEX conversations_ended ON conversations (tenant_id, ended_at) WHERE channel = 'chat';
 CREATE INDEX events_at ON events (tenant_id, at);
@@ -230,7 +229,7 @@ DELETE FROM conversations WHERE deleted_at IS NOT NULL;
 DELETE FROM calls WHERE deleted_at IS NOT NULL;
 ALTER TABLE conversations FORCE ROW LEVEL SECURITY;
 ALTER TABLE calls FORCE ROW LEVEL SECURITY;
-DROP INDEX events_user, events_at, conversations_ended, calls_called, calls_ended;
+DROP INDEX events_user, events_at, conversations_ended, calls_ended;
 ALTER TABLE conversations DROP deleted_at;
 ALTER TABLE calls DROP deleted_at, DROP recordings_gone, DROP messages_gone, DROP transcripts_gone;
 -- +goose StatementBegin
