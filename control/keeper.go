@@ -51,9 +51,9 @@ type KeepStore interface {
 	ErasedSessions(ctx context.Context, erasure uuid.UUID) ([]uuid.UUID, error)
 	// KeptAnswers lists kept answers by key.
 	KeptAnswers(ctx context.Context, after []byte, most int) ([]NamedRequest, error)
-	// KnownCalls returns those of ids that are calls, deleted ones too, with
+	// EndedCalls returns those of ids that are calls, deleted ones too, with
 	// whether they have ended before.
-	KnownCalls(ctx context.Context, ids []uuid.UUID, before time.Time) (map[uuid.UUID]bool, error)
+	EndedCalls(ctx context.Context, ids []uuid.UUID, before time.Time) (map[uuid.UUID]bool, error)
 }
 
 // A Blob is one file of an object, as a folder lists them.

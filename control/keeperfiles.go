@@ -116,7 +116,7 @@ func (k *Keeper) sweepParts(ctx context.Context) error {
 		for i, b := range some {
 			ids[i] = b.Object
 		}
-		known, err := k.Store.KnownCalls(ctx, ids, k.now().Add(-partsAfter))
+		known, err := k.Store.EndedCalls(ctx, ids, k.now().Add(-partsAfter))
 		if err != nil {
 			return err
 		}

@@ -240,8 +240,8 @@ func agedQuery(f shelf) string {
 		where = ` AND e.position IS NOT NULL AND NOT ` + eventHeld
 	case f.session != "":
 		where = ` AND NOT EXISTS (SELECT FROM calls c WHERE c.id = e.` + f.session + ` AND ` + callHeld + `)`
-	case f.class == control.KeepUsage:
-		where = ` AND NOT ` + heldBegin + `false))`
+	case len(f.numbers) > 0:
+		where = ` AND NOT ` + heldBegin + `h.caller <> '' AND h.caller = e.` + f.numbers[0] + `))`
 	}
 	return fmt.Sprintf(`WITH old AS (SELECT e.ctid FROM %[1]s e WHERE e.tenant_id = current_tenant() AND e.%[2]s <= $1%[3]s
 			ORDER BY e.%[2]s LIMIT $2 FOR UPDATE SKIP LOCKED),
@@ -293,8 +293,8 @@ func (s *Store) Deletions(ctx context.Context, erasure uuid.UUID, p control.Page
 	return rows(ctx, s, scanDeletion, q, nullable(erasure), after(p), limit(p))
 }
 
-// KnownCalls implements [control.KeepStore].
-func (s *Store) KnownCalls(ctx context.Context, ids []uuid.UUID, before time.Time) (map[uuid.UUID]bool, error) {
+// EndedCalls implements [control.KeepStore].
+func (s *Store) EndedCalls(ctx context.Context, ids []uuid.UUID, before time.Time) (map[uuid.UUID]bool, error) {
 	known := map[uuid.UUID]bool{}
 	err := s.keeping(ctx, true, func(tx pgx.Tx) error {
 		r, err := tx.Query(ctx, `SELECT id, coalesce(ended_at <= $2, false) FROM calls WHERE tenant_id = current_tenant() AND id = ANY ($1)`, ids, before)

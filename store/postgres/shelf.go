@@ -29,7 +29,9 @@ func shelves() []shelf {
 		{table: "events", class: control.KeepEvents, session: "session_id", age: "at", users: []string{"user_id"}},
 		{table: "event_streams", class: control.KeepEvents, session: "session_id"},
 		{table: "webhook_deliveries", why: "go with their events; what is sent is read from there"},
+		{table: "dial_attempts", class: control.KeepCalls, session: "call_id"},
 		{table: "calls", class: control.KeepCalls, session: "id"},
+		{table: "dials", class: control.KeepUsage, age: "finished_at", numbers: []string{"callee"}}, // with attempts that never became a call
 		{table: "usage_entries", class: control.KeepUsage, session: "call_id", age: "at"}, // outlives its call: it names nobody
 
 		// What is good for a time.
@@ -57,7 +59,7 @@ func shelves() []shelf {
 		{table: "secrets", why: own}, {table: "retention", why: own}, {table: "webhooks", why: own},
 		{table: "flows", why: own}, {table: "flow_versions", why: own}, {table: "flow_environments", why: own},
 		{table: "flow_publications", why: own}, {table: "agents", why: own}, {table: "numbers", why: own},
-		{table: "prices", why: own}, {table: "contents", why: own}, {table: "content_variants", why: own}, {table: "event_cursors", why: own},
+		{table: "outbound_policies", why: own}, {table: "prices", why: own}, {table: "contents", why: own}, {table: "content_variants", why: own}, {table: "event_cursors", why: own},
 	}
 }
 
