@@ -32,7 +32,7 @@ func shelves() []shelf {
 		{table: "dial_attempts", class: control.KeepCalls, session: "call_id"},
 		{table: "calls", class: control.KeepCalls, session: "id"},
 		{table: "dials", class: control.KeepUsage, age: "finished_at", numbers: []string{"callee"}}, // with attempts that never became a call
-		{table: "usage_entries", class: control.KeepUsage, session: "call_id", age: "at"}, // outlives its call: it names nobody
+		{table: "usage_entries", class: control.KeepUsage, session: "call_id", age: "at"},           // outlives its call: it names nobody
 
 		// What is good for a time.
 		{table: "token_grants", class: control.KeepCredentials, age: "expires_at"},
