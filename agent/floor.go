@@ -308,7 +308,7 @@ func (c *conductor) close(r *reply, heard int64, cut bool, now time.Time) {
 	if len(r.ledger.spans) > 0 {
 		t := Turn{
 			Index: c.index(r), Speaker: "agent", Generated: made, Sent: r.ledger.textAt(c.player.Sent()), Heard: r.heard,
-			Interrupted: cut, Node: r.ledger.spans[len(r.ledger.spans)-1].node,
+			Interrupted: cut, Pauses: r.pauses, Node: r.ledger.spans[len(r.ledger.spans)-1].node,
 			Start: r.firstAt.Sub(c.began), End: now.Sub(c.began), Latency: r.latency,
 		}
 		c.journal(t)

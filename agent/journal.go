@@ -30,9 +30,14 @@ type Turn struct {
 	Generated, Sent, Heard string
 
 	Interrupted bool
-	Input       string // caller: "speech", "dtmf", "text"
-	Node        string // the flow's node, if a flow speaks or asks
-	Confidence  float64
+	// Pauses are the verdicts on a caller who spoke over this reply, oldest first
+	// and [maxPauses] at most: what was taken for the cause, a slash, and what
+	// came of it. "words", "key" and "sound" may "yield" the floor; "words",
+	// "listening", "echo" and "sound" may "resume" the reply.
+	Pauses     []string
+	Input      string // caller: "speech", "dtmf", "text"
+	Node       string // the flow's node, if a flow speaks or asks
+	Confidence float64
 
 	// Offsets from the time the call was answered.
 	Start, End time.Duration
@@ -64,8 +69,11 @@ type Commit struct {
 	Revision int
 	Node     string // where it waits; "" when ended
 	Status   string // active, completed, abandoned, failed, transferred
-	State    []byte // canonical JSON
-	Hash     string // base64 of SHA-256 of State, see flow.Hash
+	// Entered are the nodes that the step came to, in order: none where it
+	// stayed. See [flow.Entered] for what very long conversations lose.
+	Entered []string
+	State   []byte // canonical JSON
+	Hash    string // base64 of SHA-256 of State, see flow.Hash
 
 	// Event is what the flow was told, and Effects what it wants done.
 	Event   flow.Event
@@ -87,7 +95,7 @@ func NewCommit(before flow.State, ev flow.Event, after flow.State, effects []flo
 		return Commit{}, err
 	}
 	c := Commit{Revision: after.System.Revision, Node: after.Session.CurrentNode, Status: after.Session.Status,
-		State: b, Hash: flow.Hash(b), Event: ev, Effects: effects}
+		Entered: flow.Entered(before, after), State: b, Hash: flow.Hash(b), Event: ev, Effects: effects}
 	if base {
 		if c.Base, err = flow.EncodeState(before); err != nil {
 			return Commit{}, err

@@ -37,6 +37,7 @@ type reply struct {
 	from      int64 // the player's offset where it begins
 	heardTo   int64 // offset, the furthest so far
 	heard     string
+	pauses    []string // verdicts: see Turn.Pauses
 
 	guess   *guess // it was begun before the caller's turn had ended
 	guesses int    // of its turn

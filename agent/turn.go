@@ -55,10 +55,37 @@ func (c *conductor) wordsOnly(r *reply, now time.Time) time.Time {
 // agent paused for in vain.
 func (c *conductor) yield(now time.Time) {
 	interruptions.WithLabelValues("yield").Inc()
+	cause := "sound/yield"
 	if c.said.text() != "" {
 		c.echoes = max(0, c.echoes-1)
+		cause = "words/yield"
 	}
+	c.cur.note(cause)
 	c.interrupt(now)
+}
+
+// maxPauses bounds the verdicts that are kept of one reply: a noisy line makes
+// many.
+const maxPauses = 32
+
+// note keeps a verdict on an interruption.
+func (r *reply) note(verdict string) {
+	if r != nil && len(r.pauses) < maxPauses {
+		r.pauses = append(r.pauses, verdict)
+	}
+}
+
+// resumed is the verdict on a pause that was none of the caller's wish.
+func (what meaning) resumed() string {
+	switch what {
+	case nothing:
+		return "sound/resume"
+	case listening:
+		return "listening/resume"
+	case echo:
+		return "echo/resume"
+	}
+	return "words/resume"
 }
 
 const (
@@ -149,7 +176,9 @@ func (c *conductor) decide(r *reply, now time.Time) time.Time {
 		return now
 	}
 	interruptions.WithLabelValues("resume").Inc()
-	if what := ev.meaning(); what == echo || what == nothing {
+	what := ev.meaning()
+	r.note(what.resumed())
+	if what == echo || what == nothing {
 		c.echoes++
 		c.ears.nobody.Store(true)
 	}
@@ -369,6 +398,7 @@ func (c *conductor) checkKeys(ctx context.Context, now time.Time) time.Time {
 			return time.Time{}
 		}
 		interruptions.WithLabelValues("key").Inc()
+		r.note("key/yield")
 		c.interrupt(now)
 		if c.leavesMessage() {
 			return now

@@ -74,6 +74,12 @@ type Revision struct {
 	Entry
 	State  json.RawMessage `json:"state"` // canonical JSON
 	Events []Reported      `json:"events,omitempty"`
+	// Entered are the nodes that it came to, in order; NoInput and NoMatch the
+	// node at which a silence, or an answer that was not understood, was counted.
+	// Figures are made of them.
+	Entered []string `json:"entered,omitempty"`
+	NoInput string   `json:"no_input,omitempty"`
+	NoMatch string   `json:"no_match,omitempty"`
 }
 
 // A Reported event is one that a flow told of by itself.
@@ -175,7 +181,8 @@ type traced struct {
 // NewRevision returns a commit as storage takes it.
 func NewRevision(m agent.Commit) (Revision, error) {
 	e := Revision{Entry: Entry{Revision: m.Revision, Node: m.Node, Status: m.Status, Hash: m.Hash, Base: m.Base},
-		State: m.State, Events: reported(m.Effects)}
+		State: m.State, Events: reported(m.Effects), Entered: m.Entered}
+	e.NoInput, e.NoMatch = failedAt(m.Effects, "no_input"), failedAt(m.Effects, "no_match")
 	var err error
 	if ev := m.Event; ev != nil {
 		if in, ok := ev.(flow.Input); ok && m.Sensitive {
@@ -197,6 +204,19 @@ func NewRevision(m agent.Commit) (Revision, error) {
 		return e, fmt.Errorf("describe a commit: %w", err)
 	}
 	return e, nil
+}
+
+// failedAt returns the node that an event of the engine names, or "".
+func failedAt(effects []flow.Effect, kind string) string {
+	for _, e := range effects {
+		if e, ok := e.(flow.Emit); ok && e.Type == kind {
+			var at struct{ Node string }
+			if json.Unmarshal(e.Data, &at) == nil {
+				return at.Node
+			}
+		}
+	}
+	return ""
 }
 
 // traceOf describes effects that are no messages.

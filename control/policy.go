@@ -16,7 +16,8 @@ type Permission string
 const (
 	AgentsRead    Permission = "agents.read"
 	AgentsWrite   Permission = "agents.write"
-	AuditRead     Permission = "audit.read" // who did what
+	AnalyticsRead Permission = "analytics.read" // figures of calls and flows; their cost takes billing.read
+	AuditRead     Permission = "audit.read"     // who did what
 	BillingRead   Permission = "billing.read"
 	CallsRead     Permission = "calls.read"     // records, transcripts
 	CallsListen   Permission = "calls.listen"   // recordings
@@ -93,6 +94,7 @@ func rules() []rule {
 	return []rule{
 		{AgentsRead, viewers},
 		{AgentsWrite, editors},
+		{AnalyticsRead, all},
 		{AuditRead, admins},
 		{BillingRead, money},
 		{CallsRead, viewers},

@@ -283,16 +283,16 @@ func (t *turn) slotsFor(list []slot) []Slot {
 func silentAgent(t *turn, n *node) move {
 	k, e := t.talk(), n.voice.noInput
 	t.heardOf(k)
-	t.s.System.NoInput++
+	silences := t.unheardAt(n)
 	most := e.max
 	if most == 0 {
 		most = agentSilences
 	}
-	if t.s.System.NoInput >= most {
+	if silences >= most {
 		return t.giveUp("no_input", e.then)
 	}
 	said := stillOn
-	if p, ok := e.prompt(t.s.System.NoInput); ok {
+	if p, ok := e.prompt(silences); ok {
 		said = t.local(p)
 	}
 	return t.remark(n, k, []Message{{Type: "text", Text: said}}, false)

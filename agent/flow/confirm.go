@@ -128,8 +128,8 @@ func (t *turn) confirmed(n *node, b *questionBody, in Input) move {
 	if clear {
 		t.s.System.Confirm = nil
 	}
-	t.s.System.NoMatch++
-	if most := b.mostBad(n); most > 0 && t.s.System.NoMatch >= most {
+	bad := t.misunderstoodAt(n)
+	if most := b.mostBad(n); most > 0 && bad >= most {
 		t.s.System.Confirm = nil
 		return t.giveUp("no_match", n.voice.noMatch.then)
 	}

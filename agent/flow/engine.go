@@ -2,6 +2,7 @@ package flow
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -380,6 +381,23 @@ func (t *turn) resume() move {
 	return move{outcome: "default"}
 }
 
+// Entered lists the nodes that a step from one state to the next came to, in
+// order. The history holds the last 200: where it is full, and goes round in
+// circles, a round may be missed.
+func Entered(before, after State) []string {
+	was, is := before.Session.History, after.Session.History
+	if len(is) < maxHistory {
+		return slices.Clone(is[min(len(was), len(is)):])
+	}
+	for n := range len(is) + 1 {
+		kept := is[:len(is)-n]
+		if len(kept) <= len(was) && slices.Equal(was[len(was)-len(kept):], kept) {
+			return slices.Clone(is[len(is)-n:])
+		}
+	}
+	return nil
+}
+
 func appendLast(list []string, s string, most int) []string {
 	if len(list) >= most {
 		list = append([]string(nil), list[len(list)-most+1:]...)
@@ -431,6 +449,21 @@ func (t *turn) eventData(e Emit) json.RawMessage {
 	m["session_id"] = t.s.Session.ID
 	m["revision"], m["previous_revision"] = json.Number(strconv.Itoa(rev)), json.Number(strconv.Itoa(rev-1))
 	return rawJSON(m)
+}
+
+// unheardAt and misunderstoodAt count a silence and an answer that was not
+// understood at the node that waits, and tell of it. They return how many there
+// were since it was entered.
+func (t *turn) unheardAt(n *node) int {
+	t.s.System.NoInput++
+	t.emit("no_input", map[string]any{"node": n.id, "count": t.s.System.NoInput})
+	return t.s.System.NoInput
+}
+
+func (t *turn) misunderstoodAt(n *node) int {
+	t.s.System.NoMatch++
+	t.emit("no_match", map[string]any{"node": n.id, "count": t.s.System.NoMatch})
+	return t.s.System.NoMatch
 }
 
 // warn notes something in the trace; a turn has room for a few.

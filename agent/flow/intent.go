@@ -95,12 +95,12 @@ func (t *turn) named(b *modelBody, i intent) move {
 // noIntent asks again as often as no_match.max allows; without it, never.
 func (t *turn) noIntent(n *node, k *Talk) move {
 	e := n.voice.noMatch
-	t.s.System.NoMatch++
-	if t.s.System.NoMatch >= max(e.max, 1) {
+	bad := t.misunderstoodAt(n)
+	if bad >= max(e.max, 1) {
 		return t.giveUp("no_match", e.then)
 	}
 	said := sayAgain
-	if p, ok := e.prompt(t.s.System.NoMatch); ok {
+	if p, ok := e.prompt(bad); ok {
 		said = t.local(p)
 	}
 	return t.listenFor(n, k, t.intentTakes(n), []Message{{Type: "text", Text: said}})

@@ -279,8 +279,8 @@ func resultListen(t *turn, n *node, r Result) move {
 // notHeard asks once more for what was not understood.
 func (t *turn) notHeard(n *node, k *Talk) move {
 	b, e := n.body.(*modelBody), n.voice.noMatch
-	t.s.System.NoMatch++
-	if e.max > 0 && t.s.System.NoMatch >= e.max {
+	bad := t.misunderstoodAt(n)
+	if e.max > 0 && bad >= e.max {
 		return t.giveUp("gave_up", e.then)
 	}
 	s, takes, sorry := b.slot(k.Asked), Takes{Type: "text"}, t.phrasebook().sorry
@@ -296,7 +296,7 @@ func (t *turn) notHeard(n *node, k *Talk) move {
 	default:
 		again = t.show(b.change)
 	}
-	if p, ok := e.prompt(t.s.System.NoMatch); ok {
+	if p, ok := e.prompt(bad); ok {
 		return t.listenFor(n, k, takes, t.prompt(n, p))
 	}
 	return t.listenFor(n, k, takes, append([]Message{{Type: "text", Text: sorry}}, again...))

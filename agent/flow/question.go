@@ -349,8 +349,7 @@ func (t *turn) answered(b *questionBody, a answer) move {
 
 // noMatch answers what was not understood.
 func (t *turn) noMatch(n *node, b *questionBody) move {
-	t.s.System.NoMatch++
-	k, most := t.s.System.NoMatch, b.mostBad(n)
+	k, most := t.misunderstoodAt(n), b.mostBad(n)
 	if most > 0 && k >= most {
 		return t.giveUp("no_match", n.voice.noMatch.then)
 	}
@@ -376,8 +375,7 @@ func (b *questionBody) mostBad(n *node) int {
 
 // noInput answers silence.
 func (t *turn) noInput(n *node) move {
-	t.s.System.NoInput++
-	k, e := t.s.System.NoInput, n.voice.noInput
+	k, e := t.unheardAt(n), n.voice.noInput
 	if e.max > 0 && k >= e.max {
 		return t.giveUp("no_input", e.then)
 	}

@@ -272,7 +272,7 @@ func (g *gateway) buildHTTP(ring *control.Keyring) error {
 		Users: g.people.users, Tenants: g.people.tenants, Members: g.people.members,
 		Keys: g.keys, Bearers: g.bearers, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
 		Factors: g.signIn.factors, OIDC: g.signIn.oidc, Issuers: g.signIn.issuers, SecondFactor: g.secondFactor(),
-		Calls: g.calls, Chats: g.chats, Events: g.events, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing, Degraded: g.safe.degraded,
+		Calls: g.calls, Chats: g.chats, Events: g.events, Figures: g.db, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing, Degraded: g.safe.degraded,
 		Egress: g.db, Orders: g.orders, Dials: g.db, Policies: g.db, Keeper: g.keeper,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
@@ -431,6 +431,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return g.once.Run(work) })
 	group.Go(func() error { return g.desk.beforehand.run(work) })
 	group.Go(func() error { return g.events.Run(work) })
+	group.Go(func() error { return g.figures().Run(work) })
 	group.Go(func() error { return g.deliveries.Run(work) })
 	group.Go(func() error { return g.queue.Run(work) })
 	group.Go(func() error { return g.sealer.Run(work) })

@@ -117,6 +117,7 @@ func newPlane(t *testing.T) *plane {
 	p.o.Bearers = identity.NewBearers(store, p.o.Users, p.o.Keys, p.o.Tokens, "https://parley.test", log)
 	p.signingIn(ring)
 	p.o.Bearers.Foreign = p.o.Issuers.Verify
+	p.o.Figures = store
 	p.o.Events = &control.Events{Store: store, Log: log}
 	p.o.Keeper = &control.Keeper{Store: store, Tenants: store, Files: blobs, Once: p.o.Idempotency, Ring: ring, Log: log}
 	p.o.Secrets = control.NewSecretService(control.SecretsOptions{Store: store, Keeper: p.keeper, Place: control.SecretRef{Scheme: control.SchemeVault, Mount: "secret", Path: "tenants"}, Log: log})

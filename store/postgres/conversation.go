@@ -111,8 +111,10 @@ func entryPlace(conversation uuid.UUID, revision int) string {
 // Every write of a revision is one statement: the row c, then its entry. The
 // row's trigger writes the events, those that the flow reported last.
 const writeEntry = `, h AS (
-		INSERT INTO conversation_history (tenant_id, conversation_id, revision, node, status, state_hash, event, messages, trace, base, sealed)
-		SELECT current_tenant(), @id, @revision, @node, @status, @hash, @event, @messages, @trace, @base, @sealed FROM c
+		INSERT INTO conversation_history (tenant_id, conversation_id, revision, node, status, state_hash, event, messages, trace, base, sealed,
+		    entered, no_input, no_match)
+		SELECT current_tenant(), @id, @revision, @node, @status, @hash, @event, @messages, @trace, @base, @sealed,
+		    @entered, @no_input, @no_match FROM c
 		ON CONFLICT (conversation_id, revision) DO NOTHING
 	)
 	SELECT count(*)::int FROM c`
@@ -136,7 +138,7 @@ func (s *Store) revision(ctx context.Context, id uuid.UUID, r control.Revision) 
 	}
 	return pgx.NamedArgs{"id": id, "revision": r.Revision, "node": r.Node, "status": r.Status, "state": r.State,
 		"hash": r.Hash, "event": nullJSON(said.Event), "messages": said.Messages, "trace": said.Trace, "base": nullJSON(said.Base),
-		"sealed": sealed, "reported": reported}, nil
+		"sealed": sealed, "reported": reported, "entered": texts(r.Entered), "no_input": text(r.NoInput), "no_match": text(r.NoMatch)}, nil
 }
 
 func orEmpty(list json.RawMessage) json.RawMessage {

@@ -72,6 +72,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	rt := cfg.ConnConfig.RuntimeParams
 	rt["application_name"] = "parley"
 	rt["statement_timeout"] = fmt.Sprint(orDefault(o.Statement, 15*time.Second).Milliseconds())
+	rt["jit"] = "off" // compiling our queries takes longer than running them
 	rt["idle_in_transaction_session_timeout"] = "10000"
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {

@@ -42,8 +42,8 @@ func (s *Store) WriteTurn(ctx context.Context, h control.Hold, t agent.Turn) err
 	const q = `
 		INSERT INTO turns (tenant_id, call_id, index, speaker, generated, sent, heard, interrupted, input, node,
 		    confidence, start_ms, end_ms, end_of_turn_ms, final_transcript_ms, first_token_ms, first_clause_ms,
-		    first_speech_ms, first_audio_ms, mark_round_trip_ms, sealed)
-		SELECT current_tenant(), id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
+		    first_speech_ms, first_audio_ms, mark_round_trip_ms, sealed, pauses)
+		SELECT current_tenant(), id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22
 		FROM calls WHERE id = $1 AND generation = $2
 		ON CONFLICT (call_id, index) DO NOTHING`
 	l, said := t.Latency, turnText{text(t.Generated), text(t.Sent), text(t.Heard)}
@@ -62,7 +62,7 @@ func (s *Store) WriteTurn(ctx context.Context, h control.Hold, t agent.Turn) err
 		queueUsage(b, h.Call, uses) // of a lost hold too: vendors are paid all the same
 		b.Queue(q, h.Call, h.Generation, t.Index, t.Speaker, said.Generated, said.Sent, said.Heard, t.Interrupted,
 			t.Input, t.Node, t.Confidence, t.Start.Milliseconds(), t.End.Milliseconds(), ms(l.EndOfTurn),
-			ms(l.FinalTranscript), ms(l.FirstToken), ms(l.FirstClause), ms(l.FirstSpeech), ms(l.FirstAudio), ms(l.MarkRoundTrip), sealed)
+			ms(l.FinalTranscript), ms(l.FirstToken), ms(l.FirstClause), ms(l.FirstSpeech), ms(l.FirstAudio), ms(l.MarkRoundTrip), sealed, texts(t.Pauses))
 	})
 	if err != nil {
 		return fmt.Errorf("write turn %d: %w", t.Index, err)
@@ -76,7 +76,7 @@ func (s *Store) Turns(ctx context.Context, call uuid.UUID, after, limit int) ([]
 	const q = `
 		SELECT index, speaker, generated, sent, heard, interrupted, input, node, confidence, start_ms, end_ms,
 		    end_of_turn_ms, final_transcript_ms, first_token_ms, first_clause_ms, first_speech_ms, first_audio_ms,
-		    mark_round_trip_ms, sealed
+		    mark_round_trip_ms, sealed, pauses
 		FROM turns WHERE call_id = $1 AND index > $2 ORDER BY index LIMIT $3`
 	list, err := rows(ctx, s, scanTurn, q, call, after, limit)
 	if err != nil {
@@ -116,7 +116,7 @@ func scanTurn(r pgx.CollectableRow) (storedTurn, error) {
 	var start, end int64
 	var l [7]*float64
 	err := r.Scan(&t.Index, &t.Speaker, &t.Generated, &t.Sent, &t.Heard, &t.Interrupted, &t.Input, &t.Node,
-		&t.Confidence, &start, &end, &l[0], &l[1], &l[2], &l[3], &l[4], &l[5], &l[6], &t.sealed)
+		&t.Confidence, &start, &end, &l[0], &l[1], &l[2], &l[3], &l[4], &l[5], &l[6], &t.sealed, &t.Pauses)
 	t.Start, t.End = time.Duration(start)*time.Millisecond, time.Duration(end)*time.Millisecond
 	t.Latency = agent.Latency{EndOfTurn: since(l[0]), FinalTranscript: since(l[1]), FirstToken: since(l[2]),
 		FirstClause: since(l[3]), FirstSpeech: since(l[4]), FirstAudio: since(l[5]), MarkRoundTrip: since(l[6])}

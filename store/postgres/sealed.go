@@ -59,6 +59,8 @@ var countedFields = map[string][]string{
 	"experiment_arm":     {"experiment", "arm"},
 	"experiment_engaged": {"experiment", "arm"},
 	"goal":               {"goal"},
+	"no_input":           {"node"},
+	"no_match":           {"node"},
 }
 
 // sealedData is the field of an event's data that holds all of them sealed. Data

@@ -21,6 +21,7 @@ import (
 func seedAll(t *testing.T, db postgrestest.Database, name string) tenancy {
 	t.Helper()
 	a := seed(t, db, name)
+	seedFigures(t, db, a)
 	v := control.Variant{ID: uuid.New(), Content: a.content(t, "a joke", nil).ID, Key: "k", Data: []byte(`{}`), CreatedAt: time.Now()}
 	if err := a.store.InsertVariant(a.ctx, v, 20); err != nil {
 		t.Fatal(err)
