@@ -92,6 +92,39 @@ type CallStore interface {
 	Calls(ctx context.Context, f CallFilter) ([]Call, error)
 }
 
+// CallSearch finds calls by what was said.
+type CallSearch interface {
+	// SearchCalls returns calls in which a turn says what is asked for, newest
+	// first, each with up to three such turns. What was made and not heard
+	// counts too: its words are said so in the turn.
+	SearchCalls(ctx context.Context, q WordQuery, p Page) ([]Found, error)
+}
+
+// A Found is a call that a search has found.
+type Found struct {
+	Call     Call
+	Snippets []Snippet
+}
+
+// A CallFigure is what can be counted of one call.
+type CallFigure struct {
+	Latency          []LatencyFigure
+	RecordingFailure string // why it has no recording, or not all; "" for none
+}
+
+// A LatencyFigure is one step of [agent.Latency] over a call's turns, in
+// milliseconds.
+type LatencyFigure struct {
+	Step     string
+	Turns    int
+	P50, P95 float64
+}
+
+// CallFigures reads them.
+type CallFigures interface {
+	CallFigures(ctx context.Context, call uuid.UUID) (CallFigure, error)
+}
+
 // CallFilter narrows a list of calls; zero fields do not.
 type CallFilter struct {
 	Page
@@ -134,6 +167,9 @@ type CallChanges interface {
 	TransferEnded(ctx context.Context, id uuid.UUID, outcome string, back bool, at time.Time) (Call, error)
 	// SetRecording notes the blob that holds the recording.
 	SetRecording(ctx context.Context, id uuid.UUID, key string) error
+	// FailRecording notes why a call goes on without one, once, and writes the
+	// event call_recording_failed.
+	FailRecording(ctx context.Context, id uuid.UUID, why string) error
 	// NotePhases notes where calls stand that are served under holds.
 	NotePhases(ctx context.Context, phases []CallPhase) error
 }

@@ -70,6 +70,10 @@ type DataKeyStore interface {
 type Sealer interface {
 	Seal(ctx context.Context, place string, text []byte) ([]byte, error)
 	Open(ctx context.Context, place string, sealed []byte) ([]byte, error)
+	// Blind returns how words are written for a search, each under the current
+	// key; BlindAll under every key that the tenant still has, a list each.
+	Blind(ctx context.Context, words []string) ([]string, error)
+	BlindAll(ctx context.Context, words []string) ([][]string, error)
 }
 
 // LocalKeys wraps data keys under the program's own keyring, which is as safe as

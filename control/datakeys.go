@@ -87,6 +87,46 @@ func (s *DataKeys) Open(ctx context.Context, place string, sealed []byte) ([]byt
 	return key.OpenText(place, sealed)
 }
 
+// Blind implements [Sealer].
+func (s *DataKeys) Blind(ctx context.Context, words []string) ([]string, error) {
+	key, err := s.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return blind(key, words), nil
+}
+
+// BlindAll implements [Sealer].
+func (s *DataKeys) BlindAll(ctx context.Context, words []string) ([][]string, error) {
+	list, err := s.Store.DataKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all [][]string
+	for _, k := range list {
+		if k.Wrapped == nil {
+			continue
+		}
+		key, err := s.Key(ctx, k.ID)
+		if errors.Is(err, ErrErased) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, blind(key, words))
+	}
+	return all, nil
+}
+
+func blind(k *seal.Key, words []string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = k.Word(w)
+	}
+	return out
+}
+
 // Current returns the key that the tenant of ctx seals with now.
 func (s *DataKeys) Current(ctx context.Context) (*seal.Key, error) { return s.Key(ctx, uuid.Nil) }
 

@@ -18,6 +18,7 @@ const (
 	AgentsWrite   Permission = "agents.write"
 	AnalyticsRead Permission = "analytics.read" // figures of calls and flows; their cost takes billing.read
 	AuditRead     Permission = "audit.read"     // who did what
+	BillingWrite  Permission = "billing.write"  // add prices
 	BillingRead   Permission = "billing.read"
 	CallsRead     Permission = "calls.read"     // records, transcripts
 	CallsListen   Permission = "calls.listen"   // recordings
@@ -97,6 +98,7 @@ func rules() []rule {
 		{AnalyticsRead, all},
 		{AuditRead, admins},
 		{BillingRead, money},
+		{BillingWrite, money},
 		{CallsRead, viewers},
 		{CallsListen, agents},
 		{CallsControl, agents},

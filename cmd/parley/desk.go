@@ -133,7 +133,11 @@ func (d *desk) hold(ctx context.Context, v *control.Serving, leg media.Leg, comm
 	defer heard.silent()
 	spec.Recording = heard
 	end := agent.Run(ctx, leg, spec)
-	return end, rec.close(log)
+	key := rec.close(log)
+	if rec != nil && key == "" {
+		d.unrecorded(ctx, v.Call, "the recording could not be written to its end", log)
+	}
+	return end, key
 }
 
 // spec says how the call's agent hears, thinks and speaks.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"time"
 
 	"parley/control"
 	"parley/media"
@@ -25,6 +26,7 @@ func (d *desk) record(ctx context.Context, v *control.Serving, rate int, log *sl
 	}
 	fail := func(err error) *recording {
 		log.Error("the call is not recorded", "err", err)
+		d.unrecorded(ctx, v.Call, "the recording could not be begun", log)
 		return nil
 	}
 	r := &recording{key: control.BlobKey(v.Call)}
@@ -56,6 +58,16 @@ func (d *desk) record(ctx context.Context, v *control.Serving, rate int, log *sl
 		return fail(err)
 	}
 	return r
+}
+
+// unrecorded reports on the call that it has no recording, or not all of it. It
+// does not hold the call up for long.
+func (d *desk) unrecorded(ctx context.Context, c control.Call, why string, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := d.calls.Changes.FailRecording(ctx, c.ID, why); err != nil {
+		log.Error("that the recording failed is not noted", "err", err)
+	}
 }
 
 // recordedBefore reads what an earlier leg of the call left.

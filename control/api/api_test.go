@@ -107,7 +107,7 @@ func newPlane(t *testing.T) *plane {
 			Graphs: graphs, Log: log, Node: uuid.New(), Commands: store, Hub: control.NewHub(nil, nil, uuid.New(), log)},
 		Chats: &control.Chats{Store: store, Turns: store, Flows: flows, Graphs: graphs, Ring: ring, Log: log,
 			Perform: func(uuid.UUID) func(context.Context, flow.Effect) flow.Result { return p.perform }},
-		Tokens: &identity.CallTokens{Ring: ring, Used: once{}}, Audit: store, Seals: store, Egress: store, Origins: &control.Origins{Store: store},
+		Tokens: &identity.CallTokens{Ring: ring, Used: once{}}, Audit: store, Seals: store, Egress: store, Ledger: store, Origins: &control.Origins{Store: store},
 		Blobs: blobs, Limits: always{}, Log: log, Ready: store.Ping, Degraded: func() string { return p.degraded },
 		Idempotency: &control.Idempotency{Store: store, Ring: ring, Log: log},
 	}
@@ -300,6 +300,7 @@ func TestCallRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.Journal.Turn(ctx, agent.Turn{Index: 0, Speaker: "agent", Generated: "Hello there", Sent: "Hello there", Heard: "Hello",
+		Uses:        []agent.Use{{Kind: agent.UseHeard, Vendor: "deepgram", Model: "nova-3", Amount: 60_000}},
 		Interrupted: true, End: time.Second, Latency: agent.Latency{FirstAudio: 312 * time.Millisecond}})
 	v.Journal.Turn(ctx, agent.Turn{Index: 1, Speaker: "caller", Heard: "hi\x00", Start: time.Second})
 	blobKey := control.BlobKey(c)
@@ -317,6 +318,7 @@ func TestCallRecords(t *testing.T) {
 	if got := p.want(200, "GET", path, key, ""); got["status"] != "ended" || got["end_reason"] != "goodbye" || got["recorded"] != true {
 		t.Errorf("call: %v", got)
 	}
+	wantLedger(t, p, path, key)
 	lines := p.want(200, "GET", path+"/transcript", key, "")["items"].([]any)
 	if len(lines) != 2 || lines[0].(map[string]any)["text"] != "Hello" || lines[1].(map[string]any)["text"] != "hi" {
 		t.Errorf("transcript: %v", lines)

@@ -46,6 +46,10 @@ type lineJSON struct {
 	Interrupted bool   `json:"interrupted"`
 	StartMS     int64  `json:"start_ms" doc:"From the call's answer."`
 	EndMS       int64  `json:"end_ms"`
+
+	Said       string  `json:"said,omitempty" doc:"Agent: what was made, heard or not."`
+	Cut        string  `json:"cut,omitempty" doc:"Agent: what of it was not heard."`
+	Confidence float64 `json:"confidence,omitempty" doc:"Caller: the recognizer's, 0 to 1."`
 }
 
 type turnJSON struct {
@@ -61,6 +65,9 @@ type turnJSON struct {
 	StartMS     int64        `json:"start_ms"`
 	EndMS       int64        `json:"end_ms"`
 	Latency     *latencyJSON `json:"latency,omitempty"`
+
+	Cut       string        `json:"cut,omitempty" doc:"What was made and not heard."`
+	Waterfall []segmentJSON `json:"waterfall,omitempty" doc:"The wait from the end of the caller's speech to the first audible sample, in stretches that add up to it."`
 }
 
 type latencyJSON struct {
@@ -75,7 +82,7 @@ type latencyJSON struct {
 
 func newTurnJSON(t agent.Turn) turnJSON {
 	out := turnJSON{t.Index, t.Speaker, t.Generated, t.Sent, t.Heard, t.Interrupted, t.Input, t.Node, t.Confidence,
-		t.Start.Milliseconds(), t.End.Milliseconds(), nil}
+		t.Start.Milliseconds(), t.End.Milliseconds(), nil, cutOff(t), newWaterfallJSON(t.Latency)}
 	if l := t.Latency; l != (agent.Latency{}) {
 		ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 		out.Latency = &latencyJSON{ms(l.EndOfTurn), ms(l.FinalTranscript), ms(l.FirstToken), ms(l.FirstClause),
@@ -102,6 +109,7 @@ func (s *Server) calls() error {
 	message.Pattern, message.Summary = "/v1/calls/{id}/messages/{message}", "Listen to a message that a caller left"
 	return errors.Join(
 		operation(s, reads("/v1/calls", control.CallsRead), "list-calls", "List calls, newest first", 200, s.listCalls),
+		s.callSearch(),
 		operation(s, reads("/v1/calls/{id}", control.CallsRead), "get-call", "Get a call", 200, s.getCall),
 		operation(s, reads("/v1/calls/{id}/transcript", control.CallsRead), "get-transcript", "What was said and heard", 200, s.transcript),
 		operation(s, reads("/v1/calls/{id}/turns", control.CallsRead), "get-turns", "Turns with their latency", 200, s.turns),
@@ -120,7 +128,8 @@ func (s *Server) transcript(ctx context.Context, in *turnsIn) (*listOut[lineJSON
 	out := &listOut[lineJSON]{Body: list[lineJSON]{Items: []lineJSON{}, Next: next}}
 	for _, t := range turns {
 		if t.Heard != "" {
-			out.Body.Items = append(out.Body.Items, lineJSON{t.Index, t.Speaker, t.Heard, t.Interrupted, t.Start.Milliseconds(), t.End.Milliseconds()})
+			out.Body.Items = append(out.Body.Items, lineJSON{t.Index, t.Speaker, t.Heard, t.Interrupted, t.Start.Milliseconds(), t.End.Milliseconds(),
+				t.Generated, cutOff(t), t.Confidence})
 		}
 	}
 	return out, nil

@@ -92,7 +92,7 @@ type transferJSON struct {
 
 type callOut struct {
 	ETag string `header:"ETag"`
-	Body callJSON
+	Body callFullJSON
 }
 
 // getCall answers GET /v1/calls/{id}. The tenant is in ctx, and the database
@@ -106,7 +106,11 @@ func (s *Server) getCall(ctx context.Context, in *CallPath) (*callOut, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &callOut{etag(c.Revision), out}, nil
+	full, err := s.fullCall(ctx, c, out)
+	if err != nil {
+		return nil, err
+	}
+	return &callOut{etag(c.Revision), full}, nil
 }
 
 // liveCall is a call with its live state, which is null once it has ended.

@@ -54,6 +54,8 @@ type Options struct {
 	Egress     control.EgressPolicies
 	// Keeper deletes, and says what was deleted. Nil: nothing can be deleted by hand.
 	Keeper *control.Keeper
+	// Ledger is what calls used, said and cost.
+	Ledger Ledger
 	// Secrets of tenants. Nil: there are no routes for them.
 	Secrets *control.SecretService
 
@@ -116,7 +118,7 @@ func New(o Options) (*Server, error) {
 	cfg.Components.SecuritySchemes = schemes()
 	cfg.Transformers = []huma.Transformer{s.quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
-	err := errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.live(), s.dials(), s.chats(), s.sessions(), s.events(), s.webhooks(),
+	err := errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.usage(), s.live(), s.dials(), s.chats(), s.sessions(), s.events(), s.webhooks(),
 		s.keys(), s.tokens(), s.temporaryTokens(), s.introspection(), s.secrets(), s.audit(), s.contents(),
 		s.origins(), s.blocks(), s.keeping(), s.analytics(), s.crossings(), s.contact(), s.docs())
 	s.nulls()

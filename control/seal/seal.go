@@ -10,8 +10,10 @@ import (
 	"bytes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -32,6 +34,7 @@ type Key struct {
 	id     uuid.UUID
 	secret []byte
 	text   cipher.AEAD
+	word   []byte // of the MAC
 }
 
 // NewKey returns the key of a secret of [Size] random bytes, which it keeps.
@@ -47,7 +50,20 @@ func NewKey(id uuid.UUID, secret []byte) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: derive a key: %w", err)
 	}
-	return &Key{id: id, secret: secret, text: text}, nil
+	word, err := hkdf.Key(sha256.New, secret, nil, "parley seal word 1", Size)
+	if err != nil {
+		return nil, fmt.Errorf("seal: derive a key: %w", err)
+	}
+	return &Key{id: id, secret: secret, text: text, word: word}, nil
+}
+
+// Word blinds a word for an index that is searched without being opened: the
+// same word is the same text, in 16 hexadecimal digits. It is an
+// HMAC-SHA-256, cut to 64 bits.
+func (k *Key) Word(w string) string {
+	mac := hmac.New(sha256.New, k.word)
+	mac.Write([]byte(w))
+	return hex.EncodeToString(mac.Sum(nil)[:8])
 }
 
 // ID names the key in what it has sealed.

@@ -42,12 +42,16 @@ func (s *Store) WriteTurn(ctx context.Context, h control.Hold, t agent.Turn) err
 	const q = `
 		INSERT INTO turns (tenant_id, call_id, index, speaker, generated, sent, heard, interrupted, input, node,
 		    confidence, start_ms, end_ms, end_of_turn_ms, final_transcript_ms, first_token_ms, first_clause_ms,
-		    first_speech_ms, first_audio_ms, mark_round_trip_ms, sealed, pauses)
-		SELECT current_tenant(), id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22
+		    first_speech_ms, first_audio_ms, mark_round_trip_ms, sealed, pauses, words)
+		SELECT current_tenant(), id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23::text::tsvector
 		FROM calls WHERE id = $1 AND generation = $2
 		ON CONFLICT (call_id, index) DO NOTHING`
 	l, said := t.Latency, turnText{text(t.Generated), text(t.Sent), text(t.Heard)}
 	sealed, err := s.seal(ctx, turnPlace(h.Call, t.Index), said)
+	if err != nil {
+		return fmt.Errorf("write turn %d: %w", t.Index, err)
+	}
+	words, err := s.vectorOf(ctx, said)
 	if err != nil {
 		return fmt.Errorf("write turn %d: %w", t.Index, err)
 	}
@@ -62,7 +66,7 @@ func (s *Store) WriteTurn(ctx context.Context, h control.Hold, t agent.Turn) err
 		queueUsage(b, h.Call, uses) // of a lost hold too: vendors are paid all the same
 		b.Queue(q, h.Call, h.Generation, t.Index, t.Speaker, said.Generated, said.Sent, said.Heard, t.Interrupted,
 			t.Input, t.Node, t.Confidence, t.Start.Milliseconds(), t.End.Milliseconds(), ms(l.EndOfTurn),
-			ms(l.FinalTranscript), ms(l.FirstToken), ms(l.FirstClause), ms(l.FirstSpeech), ms(l.FirstAudio), ms(l.MarkRoundTrip), sealed, texts(t.Pauses))
+			ms(l.FinalTranscript), ms(l.FirstToken), ms(l.FirstClause), ms(l.FirstSpeech), ms(l.FirstAudio), ms(l.MarkRoundTrip), sealed, texts(t.Pauses), words)
 	})
 	if err != nil {
 		return fmt.Errorf("write turn %d: %w", t.Index, err)

@@ -28,6 +28,8 @@ func (s *Store) EraseClear(ctx context.Context) (int, error) {
 	const limit = ` LIMIT $1 FOR UPDATE SKIP LOCKED)`
 	all := 0
 	for _, q := range []string{
+		`UPDATE turns SET words = NULL WHERE (call_id, index) IN (
+			SELECT call_id, index FROM turns WHERE tenant_id = current_tenant() AND words IS NOT NULL` + limit,
 		`UPDATE turns SET generated = '', sent = '', heard = '' WHERE (call_id, index) IN (
 			SELECT call_id, index FROM turns WHERE ` + clearTurns + limit,
 		`UPDATE conversation_history SET event = NULL, messages = '[]', trace = '[]', base = NULL WHERE (conversation_id, revision) IN (
@@ -109,7 +111,12 @@ func (s *Store) sealTurns(ctx context.Context, tx pgx.Tx) (int, error) {
 			return v, err
 		}, func(b *pgx.Batch, v row) error {
 			sealed, err := s.seal(ctx, turnPlace(v.call, v.index), v.said)
-			b.Queue(`UPDATE turns SET sealed = $3, generated = '', sent = '', heard = '' WHERE call_id = $1 AND index = $2`, v.call, v.index, sealed)
+			if err != nil {
+				return err
+			}
+			words, err := s.vectorOf(ctx, v.said)
+			b.Queue(`UPDATE turns SET sealed = $3, generated = '', sent = '', heard = '', words = $4::text::tsvector
+				WHERE call_id = $1 AND index = $2`, v.call, v.index, sealed, words)
 			return err
 		})
 }
