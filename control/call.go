@@ -106,8 +106,8 @@ type Found struct {
 	Snippets []Snippet
 }
 
-// A CallFigure is what can be counted of one call.
-type CallFigure struct {
+// A CallMeasure is what can be counted of one call.
+type CallMeasure struct {
 	Latency          []LatencyFigure
 	RecordingFailure string // why it has no recording, or not all; "" for none
 }
@@ -120,9 +120,9 @@ type LatencyFigure struct {
 	P50, P95 float64
 }
 
-// CallFigures reads them.
-type CallFigures interface {
-	CallFigures(ctx context.Context, call uuid.UUID) (CallFigure, error)
+// CallMeasures reads them.
+type CallMeasures interface {
+	CallMeasures(ctx context.Context, call uuid.UUID) (CallMeasure, error)
 }
 
 // CallFilter narrows a list of calls; zero fields do not.

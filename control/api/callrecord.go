@@ -53,7 +53,7 @@ func (s *Server) fullCall(ctx context.Context, c control.Call, row callJSON) (ca
 		return out, err
 	}
 	out.Cost = newMoneyJSON(costs[c.ID])
-	f, err := s.o.Ledger.CallFigures(ctx, c.ID)
+	f, err := s.o.Ledger.CallMeasures(ctx, c.ID)
 	if err != nil {
 		return out, err
 	}

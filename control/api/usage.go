@@ -21,7 +21,7 @@ type Ledger interface {
 	control.UsageStore
 	control.CallSearch
 	control.AfterworkStore
-	control.CallFigures
+	control.CallMeasures
 }
 
 type moneyJSON struct {

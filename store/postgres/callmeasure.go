@@ -10,10 +10,10 @@ import (
 	"parley/control"
 )
 
-var _ control.CallFigures = (*Store)(nil)
+var _ control.CallMeasures = (*Store)(nil)
 
-// CallFigures implements [control.CallFigures].
-func (s *Store) CallFigures(ctx context.Context, call uuid.UUID) (f control.CallFigure, err error) {
+// CallMeasures implements [control.CallMeasures].
+func (s *Store) CallMeasures(ctx context.Context, call uuid.UUID) (f control.CallMeasure, err error) {
 	const q = `
 		SELECT step, count(ms), percentile_cont(0.5) WITHIN GROUP (ORDER BY ms), percentile_cont(0.95) WITHIN GROUP (ORDER BY ms)
 		FROM turns, LATERAL (VALUES (1, 'final_transcript', final_transcript_ms), (2, 'end_of_turn', end_of_turn_ms), (3, 'first_token', first_token_ms),
