@@ -67,6 +67,7 @@ storm: install-test ## 10,000 calls dropped while vendors fail, 10,000 writers a
 	PARLEY_MALFORMED=1000 $(GO) test -timeout 40m -run '^TestMalformedRequests$$' -v ./cmd/parley
 	PARLEY_OUTAGES=4 $(GO) test -timeout 30m -run '^TestOutages$$' -v ./cmd/parley
 	PARLEY_KILLS=200 $(GO) test -timeout 20m -run '^TestKilledAtRandom$$' -v ./control
+	PARLEY_FIGURES=700 $(GO) test -timeout 20m -run '^TestFiguresAreARecount$$' -v ./store/postgres
 
 microbench: ## Go's benchmarks, each for BENCHTIME (200ms), without tests
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -p 1 ./...

@@ -1,13 +1,16 @@
 package postgres_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -456,8 +459,9 @@ func (w *figureTown) rollUp(crash bool) {
 // is deleted; and they outlive the calls.
 func TestFiguresAreARecount(t *testing.T) {
 	w := newFigureTown(t, server.New(t))
+	calls, _ := strconv.Atoi(cmp.Or(os.Getenv("PARLEY_FIGURES"), "100"))
 	for round := range 3 {
-		for range 700 {
+		for range calls {
 			p := w.random()
 			w.all = append(w.all, p)
 			w.write(p)
