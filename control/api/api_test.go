@@ -119,7 +119,7 @@ func newPlane(t *testing.T) *plane {
 	p.signingIn(ring)
 	p.o.Bearers.Foreign = p.o.Issuers.Verify
 	p.o.Figures = store
-	p.o.Orders, p.o.Dials, p.o.Policies = &outbound.Orders{Store: store, Changes: store, Policies: store, Agents: agents}, store, store
+	p.o.Orders, p.o.Dials, p.o.Policies = &outbound.Orders{Store: store, Changes: store, Policies: store, Agents: agents, Places: true}, store, store
 	p.o.Events = &control.Events{Store: store, Log: log}
 	p.o.Keeper = &control.Keeper{Store: store, Tenants: store, Files: blobs, Once: p.o.Idempotency, Ring: ring, Log: log}
 	p.o.Secrets = control.NewSecretService(control.SecretsOptions{Store: store, Keeper: p.keeper, Place: control.SecretRef{Scheme: control.SchemeVault, Mount: "secret", Path: "tenants"}, Log: log})
