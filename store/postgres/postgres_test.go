@@ -68,6 +68,7 @@ var locateFunctions = map[string]string{
 	"search_content(of_tenant uuid, words text, with_tags text[], of_type text, in_locale text, in_status text, before uuid, most integer)": "full-text search of the caller's own tenant",
 	"locate_stale_calls(leased_before timestamp with time zone, arrived_before timestamp with time zone)":                                   "calls of a dead process, whosesoever",
 	"locate_conversations_by_state(of_tenant uuid, wanted jsonb[])":                                                                         "row security would make the search a filter; the tenant is given",
+	"locate_uncounted()":                                        "tenants with figures to be counted, whosesoever",
 	"locate_unsealed()":                                         "tenants with audit entries that are not sealed, whosesoever",
 	"locate_audited(after uuid, most integer)":                  "all tenants, whose audit trails are verified and anchored",
 	"locate_user(email text)":                                   "sign-in by e-mail address",

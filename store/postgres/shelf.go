@@ -51,6 +51,11 @@ func shelves() []shelf {
 		{table: "legal_holds", why: "for good; once lifted an erasure takes whom they were about out of them"},
 		{table: "data_keys", why: "destroyed by parley keys destroy, and kept as proof of it"},
 
+		// Figures: numbers without persons, which outlive what they were counted from.
+		{table: "call_figures", why: tallied}, {table: "call_tallies", why: tallied}, {table: "node_figures", why: tallied},
+		{table: "figure_marks", why: "deleted when their slot is counted, within minutes"},
+		{table: "figures_kept", why: "what a session counted for of which a part is deleted; goes with the session itself"},
+
 		// The tenant's own things, which their makers change and delete.
 		{table: "tenants", why: own}, {table: "users", why: own}, {table: "memberships", why: own},
 		{table: "api_keys", why: own}, {table: "second_factors", why: own}, {table: "recovery_codes", why: own},
@@ -63,7 +68,10 @@ func shelves() []shelf {
 	}
 }
 
-const own = "the tenant's own, until it deletes it"
+const (
+	own     = "the tenant's own, until it deletes it"
+	tallied = "for good: figures, which hold nothing personal"
+)
 
 // shelvesOf lists what goes with the calls and sessions of a deletion.
 func shelvesOf(class string) []shelf {
