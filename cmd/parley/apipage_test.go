@@ -207,7 +207,8 @@ func (p *apiPage) example(schema map[string]any, name string, depth int, least b
 		if isList {
 			return list
 		}
-		if f, _ := s["format"].(string); f == "" || f == "uri" || f == "email" {
+		most, bounded := s["maxLength"].(float64)
+		if f, _ := s["format"].(string); (f == "" || f == "uri" || f == "email") && (!bounded || len(word.(string)) <= int(most)) {
 			return word
 		}
 	}
@@ -259,6 +260,9 @@ func exampleString(s map[string]any, name string) string {
 		return "2026-11-20T09:30:00Z"
 	case format == "date":
 		return "2026-11-20"
+	}
+	if most, _ := s["maxLength"].(float64); most == 5 { // a time of day
+		return "08:00"
 	}
 	least, _ := s["minLength"].(float64)
 	return strings.Repeat("…", max(1, int(least)))

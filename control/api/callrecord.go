@@ -23,7 +23,7 @@ type callFullJSON struct {
 	CallJSON
 	Cost             []moneyJSON    `json:"cost" doc:"So far, a currency each; see /v1/calls/{id}/usage."`
 	Latency          []figureJSON   `json:"latency" doc:"Of the agent's answers."`
-	AfterCall        *afterworkJSON `json:"after_call,omitempty" doc:"What the agent's after_call asks for, once it is made."`
+	AfterCall        *afterworkJSON `json:"after_call,omitempty" doc:"Reserved for what is made of a call after its end; nothing makes it yet."`
 	RecordingFailure string         `json:"recording_failure,omitempty" doc:"Why there is no recording, or not all of it."`
 }
 
