@@ -64,14 +64,14 @@ func TestVerbsInOrder(t *testing.T) {
 		h := &webhooks{answer: func(n int, w http.ResponseWriter, r *http.Request) {
 			switch n {
 			case 0:
-				fmt.Fprint(w, say(`<Say>One moment.</Say><Pause length="2"/><Gather/><Dial>+15550123</Dial><Redirect>next?step=2</Redirect>`))
+				fmt.Fprint(w, say(`<Say>One moment.</Say><Pause length="2"/><Enqueue/><Dial>+15550123</Dial><Redirect>next?step=2</Redirect>`))
 			default:
 				fmt.Fprint(w, say(`<Play>https://gw.example/a.wav</Play><Pause/>`))
 			}
 		}}
 		start := time.Now()
 		c := place(t, signalingtest.CarrierOptions{URL: "http://gw.test", Dial: serve(t, h)})
-		want := []string{"say One moment.", "pause 2", "verb Gather", "dial +15550123", "redirect next?step=2",
+		want := []string{"say One moment.", "pause 2", "verb Enqueue", "dial +15550123", "redirect next?step=2",
 			"play https://gw.example/a.wav", "pause 1", "hangup"}
 		if got := kinds(c, "say", "pause", "verb", "dial", "redirect", "play", "hangup"); !slices.Equal(got, want) {
 			t.Errorf("did %q, want %q", got, want)
