@@ -150,7 +150,8 @@ func (p *apiPage) answer(op map[string]any) string {
 			continue
 		}
 		content, _ := responses[status].(map[string]any)["content"].(map[string]any)
-		for _, kind := range slices.Sorted(maps.Keys(content)) {
+		if kinds := slices.Sorted(maps.Keys(content)); len(kinds) > 0 {
+			kind := kinds[0]
 			schema, _ := content[kind].(map[string]any)["schema"].(map[string]any)
 			if !strings.Contains(kind, "json") || schema == nil {
 				return fmt.Sprintf("\n%s, `%s`.\n", status, kind)
