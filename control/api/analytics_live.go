@@ -4,10 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"strconv"
 	"time"
-
-	"parley/control"
 )
 
 // liveBeat is how often figures of now are sent.
@@ -23,42 +20,26 @@ type liveFiguresJSON struct {
 
 // followLive answers GET /v1/analytics/live: an event "live" every 2 s.
 func (s *Server) followLive(w http.ResponseWriter, r *http.Request) {
-	tenant, _ := control.TenantOf(r.Context())
-	if !s.streams.enter(tenant) {
-		s.problem(r.Context(), newProblem(503, "busy", "too many streams are open; close one")).write(w)
-		return
-	}
-	defer s.streams.leave(tenant)
-	ctx, cancel := context.WithTimeout(r.Context(), streamLife)
-	defer cancel()
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // for proxies that would hold it back
-	st := &stream{w: w, to: http.NewResponseController(w)}
-	beat := time.NewTicker(liveBeat)
-	defer beat.Stop()
-	for why := ""; ; {
-		b, err := s.liveFigures(ctx)
-		switch {
-		case ctx.Err() != nil:
-			why = "over"
-		case err != nil:
-			s.o.Log.WarnContext(ctx, "a stream of figures ends", "error", err)
-			why = "unavailable"
-		}
-		if why != "" {
-			if r.Context().Err() == nil || s.draining.Load() {
-				_ = st.write([]byte("event: end\ndata: {\"reason\":" + strconv.Quote(why) + "}\n\n")) // to whom still listens
+	s.serveStream(w, r, 0, nil, func(ctx context.Context, st *stream) (why string) {
+		beat := time.NewTicker(liveBeat)
+		defer beat.Stop()
+		for {
+			b, err := s.liveFigures(ctx)
+			switch {
+			case ctx.Err() != nil:
+				return "over"
+			case err != nil:
+				s.o.Log.WarnContext(ctx, "a stream of figures ends", "error", err)
+				return "unavailable"
+			case st.write(b) != nil:
+				return ""
 			}
-			return
+			select {
+			case <-ctx.Done():
+			case <-beat.C:
+			}
 		}
-		if st.write(b) != nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-		case <-beat.C:
-		}
-	}
+	})
 }
 
 // liveFigures is the event of now.

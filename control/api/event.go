@@ -111,28 +111,11 @@ func (s *Server) sessionEvents(ctx context.Context, in *EventsQuery) (*listOut[a
 // from now on.
 func (s *Server) followEvents(w http.ResponseWriter, r *http.Request) {
 	f, err := eventFilter(r)
-	tenant, _ := control.TenantOf(r.Context())
 	var at int64
 	if err == nil {
 		at, err = s.streamFrom(r)
 	}
-	if err == nil && !s.streams.enter(tenant) {
-		err = newProblem(503, "busy", "too many streams are open; close one")
-	}
-	if err != nil {
-		s.problem(r.Context(), err).write(w)
-		return
-	}
-	defer s.streams.leave(tenant)
-	ctx, cancel := context.WithTimeout(r.Context(), streamLife)
-	defer cancel()
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // for proxies that would hold it back
-	st := &stream{w: w, to: http.NewResponseController(w), at: at}
-	why := s.follow(ctx, st, f)
-	if why != "" && r.Context().Err() == nil || s.draining.Load() {
-		_ = st.write(fmt.Appendf(nil, "event: end\ndata: {\"reason\":%q}\n\n", why)) // to whom still listens
-	}
+	s.serveStream(w, r, at, err, func(ctx context.Context, st *stream) string { return s.follow(ctx, st, f) })
 }
 
 func eventFilter(r *http.Request) (f control.EventFilter, err error) {
@@ -238,6 +221,30 @@ func (s *Server) page(ctx context.Context, st *stream, f control.EventFilter) (m
 		return false, "slow"
 	}
 	return true, ""
+}
+
+// serveStream answers with the events that run sends, from position at, unless err
+// or too many streams refuse it. It lasts until run says why it ends, "" where
+// nobody is left to be told; run's ctx ends with the client, and after streamLife.
+func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, at int64, err error, run func(ctx context.Context, st *stream) (why string)) {
+	tenant, _ := control.TenantOf(r.Context())
+	if err == nil && !s.streams.enter(tenant) {
+		err = newProblem(503, "busy", "too many streams are open; close one")
+	}
+	if err != nil {
+		s.problem(r.Context(), err).write(w)
+		return
+	}
+	defer s.streams.leave(tenant)
+	ctx, cancel := context.WithTimeout(r.Context(), streamLife)
+	defer cancel()
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // for proxies that would hold it back
+	st := &stream{w: w, to: http.NewResponseController(w), at: at}
+	why := run(ctx, st)
+	if why != "" && r.Context().Err() == nil || s.draining.Load() {
+		_ = st.write(fmt.Appendf(nil, "event: end\ndata: {\"reason\":%q}\n\n", why)) // to whom still listens
+	}
 }
 
 // A stream is one client's.

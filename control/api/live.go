@@ -119,29 +119,20 @@ func (s *Server) allCalls(ctx context.Context) (any, error) {
 // hour. Ids are those of kept events, by which a client resumes: it then gets what
 // it has missed of them, and how things stand. What is not kept has no id.
 func (s *Server) watch(w http.ResponseWriter, r *http.Request, v watching) {
-	tenant, _ := control.TenantOf(r.Context())
 	at, err := s.streamFrom(r)
 	if err == nil && s.o.Calls.Hub == nil {
 		err = control.ErrUnavailable
 	}
-	if err == nil && !s.streams.enter(tenant) {
-		err = newProblem(503, "busy", "too many streams are open; close one")
-	}
-	if err != nil {
-		s.problem(r.Context(), err).write(w)
-		return
-	}
-	defer s.streams.leave(tenant)
-	ctx, cancel := context.WithTimeout(r.Context(), streamLife)
-	defer cancel()
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no")
-	v.stream = &stream{w: w, to: http.NewResponseController(w), at: at}
-	_ = s.o.Calls.Hub.Follow(ctx, v.topic, func(f *control.Follower) error {
-		if why := v.run(ctx, f); why != "" && r.Context().Err() == nil {
-			_ = v.write(fmt.Appendf(nil, "event: end\ndata: {\"reason\":%q}\n\n", why))
+	s.serveStream(w, r, at, err, func(ctx context.Context, st *stream) (why string) {
+		v.stream = st
+		err := s.o.Calls.Hub.Follow(ctx, v.topic, func(f *control.Follower) error {
+			why = v.run(ctx, f)
+			return nil
+		})
+		if err != nil {
+			return "unavailable"
 		}
-		return nil
+		return why
 	})
 }
 
