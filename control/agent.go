@@ -1,16 +1,16 @@
 package control
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"maps"
 	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	"parley/agent/flow"
 )
 
 // Kinds of agents.
@@ -19,15 +19,19 @@ const (
 	KindPrompt = "prompt" // a language model does, led by a prompt
 )
 
-// An Agent answers calls.
+// An Agent answers calls. What it is told stands in its versions, as [Releases]
+// keeps them.
 type Agent struct {
-	ID        uuid.UUID
-	Name      string // unique in the tenant: lower-case letters, digits, hyphens
-	Public    bool   // anybody may call it from the page /call/{agent}
-	Settings  AgentSettings
-	Revision  int // counts from 1 with every change
-	CreatedAt time.Time
-	UpdatedAt time.Time
+	ID           uuid.UUID
+	Name         string        // unique in the tenant: lower-case letters, digits, hyphens
+	Public       bool          // anybody may call it from the page /call/{agent}
+	Settings     AgentSettings // of Version
+	Version      uuid.UUID     // what is live, unless the agent was read at another one
+	Number       int           // of Version
+	Environments               // where it is published
+	Revision     int           // counts from 1 with every change, versions included
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
 }
 
 // AgentSettings is how an agent hears, thinks and speaks. Its JSON form is both
@@ -80,24 +84,48 @@ func (s AgentSettings) MaxDuration() time.Duration {
 	return time.Duration(s.MaxSeconds) * time.Second
 }
 
-// VendorNames are the vendors that the program knows, for validation: control
-// knows none by itself.
-type VendorNames struct{ STT, LLM, TTS []string }
+// Document is the settings as a version has them, with their hash.
+func (s AgentSettings) Document() (document []byte, hash string, err error) {
+	if document, err = json.Marshal(s); err != nil {
+		return nil, "", fmt.Errorf("settings: %w", err)
+	}
+	return document, flow.Hash(document), nil
+}
+
+// ParseSettings reads the document of an agent's version.
+func ParseSettings(document []byte) (AgentSettings, error) {
+	var s AgentSettings
+	d := json.NewDecoder(bytes.NewReader(document))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return s, Invalidf("settings", "must be an object of the fields that an agent has, each of its type")
+	}
+	return s, nil
+}
 
 // AgentStore keeps agents, each in its tenant.
 type AgentStore interface {
+	VersionStore
+	VersionChanges
+
 	// LocateAgent finds an agent by id, or by name where the context has no
 	// tenant: the oldest of that name, so that a later tenant cannot take it.
 	LocateAgent(ctx context.Context, idOrName string) (Located, error)
 
+	// Agent and the two below return agents with what is live.
 	Agent(ctx context.Context, id uuid.UUID) (Agent, error)
 	AgentByName(ctx context.Context, name string) (Agent, error)
 	Agents(ctx context.Context, p Page) ([]Agent, error)
-	// InsertAgent fails with ErrConflict if the name is taken.
+	// InsertAgent stores a, its settings as its first version, a.Version or a
+	// new one, which is live. ErrConflict: the name is taken.
 	InsertAgent(ctx context.Context, a Agent) error
-	// UpdateAgent writes a if its stored revision is a.Revision, and counts it
-	// up; else ErrConflict.
-	UpdateAgent(ctx context.Context, a Agent) (Agent, error)
+	// UpdateAgent writes the name and who may call if the stored revision is
+	// a.Revision, and counts it up; else ErrConflict. Where v is not nil, it
+	// stores that too, and publishes it live.
+	UpdateAgent(ctx context.Context, a Agent, v *Version) (Agent, error)
+	// DeleteAgent deletes an agent that nothing uses, of a revision, or 0.
+	// ErrConflict, as a [*Refusal] where a number or a call uses it.
+	DeleteAgent(ctx context.Context, id uuid.UUID, revision int) error
 }
 
 // A Page asks for a stretch of a list, newest first.
@@ -111,7 +139,25 @@ type Agents struct {
 	Store   AgentStore
 	Flows   FlowStore
 	Secrets SecretStore // nil: whether a secret exists is not checked
-	Vendors VendorNames
+	Vendors VendorTables
+}
+
+// Releases are the versions of agents.
+func (s *Agents) Releases() *Releases {
+	return &Releases{Subject: SubjectAgent, Store: s.Store, Changes: s.Store,
+		Check: func(ctx context.Context, document []byte) error {
+			set, err := ParseSettings(document)
+			if err != nil {
+				return err
+			}
+			return s.ValidateSettings(ctx, set)
+		},
+		Stamp: func(document []byte) (label, hash string) {
+			if set, err := ParseSettings(document); err == nil {
+				_, hash, _ = set.Document() // what was read can be written
+			}
+			return "", hash
+		}}
 }
 
 // Find returns an agent by id or name. Without a tenant in ctx it looks over
@@ -138,7 +184,29 @@ func (s *Agents) Find(ctx context.Context, idOrName string) (context.Context, Ag
 	return ctx, a, err
 }
 
-// Create validates and stores a new agent. Errors: [Invalid], ErrConflict.
+// At returns an agent with the settings of one of its versions; of what is live
+// where version is zero.
+func (s *Agents) At(ctx context.Context, id, version uuid.UUID) (Agent, error) {
+	a, err := s.Store.Agent(ctx, id)
+	if err != nil || version == uuid.Nil || version == a.Version {
+		return a, err
+	}
+	v, err := s.Store.Version(ctx, SubjectAgent, version)
+	if err != nil {
+		return a, err
+	}
+	if v.Of != id {
+		return a, fmt.Errorf("version %s is of another agent: %w", version, ErrNotFound)
+	}
+	a.Version, a.Number = v.ID, v.Number
+	if err := json.Unmarshal(v.Document, &a.Settings); err != nil { // leniently: it was checked when it was written
+		return a, fmt.Errorf("version %s of agent %s: %w", version, id, err)
+	}
+	return a, nil
+}
+
+// Create validates and stores a new agent, which works at once: its settings
+// are its first version, and live. Errors: [Invalid], ErrConflict.
 func (s *Agents) Create(ctx context.Context, a Agent) (Agent, error) {
 	if err := s.Validate(ctx, a); err != nil {
 		return Agent{}, err
@@ -146,154 +214,48 @@ func (s *Agents) Create(ctx context.Context, a Agent) (Agent, error) {
 	if a.ID == uuid.Nil {
 		a.ID = NewID()
 	}
-	a.Revision = 1
+	a.Revision, a.Version, a.Number = 1, NewID(), 1
 	a.CreatedAt = time.Now().UTC()
 	a.UpdatedAt = a.CreatedAt
+	a.Environments = Environments{{Name: Live, Published: a.Version}}
 	if err := s.Store.InsertAgent(ctx, a); err != nil {
 		return Agent{}, fmt.Errorf("create agent: %w", err)
 	}
 	return a, nil
 }
 
-// Update validates and stores a over its revision.
+// Update validates and stores a over its revision. Other settings than those
+// that are live become a version, which is live at once, for all calls: the
+// short way from an idea to the telephone. The draft stays as it is.
 func (s *Agents) Update(ctx context.Context, a Agent) (Agent, error) {
 	if err := s.Validate(ctx, a); err != nil {
 		return Agent{}, err
 	}
-	return s.Store.UpdateAgent(ctx, a)
+	document, hash, err := a.Settings.Document()
+	if err != nil {
+		return Agent{}, err
+	}
+	live, err := s.Store.Agent(ctx, a.ID)
+	if err != nil {
+		return Agent{}, err
+	}
+	_, before, err := live.Settings.Document()
+	if err != nil {
+		return Agent{}, err
+	}
+	var v *Version
+	if before != hash {
+		v = &Version{ID: NewID(), Of: a.ID, Hash: hash, Document: document, CreatedAt: time.Now().UTC()}
+	}
+	return s.Store.UpdateAgent(ctx, a, v)
+}
+
+// Delete forgets an agent that nothing uses. ErrConflict, as a [*Refusal]: a
+// number or a call uses it, or it is not at the revision.
+func (s *Agents) Delete(ctx context.Context, id uuid.UUID, revision int) error {
+	return s.Store.DeleteAgent(ctx, id, revision)
 }
 
 var agentName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// Validate reports the first thing that is wrong with a.
-func (s *Agents) Validate(ctx context.Context, a Agent) error {
-	set := a.Settings
-	if err := s.noSecrets(ctx, a); err != nil {
-		return err // before a rule that says less of what was pasted
-	}
-	switch {
-	case !agentName.MatchString(a.Name) || isUUID(a.Name):
-		return Invalidf("name", "must be 1 to 63 lower-case letters, digits and inner hyphens, and no UUID")
-	case set.Kind != KindFlow && set.Kind != KindPrompt:
-		return Invalidf("settings.kind", "must be flow or prompt")
-	case set.Kind == KindPrompt && strings.TrimSpace(set.Prompt) == "":
-		return Invalidf("settings.prompt", "is required for kind prompt")
-	case set.Kind == KindFlow && set.FlowID == uuid.Nil:
-		return Invalidf("settings.flow_id", "is required for kind flow")
-	case len(set.Prompt) > 64<<10:
-		return Invalidf("settings.prompt", "must be at most 65536 bytes")
-	case len(set.Greeting) > 2000:
-		return Invalidf("settings.greeting", "must be at most 2000 bytes")
-	case set.MaxSeconds < 0 || set.MaxSeconds > 4*3600:
-		return Invalidf("settings.max_seconds", "must be 1 to 14400")
-	case set.ReplyTokens != 0 && (set.ReplyTokens < 20 || set.ReplyTokens > 4000):
-		return Invalidf("settings.reply_tokens", "must be 20 to 4000")
-	case set.CallTokens != 0 && (set.CallTokens < 1000 || set.CallTokens > 100_000_000):
-		return Invalidf("settings.call_tokens", "must be 1000 to 100000000")
-	}
-	if set.Kind == KindFlow {
-		f, err := s.Flows.Flow(ctx, set.FlowID)
-		if err != nil || len(f.Environments) == 0 {
-			return Invalidf("settings.flow_id", "must name a published flow")
-		}
-		if f.In(set.Environment).Published == uuid.Nil {
-			return Invalidf("settings.environment", "must name one where the flow is published")
-		}
-	}
-	for _, err := range []error{
-		validVendors("settings.stt", set.STT, s.Vendors.STT),
-		validVendors("settings.llm", set.LLM, s.Vendors.LLM),
-		validVendors("settings.tts", set.TTS, s.Vendors.TTS),
-		set.Turns.validate(),
-		validTools(set),
-	} {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func isUUID(s string) bool { _, err := uuid.Parse(s); return err == nil }
-
-func validVendors(field string, choices []VendorChoice, known []string) error {
-	if len(choices) > 5 {
-		return Invalidf(field, "must be at most 5")
-	}
-	for i, c := range choices {
-		if !slices.Contains(known, c.Vendor) {
-			return Invalidf(fmt.Sprintf("%s[%d].vendor", field, i), "must be one of %s", strings.Join(known, ", "))
-		}
-	}
-	return nil
-}
-
-// noSecrets refuses secrets in clear wherever text may stand, and names of
-// secrets that are not there.
-func (s *Agents) noSecrets(ctx context.Context, a Agent) error {
-	set := a.Settings
-	texts := map[string]string{"name": a.Name, "settings.prompt": set.Prompt, "settings.greeting": set.Greeting,
-		"settings.language": set.Language, "settings.environment": set.Environment}
-	for i, t := range set.Transfers {
-		texts[fmt.Sprintf("settings.transfers[%d].name", i)] = t.Name
-		texts[fmt.Sprintf("settings.transfers[%d].to", i)] = t.To
-	}
-	for kind, choices := range map[string][]VendorChoice{"stt": set.STT, "llm": set.LLM, "tts": set.TTS} {
-		for i, c := range choices {
-			at := fmt.Sprintf("settings.%s[%d].", kind, i)
-			for name, id := range map[string]string{"model": c.Model, "voice": c.Voice} {
-				if err := RefuseToken(at+name, id); err != nil {
-					return err
-				}
-			}
-			if err := s.credential(ctx, at+"credential", c.Credential); err != nil {
-				return err
-			}
-		}
-	}
-	for _, field := range slices.Sorted(maps.Keys(texts)) {
-		if err := RefuseSecret(field, texts[field]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Agents) credential(ctx context.Context, field, key string) error {
-	if key == "" {
-		return nil
-	}
-	if err := RefuseSecret(field, key); err != nil {
-		return err
-	}
-	if !storedKey.MatchString(key) {
-		return Invalidf(field, "must be the name of a secret, as put by PUT /v1/secrets/{key}")
-	}
-	if s.Secrets == nil {
-		return nil
-	}
-	_, err := s.Secrets.StoredSecret(ctx, key)
-	if errors.Is(err, ErrNotFound) {
-		return Invalidf(field, "names no secret of yours: put it first, by PUT /v1/secrets/{key}")
-	}
-	return err
-}
-
-var transferTo = regexp.MustCompile(`^(\+[1-9][0-9]{6,14}|sips?:[^\s<>"]{3,250}|client:[A-Za-z0-9_.-]{1,120})$`)
-
-func validTools(set AgentSettings) error {
-	for i, t := range set.Tools {
-		if !slices.Contains([]string{"end_call", "transfer", "press_digits"}, t) {
-			return Invalidf(fmt.Sprintf("settings.tools[%d]", i), "must be end_call, transfer or press_digits")
-		}
-	}
-	for i, t := range set.Transfers {
-		if t.Name == "" || len(t.Name) > 100 {
-			return Invalidf(fmt.Sprintf("settings.transfers[%d].name", i), "must be 1 to 100 bytes")
-		}
-		if !transferTo.MatchString(t.To) {
-			return Invalidf(fmt.Sprintf("settings.transfers[%d].to", i), "must be a +E.164 number, a sip: address or a client: name")
-		}
-	}
-	return nil
-}

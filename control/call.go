@@ -22,10 +22,12 @@ type Call struct {
 	ID            uuid.UUID
 	Tenant        uuid.UUID
 	Agent         uuid.UUID
-	Carrier       string // "twilio", "webrtc"
-	CarrierCallID string // Twilio: CallSid; may be empty
-	Direction     string // "inbound", "outbound"
-	From, To      string // E.164, or empty
+	AgentVersion  uuid.UUID // that it began with, and stays with; zero on insertion: what is live
+	Account       uuid.UUID // of the tenant, at the carrier; zero: the operator's
+	Carrier       string    // "twilio", "webrtc"
+	CarrierCallID string    // Twilio: CallSid; may be empty
+	Direction     string    // "inbound", "outbound"
+	From, To      string    // E.164, or empty
 	Status        string
 	StartedAt     time.Time
 	AnsweredAt    time.Time // zero: not answered
@@ -46,6 +48,10 @@ type Call struct {
 	Phase    string    // an [agent.Event]'s State; "" before the first
 	PhaseAt  time.Time
 	FlowNode string // the flow's node that speaks or asks
+
+	// Say is what the caller is told by the carrier, in SayLanguage ("" is
+	// en-US), before the call is over: no agent answers. Of [Calls.Arrive] alone.
+	Say, SayLanguage string
 }
 
 // A Hold is a process's right to serve a call, from its claim to the next one.
@@ -63,6 +69,7 @@ func (c Call) Hold() Hold { return Hold{c.ID, c.Generation} }
 // An Arrival is a call that wants an agent.
 type Arrival struct {
 	Carrier, CarrierCallID string
+	Account                uuid.UUID // whose it is, verified; zero: the operator's
 	From, To               string
 	Agent                  string // id or name; else To picks the agent
 	Direction              string // default inbound

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -27,15 +26,16 @@ const (
 // Calls takes calls in, hands them to the process that serves them, and keeps
 // what they come to. [Calls.Run] must run beside it.
 type Calls struct {
-	Store   CallStore
-	Changes CallChanges
-	Records RecordStore
-	Agents  *Agents
-	Graphs  *Graphs // of the flows that calls run
-	Numbers NumberStore
-	Carrier Carrier   // may be nil: calls that are not here cannot be hung up or brought back
-	Live    LiveCalls // may be nil
-	Inbox   CallInbox // may be nil: no events reach calls
+	Store    CallStore
+	Changes  CallChanges
+	Records  RecordStore
+	Agents   *Agents
+	Graphs   *Graphs // of the flows that calls run
+	Numbers  NumberStore
+	Accounts CarrierAccountStore // of tenants, at carriers
+	Carrier  Carrier             // may be nil: calls that are not here cannot be hung up or brought back
+	Live     LiveCalls           // may be nil
+	Inbox    CallInbox           // may be nil: no events reach calls
 	// Commands are operators' wishes, and Wake tells other processes of them at
 	// once; nil: none are taken, and they wait for the next renewal of leases.
 	Commands   CommandStore
@@ -70,15 +70,19 @@ func (s *Calls) lease() time.Duration { return cmp.Or(s.Lease, defaultLease) }
 // A Carrier acts on a call that is at its end of the line. It returns within
 // 10 s.
 type Carrier interface {
-	Hangup(ctx context.Context, carrier, carrierCallID string) error
+	// Hangup ends a leg of a call, by the carrier's id: the call's own, or one
+	// that was placed for it.
+	Hangup(ctx context.Context, c Call, carrierCallID string) error
 	// Reconnect has the carrier ask what is next, as after the end of its
 	// stream. ErrEnded if the call is over there.
-	Reconnect(ctx context.Context, carrier, carrierCallID string) error
+	Reconnect(ctx context.Context, c Call) error
 }
 
 // Arrive takes a call in. For one that the carrier has announced before it
-// returns the same call. Errors: ErrNotFound (no such agent or number),
-// ErrEnded.
+// returns the same call. A call that comes back as transferring is to be
+// connected to its TransferTo at once, and one with words to Say is over with
+// them. Errors: ErrNotFound (no such agent or number), ErrForbidden (the number
+// or agent is another account's), ErrEnded.
 func (s *Calls) Arrive(ctx context.Context, a Arrival) (Call, error) {
 	if a.CarrierCallID != "" {
 		at, err := s.Store.LocateCarrierCall(ctx, a.Carrier, a.CarrierCallID)
@@ -97,7 +101,7 @@ func (s *Calls) Arrive(ctx context.Context, a Arrival) (Call, error) {
 		t, _ := TenantOf(ctx)
 		return s.again(ctx, Located{t, id})
 	}
-	ctx, agentID, err := s.pick(ctx, a)
+	ctx, answer, err := s.answer(ctx, a)
 	if err == nil && s.Standing != nil {
 		t, _ := TenantOf(ctx)
 		err = s.Standing(ctx, t)
@@ -105,17 +109,7 @@ func (s *Calls) Arrive(ctx context.Context, a Arrival) (Call, error) {
 	if err != nil {
 		return Call{}, err
 	}
-	c := Call{
-		ID: NewID(), Agent: agentID, Carrier: a.Carrier, CarrierCallID: a.CarrierCallID,
-		Direction: a.Direction, From: a.From, To: a.To, Status: CallArrived, StartedAt: time.Now().UTC(),
-	}
-	if c.Direction == "" {
-		c.Direction = "inbound"
-	}
-	if c, err = s.Store.InsertCall(ctx, c); err != nil {
-		return c, err
-	}
-	return c, open(c)
+	return s.admit(ctx, a, answer)
 }
 
 // again returns a call that is known already.
@@ -123,9 +117,13 @@ func (s *Calls) again(ctx context.Context, at Located) (Call, error) {
 	if t, ok := TenantOf(ctx); ok && t != at.Tenant {
 		return Call{}, ErrNotFound
 	}
-	c, err := s.Store.Call(WithTenant(ctx, at.Tenant), at.ID)
+	ctx = WithTenant(ctx, at.Tenant)
+	c, err := s.Store.Call(ctx, at.ID)
 	if err != nil {
 		return c, err
+	}
+	if c = s.told(ctx, c); c.Say != "" {
+		return c, nil
 	}
 	return c, open(c)
 }
@@ -141,20 +139,6 @@ func open(c Call) error {
 // resumable tells whether an ended call may be taken up again.
 func (c Call) resumable(now time.Time) bool {
 	return (c.EndReason == "network" || c.EndReason == "crashed") && now.Sub(c.EndedAt) < ResumeWindow
-}
-
-// pick finds who answers: the agent that is named, else the number's. The
-// context it returns has the agent's tenant.
-func (s *Calls) pick(ctx context.Context, a Arrival) (context.Context, uuid.UUID, error) {
-	if a.Agent != "" {
-		ctx, ag, err := s.Agents.Find(ctx, a.Agent)
-		return ctx, ag.ID, err
-	}
-	at, err := s.Numbers.LocateNumber(ctx, a.To)
-	if err != nil {
-		return ctx, uuid.Nil, fmt.Errorf("number: %w", err)
-	}
-	return WithTenant(ctx, at.Tenant), at.ID, nil
 }
 
 // locate finds a call and returns ctx with its tenant. A context that has

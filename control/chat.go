@@ -126,7 +126,7 @@ func (s *Chats) Start(ctx context.Context, b Beginning) (Reply, string, error) {
 		return Reply{}, "", err
 	}
 	c := Conversation{ID: NewID(), Channel: ChannelChat, Flow: f, User: b.User}
-	if c.FlowVersion, err = s.Flows.Pick(ctx, f, b.Environment, c.ID); err != nil {
+	if c.FlowVersion, err = s.Flows.Releases().Pick(ctx, f, b.Environment, c.ID); err != nil {
 		return Reply{}, "", err
 	}
 	g, pins, err := s.Graphs.Pin(ctx, c.FlowVersion, b.Environment)

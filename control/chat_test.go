@@ -69,10 +69,10 @@ func newTownOn(t testing.TB, db postgrestest.Database, document string) *town {
 		t.Fatal(err)
 	}
 	w.flow = uuid.New()
-	v := control.FlowVersion{ID: uuid.New(), Flow: w.flow, Number: 1, Document: []byte(document), CreatedAt: time.Now()}
+	v := control.Version{ID: uuid.New(), Of: w.flow, Number: 1, Document: []byte(document), CreatedAt: time.Now()}
 	err = store.InsertFlow(w.ctx, control.Flow{ID: w.flow, Name: "shop", CreatedAt: time.Now()}, v)
 	if err == nil {
-		_, err = store.PublishFlow(w.ctx, control.Publication{ID: uuid.New(), Flow: w.flow, Version: v.ID, Percent: 100, At: time.Now()}, 0)
+		err = store.Publish(w.ctx, control.SubjectFlow, control.Publication{ID: uuid.New(), Of: w.flow, Version: v.ID, Percent: 100, At: time.Now()}, 0)
 	}
 	if err != nil {
 		t.Fatal(err)

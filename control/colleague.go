@@ -206,7 +206,7 @@ func (s *Calls) returnCaller(ctx context.Context, call Call) error {
 		return nil // they are back already, or gone
 	}
 	if err == nil && s.Carrier != nil {
-		err = s.Carrier.Reconnect(ctx, call.Carrier, call.CarrierCallID)
+		err = s.Carrier.Reconnect(ctx, call)
 	}
 	if errors.Is(err, ErrEnded) {
 		return nil
@@ -237,7 +237,7 @@ func (s *Calls) dropColleague(ctx context.Context, call Call) {
 }
 
 func (s *Calls) dropLeg(ctx context.Context, call Call, leg string) {
-	if err := s.Carrier.Hangup(ctx, call.Carrier, leg); err != nil && !errors.Is(err, ErrEnded) {
+	if err := s.Carrier.Hangup(ctx, call, leg); err != nil && !errors.Is(err, ErrEnded) {
 		s.Log.Warn("a colleague was not hung up on", "call", call.ID, "error", err)
 	}
 }

@@ -195,7 +195,7 @@ func (s *Calls) mayConsult(c Call) bool {
 // do it, the call stays as it is, and the command says why.
 func (s *Calls) hangUpElsewhere(ctx context.Context, call Call, c Command) (Command, error) {
 	if s.Carrier != nil && call.CarrierCallID != "" {
-		if err := s.Carrier.Hangup(ctx, call.Carrier, call.CarrierCallID); err != nil {
+		if err := s.Carrier.Hangup(ctx, call, call.CarrierCallID); err != nil {
 			s.Log.Warn("the carrier did not hang up", "call", call.ID, "error", err)
 			if err := s.Commands.EndCommand(ctx, c.ID, carrierRefused(err), true); err != nil {
 				return c, err

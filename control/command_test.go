@@ -275,7 +275,7 @@ type refusing struct {
 	err error
 }
 
-func (r *refusing) Hangup(context.Context, string, string) error { return r.err }
+func (r *refusing) Hangup(context.Context, control.Call, string) error { return r.err }
 
 // Where the carrier does not hang up the call stays as it is, and the operator
 // reads why.

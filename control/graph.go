@@ -28,7 +28,7 @@ type Graphs struct {
 
 	mu       sync.Mutex
 	compiled map[uuid.UUID]*flow.Flow
-	resolved map[wanted]FlowVersion
+	resolved map[wanted]Version
 }
 
 // wanted is a range of a flow's versions, as the flow stood at a revision.
@@ -84,7 +84,7 @@ func (g *Graphs) resolve(ctx context.Context, use flow.Use, environment string) 
 		return uuid.Nil, err
 	}
 	if n, ok := use.Number(); ok {
-		v, err := g.Store.NumberedVersion(ctx, f.ID, n)
+		v, err := g.Store.NumberedVersion(ctx, SubjectFlow, f.ID, n)
 		return v.ID, err
 	}
 	e := f.In(environment)
@@ -110,19 +110,19 @@ func (g *Graphs) resolve(ctx context.Context, use flow.Use, environment string) 
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.resolved == nil || len(g.resolved) >= maxResolved {
-		g.resolved = map[wanted]FlowVersion{}
+		g.resolved = map[wanted]Version{}
 	}
 	g.resolved[key] = v
 	return v.ID, nil
 }
 
 // newest finds the newest version in a range.
-func (g *Graphs) newest(ctx context.Context, w wanted) (best FlowVersion, err error) {
+func (g *Graphs) newest(ctx context.Context, w wanted) (best Version, err error) {
 	in, err := flow.ParseRange(w.versions)
 	if err != nil {
 		return best, fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
-	list, err := g.Store.ReleasedVersions(ctx, w.flow, w.environment)
+	list, err := g.Store.ReleasedVersions(ctx, SubjectFlow, w.flow, w.environment)
 	if err != nil {
 		return best, err
 	}
@@ -168,7 +168,7 @@ func (g *Graphs) version(ctx context.Context, id uuid.UUID) (*flow.Flow, error) 
 	if f != nil {
 		return f, nil
 	}
-	v, err := g.Store.FlowVersion(ctx, id)
+	v, err := g.Store.Version(ctx, SubjectFlow, id)
 	if err != nil {
 		return nil, err
 	}

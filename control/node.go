@@ -176,7 +176,7 @@ func (s *Calls) lapse(ctx context.Context, id uuid.UUID) (Call, error) {
 func (s *Calls) reconnect(ctx context.Context, c Call) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	switch err := s.Carrier.Reconnect(ctx, c.Carrier, c.CarrierCallID); {
+	switch err := s.Carrier.Reconnect(ctx, c); {
 	case errors.Is(err, ErrEnded):
 	case err != nil:
 		s.Log.Error("a caller whose process vanished could not be brought back", "call", c.ID, "error", err)

@@ -203,7 +203,7 @@ func (s *Chats) Against(ctx context.Context, c Conversation, o OtherVersion) (*f
 		f, _, err = s.Graphs.withSubflows(ctx, f, Live)
 		return f, err
 	}
-	v, err := s.Flows.Version(ctx, c.Flow, o.Number)
+	v, err := s.Flows.Releases().Version(ctx, c.Flow, o.Number)
 	if o.Version != "" {
 		v, err = s.labelled(ctx, c.Flow, o.Version)
 	}
@@ -215,13 +215,13 @@ func (s *Chats) Against(ctx context.Context, c Conversation, o OtherVersion) (*f
 }
 
 // labelled finds the newest version, published or not, in a range.
-func (s *Chats) labelled(ctx context.Context, id uuid.UUID, versions string) (best FlowVersion, err error) {
+func (s *Chats) labelled(ctx context.Context, id uuid.UUID, versions string) (best Version, err error) {
 	in, err := flow.ParseRange(versions)
 	if err != nil {
 		return best, Invalidf("version", "must be a version or a range, such as 1.4.0 or ^1.4")
 	}
 	for page := (Page{Limit: 200}); ; {
-		list, err := s.Flows.Store.FlowVersions(ctx, id, page)
+		list, err := s.Flows.Store.Versions(ctx, SubjectFlow, id, page)
 		if err != nil {
 			return best, err
 		}

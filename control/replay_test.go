@@ -122,7 +122,7 @@ func TestReplayAgainst(t *testing.T) {
 		if !strings.Contains(shop, old) {
 			t.Fatal(old)
 		}
-		v, err := s.Flows.AddVersion(w.ctx, w.flow, []byte(strings.Replace(shop, old, now, 1)), 0)
+		v, err := s.Flows.Releases().Add(w.ctx, w.flow, []byte(strings.Replace(shop, old, now, 1)), "", 0)
 		if err != nil {
 			t.Fatal(err)
 		}

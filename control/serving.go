@@ -142,7 +142,7 @@ func (s *Calls) forget(ctx context.Context, v *Serving) {
 // gather reads what the call is served with.
 func (s *Calls) gather(ctx context.Context, v *Serving) error {
 	var err error
-	if v.Agent, err = s.Agents.Store.Agent(ctx, v.Call.Agent); err != nil {
+	if v.Agent, err = s.Agents.At(ctx, v.Call.Agent, v.Call.AgentVersion); err != nil {
 		return err
 	}
 	conv := Conversation{ID: v.Call.ID, Call: v.Call.ID, Channel: ChannelVoice}
@@ -175,7 +175,7 @@ func (s *Calls) gatherFlow(ctx context.Context, v *Serving, conv *Conversation) 
 		return err
 	}
 	set := v.Agent.Settings
-	if conv.FlowVersion, err = pick(ctx, s.Graphs.Store, set.FlowID, set.Environment, conv.ID); err != nil {
+	if conv.FlowVersion, err = pick(ctx, s.Graphs.Store, SubjectFlow, set.FlowID, set.Environment, conv.ID); err != nil {
 		return err
 	}
 	conv.Flow = set.FlowID

@@ -105,12 +105,12 @@ type carrier struct {
 	back []string
 }
 
-func (c *carrier) Hangup(context.Context, string, string) error { return nil }
+func (c *carrier) Hangup(context.Context, control.Call, string) error { return nil }
 
-func (c *carrier) Reconnect(_ context.Context, _, id string) error {
+func (c *carrier) Reconnect(_ context.Context, call control.Call) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.back = append(c.back, id)
+	c.back = append(c.back, call.CarrierCallID)
 	return nil
 }
 

@@ -40,7 +40,7 @@ func (r *REST) Consult(ctx context.Context, base, id, from, to string) (callSID 
 
 // offer answers POST /twilio/consult/{id}: the colleague has picked up.
 func (t *Twilio) offer(w http.ResponseWriter, r *http.Request) {
-	if _, ok := t.webhook(w, r, "consult"); !ok {
+	if _, _, ok := t.webhook(w, r, "consult"); !ok {
 		return
 	}
 	id := r.PathValue("id")
@@ -57,7 +57,7 @@ func (t *Twilio) offer(w http.ResponseWriter, r *http.Request) {
 
 // answer answers POST /twilio/consult/{id}/answer: they have pressed a key, or none.
 func (t *Twilio) answer(w http.ResponseWriter, r *http.Request) {
-	form, ok := t.webhook(w, r, "consult")
+	form, _, ok := t.webhook(w, r, "consult")
 	if !ok {
 		return
 	}
@@ -77,7 +77,7 @@ func (t *Twilio) nobodyWaits(w http.ResponseWriter, err error) bool {
 	case err == nil:
 		return false
 	case errors.Is(err, ErrEnded), errors.Is(err, ErrNoAgent):
-		writeTwiML(w, twiml{Say: "The caller is not waiting any more. Goodbye.", Hangup: &struct{}{}})
+		writeTwiML(w, say("The caller is not waiting any more. Goodbye.", ""))
 	default:
 		t.fault(w, t.Logger, "ask a colleague", err)
 	}
@@ -86,7 +86,7 @@ func (t *Twilio) nobodyWaits(w http.ResponseWriter, err error) bool {
 
 // gone takes POST /twilio/consult/{id}/status.
 func (t *Twilio) gone(w http.ResponseWriter, r *http.Request) {
-	form, ok := t.webhook(w, r, "consult")
+	form, _, ok := t.webhook(w, r, "consult")
 	if !ok {
 		return
 	}

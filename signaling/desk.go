@@ -15,7 +15,8 @@ import (
 type Desk interface {
 	// Arrive takes a call in: a carrier's webhook or a browser's offer. For a
 	// carrier's call that is known already (a repeated webhook) it returns the
-	// same CallID. Errors: ErrNoAgent, ErrBusy, ErrEnded, ErrDraining,
+	// same CallID. Errors: ErrNoAgent, ErrForbidden (the number is another
+	// account's), ErrBusy, ErrEnded, ErrDraining,
 	// ErrUnavailable.
 	Arrive(ctx context.Context, a Arrival) (Admitted, error)
 
@@ -41,6 +42,7 @@ type Desk interface {
 // An Arrival is a call that wants an agent.
 type Arrival struct {
 	Carrier       string // "twilio" or "webrtc"
+	Account       string // whose webhook it is, verified; "" for the gateway's own
 	CarrierCallID string // Twilio: CallSid
 	From, To      string // E.164, or empty
 	Agent         string // id or name, where the address names one; else To picks
@@ -53,6 +55,10 @@ type Arrival struct {
 type Admitted struct {
 	CallID string // uuid; also the correlation id of logs
 	Agent  string // the agent's id
+
+	// Instead of being connected to the agent, a carrier's call is told something
+	// in Language ("" is en-US) and ended, or dials elsewhere at once.
+	Say, Language, Dial string
 }
 
 // Next is what a carrier's call does next.

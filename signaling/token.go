@@ -93,27 +93,46 @@ func (t *MediaTokens) Mint(carrierCallID, callID string) (string, error) {
 
 // Redeem checks a token and uses it up. Its error is [ErrToken].
 func (t *MediaTokens) Redeem(ctx context.Context, token string) (MediaClaim, error) {
-	if len(token) > maxToken || len(t.Key) < 32 {
+	body, left, err := t.open(token)
+	if err != nil || !t.first(ctx, string(body[idAt:sidAt]), left) {
 		return MediaClaim{}, ErrToken
+	}
+	return claimOf(body), nil
+}
+
+// Look checks a token without using it up: it may be used already. Its error is
+// [ErrToken].
+func (t *MediaTokens) Look(token string) (MediaClaim, error) {
+	body, _, err := t.open(token)
+	if err != nil {
+		return MediaClaim{}, err
+	}
+	return claimOf(body), nil
+}
+
+// open returns what a token says, and how long it is good for.
+func (t *MediaTokens) open(token string) (body []byte, left time.Duration, err error) {
+	if len(token) > maxToken || len(t.Key) < 32 {
+		return nil, 0, ErrToken
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(b) <= callAt+tagSize {
-		return MediaClaim{}, ErrToken
+		return nil, 0, ErrToken
 	}
 	body, tag := b[:len(b)-tagSize], b[len(b)-tagSize:]
 	if !hmac.Equal(tag, t.tag(body)) {
-		return MediaClaim{}, ErrToken
+		return nil, 0, ErrToken
 	}
-	left := time.Until(time.Unix(int64(binary.BigEndian.Uint32(body)), 0))
-	if left <= 0 {
-		return MediaClaim{}, ErrToken
+	if left = time.Until(time.Unix(int64(binary.BigEndian.Uint32(body)), 0)); left <= 0 {
+		return nil, 0, ErrToken
 	}
-	if !t.first(ctx, string(body[idAt:sidAt]), left) {
-		return MediaClaim{}, ErrToken
-	}
+	return body, left, nil
+}
+
+func claimOf(body []byte) MediaClaim {
 	c := MediaClaim{CallID: string(body[callAt:])}
 	copy(c.carrier[:], body[sidAt:callAt])
-	return c, nil
+	return c
 }
 
 // For reports whether the token was made for this carrier's call.

@@ -33,8 +33,12 @@ type Twilio struct {
 	// PublicURL ("https://media.example").
 	MediaURL string
 
-	// AccountSID, where not empty, is the only account whose webhooks are taken.
+	// AccountSID, where not empty, is the only account whose webhooks are taken,
+	// besides those of Signers.
 	AccountSID string
+
+	// Signers knows further accounts, each with tokens of its own. Nil: none.
+	Signers Signers
 
 	// AuthTokens gives the tokens that may sign: the current one, and the old
 	// one while rotating. Nil or none: webhooks cannot be signed, and are taken
@@ -113,12 +117,13 @@ const (
 // voice answers POST /twilio/voice: a call has come in, or one of ours was
 // answered.
 func (t *Twilio) voice(w http.ResponseWriter, r *http.Request) {
-	form, ok := t.webhook(w, r, "voice")
+	form, account, ok := t.webhook(w, r, "voice")
 	if !ok {
 		return
 	}
 	a := Arrival{
 		Carrier:       carrierTwilio,
+		Account:       account,
 		CarrierCallID: form.Get("CallSid"),
 		From:          form.Get("From"),
 		To:            form.Get("To"),
@@ -136,6 +141,10 @@ func (t *Twilio) voice(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	admitted, err := t.Desk.Arrive(ctx, a)
 	switch {
+	case err == nil && admitted.Say != "":
+		writeTwiML(w, say(admitted.Say, admitted.Language))
+	case err == nil && admitted.Dial != "":
+		writeTwiML(w, dial(t.base(r), Next{Dial: admitted.Dial}))
 	case err == nil:
 		t.connect(w, r, a.CarrierCallID, admitted.CallID)
 	case errors.Is(err, ErrEnded):
@@ -148,6 +157,8 @@ func (t *Twilio) voice(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, ErrDraining):
 		t.refused("voice", "draining")
 		writeTwiML(w, elsewhere(t.base(r)+r.URL.RequestURI()))
+	case errors.Is(err, ErrForbidden):
+		t.forbid(w, r, "voice", "account", err)
 	case errors.Is(err, ErrNoAgent):
 		t.refused("voice", "no-agent")
 		log.Warn("call refused: no agent answers here", "to", a.To, "agent", a.Agent)
@@ -178,7 +189,7 @@ func (t *Twilio) connect(w http.ResponseWriter, r *http.Request, callSID, callID
 
 // next answers POST /twilio/next: the stream or a transfer has ended.
 func (t *Twilio) next(w http.ResponseWriter, r *http.Request) {
-	form, ok := t.webhook(w, r, "next")
+	form, _, ok := t.webhook(w, r, "next")
 	if !ok {
 		return
 	}
@@ -214,7 +225,7 @@ func (t *Twilio) next(w http.ResponseWriter, r *http.Request) {
 // status takes POST /twilio/status: callbacks of calls, streams, recordings
 // and answering machine detection.
 func (t *Twilio) status(w http.ResponseWriter, r *http.Request) {
-	form, ok := t.webhook(w, r, "status")
+	form, _, ok := t.webhook(w, r, "status")
 	if !ok {
 		return
 	}
@@ -245,44 +256,46 @@ func (t *Twilio) status(w http.ResponseWriter, r *http.Request) {
 }
 
 // webhook reads and checks a webhook. Where it is not good it answers, counts
-// and logs, and returns false.
-func (t *Twilio) webhook(w http.ResponseWriter, r *http.Request, route string) (url.Values, bool) {
+// and logs, and returns false. account is whose it is, "" for the gateway's own.
+func (t *Twilio) webhook(w http.ResponseWriter, r *http.Request, route string) (form url.Values, account string, ok bool) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		t.refused(route, "request")
 		http.Error(w, "body is too large or broken", http.StatusRequestEntityTooLarge)
-		return nil, false
+		return nil, "", false
 	}
 	form, isJSON, err := parseBody(r.Header.Get("Content-Type"), body)
 	if err != nil {
 		t.refused(route, "request")
 		http.Error(w, err.Error(), http.StatusUnsupportedMediaType)
-		return nil, false
+		return nil, "", false
 	}
 	signedForm := form
 	if isJSON {
 		signedForm = nil
 	}
-	if err := t.authentic(r, t.base(r), signedForm, true); err != nil {
-		t.forbid(w, r, route, "signature", err)
-		return nil, false
+	account, err = t.sender(r, form, signedForm)
+	var no *forbidden
+	switch {
+	case errors.As(err, &no):
+		t.forbid(w, r, route, no.reason, no.err)
+		return nil, "", false
+	case err != nil:
+		t.fault(w, t.Logger.With("call_sid", form.Get("CallSid")), "verify a webhook", err)
+		return nil, "", false
 	}
 	if isJSON && r.Header.Get(signatureHeader) != "" && !bodySigned(r.URL.Query(), body) {
 		t.forbid(w, r, route, "signature", errors.New("the body is not the one signed"))
-		return nil, false
-	}
-	if t.AccountSID != "" && form.Get("AccountSid") != t.AccountSID {
-		t.forbid(w, r, route, "account", errors.New("another account's webhook"))
-		return nil, false
+		return nil, "", false
 	}
 	if sid := form.Get("CallSid"); sid == "" || len(sid) > maxField ||
 		len(form.Get("To")) > maxField || len(form.Get("From")) > maxField {
 		t.refused(route, "request")
 		http.Error(w, "CallSid, From or To is missing or too long", http.StatusBadRequest)
-		return nil, false
+		return nil, "", false
 	}
-	return form, true
+	return form, account, true
 }
 
 // parseBody reads a form, or a flat JSON object as one.

@@ -22,7 +22,7 @@ const (
 // media answers GET /twilio/media/{token}: the call's audio. It returns after
 // the call's session and socket are gone.
 func (t *Twilio) media(w http.ResponseWriter, r *http.Request) {
-	if err := t.authentic(r, socketScheme(t.mediaBase(r)), nil, false); err != nil {
+	if err := t.socketAuthentic(r); err != nil {
 		t.forbid(w, r, "media", "signature", err)
 		return
 	}

@@ -16,12 +16,17 @@ type twiml struct {
 	XMLName  xml.Name       `xml:"Response"`
 	Connect  *twimlConnect  `xml:"Connect"`
 	Gather   *twimlGather   `xml:"Gather"`
-	Say      string         `xml:"Say,omitempty"`
+	Say      *twimlSay      `xml:"Say"`
 	Dial     *twimlDial     `xml:"Dial"`
 	Reject   *twimlReject   `xml:"Reject"`
 	Pause    *twimlPause    `xml:"Pause"`
 	Redirect *twimlRedirect `xml:"Redirect"`
 	Hangup   *struct{}      `xml:"Hangup"`
+}
+
+type twimlSay struct {
+	Language string `xml:"language,attr"`
+	Text     string `xml:",chardata"`
 }
 
 type twimlConnect struct {
@@ -59,6 +64,15 @@ type twimlRedirect struct {
 }
 
 var hangup = twiml{Hangup: &struct{}{}}
+
+// say has Twilio's own voice speak before it ends the call. It ends at 4,096
+// characters (https://www.twilio.com/docs/voice/twiml/say).
+func say(text, language string) twiml {
+	if language == "" {
+		language = "en-US"
+	}
+	return twiml{Say: &twimlSay{language, text}, Hangup: &struct{}{}}
+}
 
 // NextWebhook returns the address that tells a call what to do after its
 // stream, for a gateway that is reached at base ("https://gw.example"). A

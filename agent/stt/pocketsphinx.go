@@ -29,6 +29,7 @@ var pocketsphinx = Vendor{
 	Pace:       4,                       // it reads from a pipe, and needs a twentieth to a third of the time
 	FinalLag:   1500 * time.Millisecond, // longer on a busy machine
 	Local:      true,
+	Languages:  []string{"en"},
 	DefaultURL: "/usr/share/pocketsphinx/model/en-us",
 }.dialedBy(dialPocketsphinx)
 

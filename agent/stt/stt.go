@@ -21,7 +21,8 @@ type Vendor struct {
 	Rates      []int    // sample rates taken, in hertz, best first
 	Interims   bool     // gives words before the utterance has ended
 	Pace       float64  // times faster than life that it takes audio; 0: no more than Deepgram's 1.25
-	Local      bool     // runs on this machine and needs no key
+	Local      bool     // runs on this machine, needs no key, and has no models but those
+	Languages  []string // that it knows, as in "en", of any region; none: any
 	DefaultURL string   // service address; for a local vendor its model folder
 
 	// FinalLag is how late its last words are taken to come after a pause until

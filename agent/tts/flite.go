@@ -21,13 +21,14 @@ import (
 // clause. Voice slt is the clearest and what the local recognizer hears best.
 // It is of demo and test grade.
 var flite = Vendor{
-	Name:   "flite",
-	Models: []string{"flite"},
-	Voices: []string{"slt", "rms", "awb"},
-	Rate:   fliteRate,
-	Aligns: true,
-	SSML:   true,
-	Local:  true,
+	Name:      "flite",
+	Models:    []string{"flite"},
+	Voices:    []string{"slt", "rms", "awb"},
+	Rate:      fliteRate,
+	Aligns:    true,
+	SSML:      true,
+	Local:     true,
+	Languages: []string{"en"},
 }.dialedBy(dialFlite)
 
 const (

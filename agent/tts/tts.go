@@ -22,7 +22,8 @@ type Vendor struct {
 	Rate       int      // of the speech, in hertz
 	Aligns     bool     // gives word times
 	SSML       bool     // takes agent.Clause.SSML
-	Local      bool     // runs on this machine and needs no key
+	Local      bool     // runs on this machine, needs no key, and has no voices but those
+	Languages  []string // that it speaks, as in "en", of any region; none: any
 	MaxText    int      // characters of one clause; 0: no limit
 	PerMinute  int      // clauses that it takes in a minute; 0: no limit
 	DefaultURL string   // service address; empty for a local vendor

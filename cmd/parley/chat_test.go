@@ -226,7 +226,7 @@ func chatTalk(t *testing.T, doc []byte, inputs []string) [][]string {
 	}
 	f, _, err := flows.Create(ctx, "desk", doc)
 	if err == nil {
-		_, err = flows.Publish(ctx, f.ID, control.Release{}, 0)
+		_, err = flows.Releases().Publish(ctx, f.ID, control.Release{}, 0)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -69,9 +69,14 @@ func (w *wired) belongings(made identity.DemoMade) (chatToken string) {
 	post("/v1/auth/providers", `{"name":"corp","settings":{"kind":"generic","issuer":"https://login.example","client_id":"c"}}`)
 	post("/v1/auth/issuers", `{"issuer":"https://login.example","settings":{"scopes":{"read":["calls.read"]}}}`)
 	secret := w.ask(sending{method: "PUT", path: "/v1/secrets/crm-" + made.Tenant.String()[24:], bearer: made.APIKey,
-		body: `{"value":"long enough to be one","hosts":["api.example.com"]}`})
+		body: `{"value":"long enough to be one","hosts":["api.example.com","api.twilio.com"]}`})
 	if secret.status >= 300 {
 		w.t.Fatalf("put a secret: %d %s", secret.status, secret.body)
+	}
+	post("/v1/carrier-accounts", `{"name":"own","account_sid":"AC`+strings.Repeat("a", 32)+`","token_secret":"crm-`+made.Tenant.String()[24:]+`"}`)
+	if draft := w.ask(sending{method: "PUT", path: "/v1/agents/" + desk.ID.String() + "/draft", bearer: made.APIKey,
+		body: `{"settings":{"kind":"prompt","prompt":"x"}}`}); draft.status >= 300 {
+		w.t.Fatalf("put a draft: %d %s", draft.status, draft.body)
 	}
 	post("/v1/keys", `{"name":"theirs","scopes":["calls.read"]}`)
 	post("/v1/holds", `{"caller":"+15550009999","reason":"case 1"}`)
@@ -313,6 +318,9 @@ var unseeded = map[string]string{
 	"GET /v1/calls/{id}/messages/{message}": "the walk's call left no message",
 	"POST /v1/calls/{id}/restore":           "the walk has deleted nothing yet",
 	"POST /v1/sessions/{id}/restore":        "the same",
+	"PUT /v1/agents/{agent}/draft":          "the walk's body is no settings: the owner is told so",
+	"POST /v1/agents/{agent}/versions":      "the same",
+	"POST /v1/agents/{agent}/rollback":      "of the walk's agent one version alone was live",
 	"PATCH /v1/tenants/{id}":                "platform administrators look after all tenants",
 	"POST /v1/tenants/{id}/suspend":         "the same",
 	"POST /v1/tenants/{id}/resume":          "the same",

@@ -59,7 +59,11 @@ func (d *desk) Arrive(ctx context.Context, a signaling.Arrival) (signaling.Admit
 			return signaling.Admitted{}, arrivalError(err)
 		}
 	}
-	c, err := d.calls.Arrive(ctx, control.Arrival{Carrier: a.Carrier, CarrierCallID: a.CarrierCallID,
+	account, err := readAccount(a.Account)
+	if err != nil {
+		return signaling.Admitted{}, err
+	}
+	c, err := d.calls.Arrive(ctx, control.Arrival{Carrier: a.Carrier, CarrierCallID: a.CarrierCallID, Account: account,
 		From: a.From, To: a.To, Agent: a.Agent, Direction: a.Direction, Resume: a.Resume})
 	if err != nil {
 		d.slots.Release(key)
@@ -67,7 +71,14 @@ func (d *desk) Arrive(ctx context.Context, a signaling.Arrival) (signaling.Admit
 	}
 	d.slots.Name(key, c.ID.String())
 	d.log.Info("call arrived", "call", c.ID, "carrier", a.Carrier, "carrier_call", a.CarrierCallID, "agent", c.Agent)
-	return signaling.Admitted{CallID: c.ID.String(), Agent: c.Agent.String()}, nil
+	in := signaling.Admitted{CallID: c.ID.String(), Agent: c.Agent.String(), Say: c.Say, Language: c.SayLanguage}
+	if c.Status == control.CallTransferring {
+		in.Dial = c.TransferTo
+	}
+	if in.Say != "" || in.Dial != "" { // no agent is needed now
+		d.slots.Gone(key)
+	}
+	return in, nil
 }
 
 func arrivalError(err error) error {
@@ -76,6 +87,8 @@ func arrivalError(err error) error {
 		return signaling.ErrNoAgent
 	case errors.Is(err, control.ErrEnded):
 		return signaling.ErrEnded
+	case errors.Is(err, control.ErrForbidden):
+		return fmt.Errorf("%w: %w", signaling.ErrForbidden, err)
 	case errors.Is(err, control.ErrUnavailable):
 		return fmt.Errorf("%w: %w", signaling.ErrUnavailable, err)
 	}

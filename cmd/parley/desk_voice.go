@@ -211,9 +211,9 @@ func (p *prerenderer) add(w prerender) {
 }
 
 // published is told of each flow that is published.
-func (p *prerenderer) published(ctx context.Context, v control.FlowVersion) {
+func (p *prerenderer) published(ctx context.Context, v control.Version) {
 	if tenant, ok := control.TenantOf(ctx); ok {
-		p.add(prerender{tenant: tenant, flow: v.Flow, version: v.ID})
+		p.add(prerender{tenant: tenant, flow: v.Of, version: v.ID})
 	}
 }
 

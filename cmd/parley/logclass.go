@@ -25,7 +25,7 @@ var logKeys = map[string]class.Class{
 	// Ids, names of things, our own addresses and errors; of clients, pseudonyms.
 	"client": class.Internal, "object": class.Internal, "code": class.Internal, "dial": class.Internal,
 	"address": class.Internal, "agent": class.Internal, "budget": class.Internal, "by": class.Internal, "call": class.Internal, "call_id": class.Internal,
-	"call_sid": class.Internal, "carrier": class.Internal, "carrier_call": class.Internal, "conversation": class.Internal,
+	"call_sid": class.Internal, "carrier": class.Internal, "carrier_call": class.Internal, "carrier_account": class.Internal, "conversation": class.Internal,
 	"delivery": class.Internal, "dir": class.Internal, "err": class.Internal, "error": class.Internal, "event": class.Internal,
 	"file": class.Internal, "flow": class.Internal, "folder": class.Internal, "grant": class.Internal, "hash": class.Internal, "host": class.Internal, "key": class.Internal, "kind": class.Internal,
 	"last": class.Internal, "listen": class.Internal, "mac": class.Internal, "node": class.Internal, "panic": class.Internal, "provider": class.Internal,

@@ -12,7 +12,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-	_ "time/tzdata" // quiet hours have time zones, on machines without them too
+	_ "time/tzdata" // quiet hours and numbers' routes have time zones, on machines without them too
 
 	"github.com/alecthomas/kong"
 

@@ -92,7 +92,7 @@ func newSiteOn(t *testing.T, db postgrestest.Database, databaseURL func(postgres
 	made, err := identity.EnsureDemo(t.Context(), identity.DemoServices{
 		Users: &identity.Users{Store: store, Sessions: store, Ring: ring, Hasher: identity.NewHasher(1), Audit: store}, Tenants: store,
 		Keys: &identity.Keys{Store: store, Ring: ring}, Flows: &control.Flows{Store: store, Changes: store},
-		Agents: &control.Agents{Store: store, Flows: store, Vendors: newVendors(Settings{}, nil, slog.New(slog.DiscardHandler)).names()},
+		Agents: &control.Agents{Store: store, Flows: store, Vendors: vendorTables()},
 	}, identity.Demo{AdminEmail: "a@b.c", AdminPassword: password(), Flow: []byte(shortFlow)}, true)
 	if err != nil {
 		t.Fatal(err)

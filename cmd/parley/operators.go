@@ -136,15 +136,21 @@ func (e *earshot) silent() {
 }
 
 // MayConsult implements [control.Colleagues].
-func (c *twilioCarrier) MayConsult(call control.Call) bool { return call.Carrier == "twilio" }
+func (c *carriers) MayConsult(call control.Call) bool {
+	return call.Carrier == control.CarrierTwilio && (call.Account != uuid.Nil || c.own != nil)
+}
 
 // Consult implements [control.Colleagues]: the colleague sees our own number.
-func (c *twilioCarrier) Consult(ctx context.Context, call control.Call, to string, command uuid.UUID) (string, error) {
+func (c *carriers) Consult(ctx context.Context, call control.Call, to string, command uuid.UUID) (string, error) {
 	from := call.To
 	if call.Direction == "outbound" {
 		from = call.From
 	}
-	sid, err := c.rest.Consult(ctx, c.base, command.String(), from, to)
+	rest, err := c.REST(control.WithTenant(ctx, call.Tenant), call.Account)
+	if err != nil {
+		return "", err
+	}
+	sid, err := rest.Consult(ctx, c.base, command.String(), from, to)
 	return sid, carrierError(err)
 }
 

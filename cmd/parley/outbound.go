@@ -37,11 +37,10 @@ func (g *gateway) buildOutbound(ring *control.Keyring) error {
 		}
 	}
 	g.orders = &outbound.Orders{Store: g.db, Changes: g.db, Policies: g.db, Agents: g.agents, Risky: risky}
-	carrier, _ := g.calls.Carrier.(*twilioCarrier)
-	if carrier == nil || g.settings.PublicURL == "" && !g.dev {
+	if g.carriers.own == nil || g.settings.PublicURL == "" && !g.dev {
 		return nil
 	}
-	places := dialCarrier{rest: carrier.rest, base: g.publicBase()}
+	places := dialCarrier{rest: g.carriers.own, base: g.publicBase()}
 	g.dialler = &outbound.Dialler{Node: g.calls.Node, Store: g.db, Changes: g.db, Queue: g.db, Policies: g.db, Spend: g.db, Limits: g.redis,
 		Carrier: func(context.Context, string) (outbound.Carrier, error) { return places, nil },
 		Calls:   lastWords{g.calls}, Prices: prices, Risky: risky, Ring: ring, Log: g.log}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/url"
 	"os/exec"
@@ -50,13 +49,19 @@ func newVendors(s Settings, secrets *control.SecretService, log *slog.Logger) *v
 	}
 }
 
-// names lists the vendors that agents may choose.
-func (v *vendors) names() control.VendorNames {
-	return control.VendorNames{
-		STT: slices.Sorted(maps.Keys(stt.Vendors)),
-		LLM: slices.Sorted(maps.Keys(llm.Vendors)),
-		TTS: slices.Sorted(maps.Keys(tts.Vendors)),
+// vendorTables are the vendors' own tables, as agents' settings are held to.
+func vendorTables() control.VendorTables {
+	t := control.VendorTables{STT: map[string]control.VendorTable{}, LLM: map[string]control.VendorTable{}, TTS: map[string]control.VendorTable{}}
+	for name, v := range stt.Vendors {
+		t.STT[name] = control.VendorTable{Models: v.Models, Languages: v.Languages, Closed: v.Local}
 	}
+	for name, v := range llm.Vendors {
+		t.LLM[name] = control.VendorTable{Models: v.Models}
+	}
+	for name, v := range tts.Vendors {
+		t.TTS[name] = control.VendorTable{Models: v.Models, Voices: v.Voices, Languages: v.Languages, Closed: v.Local}
+	}
+	return t
 }
 
 // has reports whether a remote vendor can be used: a key is set, or a server

@@ -60,24 +60,25 @@ type gateway struct {
 	post       *egress.Client // of webhooks
 	recordings *control.SealedBlobs
 
-	once    *control.Idempotency
-	safe    safe
-	tokens  *identity.CallTokens
-	bearers *identity.Bearers
-	desk    *desk
-	queue   *postgres.Queue
-	slots   *control.Admission
-	load    *loadWatch
-	dialler *outbound.Dialler // nil: no carrier places calls
-	orders  *outbound.Orders
-	twilio  *signaling.Twilio
-	webrtc  *signaling.WebRTC
-	api     *api.Server
-	metrics *prometheus.Registry
-	noted   *signalMetrics
-	sealer  *control.AuditSealer
-	keeper  *control.Keeper
-	closers []func() // of ways out, at the end
+	once     *control.Idempotency
+	safe     safe
+	tokens   *identity.CallTokens
+	bearers  *identity.Bearers
+	desk     *desk
+	carriers *carriers // whose lines calls are on
+	queue    *postgres.Queue
+	slots    *control.Admission
+	load     *loadWatch
+	dialler  *outbound.Dialler // nil: no carrier places calls
+	orders   *outbound.Orders
+	twilio   *signaling.Twilio
+	webrtc   *signaling.WebRTC
+	api      *api.Server
+	metrics  *prometheus.Registry
+	noted    *signalMetrics
+	sealer   *control.AuditSealer
+	keeper   *control.Keeper
+	closers  []func() // of ways out, at the end
 
 	blocks *ingress.Blocks
 	doors  []*door // the public one first
@@ -127,6 +128,9 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 	}
 	g.buildKeeper(ring)
 	g.noted = newSignalMetrics(g.metrics)
+	if err := g.buildCarriers(); err != nil {
+		return nil, err
+	}
 	if err := g.buildSignaling(ring, unsigned); err != nil {
 		return nil, err
 	}
@@ -155,13 +159,13 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	g.keys = &identity.Keys{Store: g.db, Ring: ring}
 	g.content = &control.Contents{Store: g.db, Changes: g.db, Shelf: &control.Shelf{Store: g.db}}
 	g.flows = &control.Flows{Store: g.db, Changes: g.db, Contents: g.content.Shelf}
-	g.agents = &control.Agents{Store: g.db, Flows: g.db, Secrets: g.db, Vendors: v.names()}
+	g.agents = &control.Agents{Store: g.db, Flows: g.db, Secrets: g.db, Vendors: vendorTables()}
 	g.once = &control.Idempotency{Store: g.db, Ring: ring, Log: g.log}
 	g.tokens = &identity.CallTokens{Ring: ring, Used: g.redis}
 	g.bearers = identity.NewBearers(g.db, g.people.users, g.keys, g.tokens, g.settings.PublicURL, g.log)
 	graphs := &control.Graphs{Store: g.db}
 	g.trials = &control.Experiments{Store: g.db, Contents: g.db, Flows: g.db, Graphs: graphs}
-	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Graphs: graphs, Numbers: g.db,
+	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Graphs: graphs, Numbers: g.db, Accounts: g.db,
 		Live: g.redis, Inbox: g.db, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Ring: ring, Log: g.log, Node: uuid.New()}
 	g.buildOperators(ring)
 	g.chats = &control.Chats{Store: g.db, Turns: g.db, Flows: g.flows, Graphs: graphs, Ring: ring, Log: g.log}
@@ -197,17 +201,12 @@ func (g *gateway) buildOutside(ring *control.Keyring) error {
 
 func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err error) {
 	s := g.settings
-	if s.TwilioAccountSID != "" && s.TwilioAuthToken != "" {
-		carrier := &twilioCarrier{base: s.PublicURL, next: signaling.NextWebhook(s.PublicURL), rest: &signaling.REST{AccountSID: s.TwilioAccountSID,
-			Secret: g.safe.setting(s.TwilioAuthToken),
-			Region: s.TwilioRegion, Edge: s.TwilioEdge, BaseURL: s.TwilioBaseURL, Timeout: 5 * time.Second}}
-		g.calls.Carrier, g.calls.Colleagues = carrier, carrier
-	}
+	g.calls.Carrier, g.calls.Colleagues = g.carriers, g.carriers
 	g.twilio = &signaling.Twilio{
 		Desk: g.desk, Colleagues: colleagues{g.calls},
 		Tokens:    &signaling.MediaTokens{Key: ring.Key("media-token"), Shared: sharedUse{g.redis, "media-token:"}},
 		PublicURL: s.PublicURL, MediaURL: s.MediaURL, AccountSID: s.TwilioAccountSID,
-		AuthTokens:    g.twilioTokens,
+		AuthTokens: g.twilioTokens, Signers: g.carriers,
 		AllowUnsigned: g.dev, TunnelWithoutSignature: unsigned,
 		Logger: g.log, Metrics: g.noted.twilio(),
 	}
@@ -231,35 +230,6 @@ func (s sharedUse) Use(ctx context.Context, id string, ttl time.Duration) (bool,
 	return s.used.Use(ctx, s.kind+id, ttl), nil
 }
 
-// twilioCarrier is Twilio's REST API as control sees a carrier.
-type twilioCarrier struct {
-	rest *signaling.REST
-	base string // by which Twilio calls us
-	next string // our webhook, under it
-}
-
-func (c *twilioCarrier) Hangup(ctx context.Context, carrier, id string) error {
-	if carrier != "twilio" {
-		return nil // a browser's call has no other end
-	}
-	if err := c.rest.HangUp(ctx, id); err != nil && !errors.Is(err, signaling.ErrEnded) {
-		return carrierError(err)
-	}
-	return nil
-}
-
-// Reconnect implements [control.Carrier].
-func (c *twilioCarrier) Reconnect(ctx context.Context, carrier, id string) error {
-	if carrier != "twilio" {
-		return nil // a browser finds out by itself
-	}
-	err := c.rest.Redirect(ctx, id, c.next)
-	if errors.Is(err, signaling.ErrEnded) {
-		return control.ErrEnded
-	}
-	return err
-}
-
 // buildHTTP mounts everything behind the one registry.
 func (g *gateway) buildHTTP(ring *control.Keyring) error {
 	gate, err := g.gate(ring.Key("clients in logs"))
@@ -270,7 +240,7 @@ func (g *gateway) buildHTTP(ring *control.Keyring) error {
 		Gate: gate, Origins: &control.Origins{Store: g.db}, SecurityContact: g.settings.SecurityContact,
 		Contents: g.content, Experiments: g.trials, Idempotency: g.once,
 		Users: g.people.users, Tenants: g.people.tenants, Members: g.people.members,
-		Keys: g.keys, Bearers: g.bearers, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db},
+		Keys: g.keys, Bearers: g.bearers, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db, Accounts: g.db}, Carriers: g.carriers.accounts, CarrierCheck: g.carriers.check,
 		Factors: g.signIn.factors, OIDC: g.signIn.oidc, Issuers: g.signIn.issuers, SecondFactor: g.secondFactor(),
 		Calls: g.calls, Chats: g.chats, Events: g.events, Figures: g.db, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing, Degraded: g.safe.degraded,
 		Egress: g.db, Ledger: g.db, Orders: g.orders, Dials: g.db, Policies: g.db, Keeper: g.keeper,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,17 +12,21 @@ import (
 )
 
 type agentJSON struct {
-	ID        uuid.UUID             `json:"id"`
-	Name      string                `json:"name"`
-	Public    bool                  `json:"public"`
-	Settings  control.AgentSettings `json:"settings"`
-	Revision  int                   `json:"revision"`
-	CreatedAt time.Time             `json:"created_at"`
-	UpdatedAt time.Time             `json:"updated_at"`
+	ID           uuid.UUID             `json:"id"`
+	Name         string                `json:"name"`
+	Public       bool                  `json:"public"`
+	Settings     control.AgentSettings `json:"settings" doc:"What is live."`
+	VersionID    uuid.UUID             `json:"version_id" doc:"The version that is live, with these settings."`
+	Number       int                   `json:"number" doc:"Of that version."`
+	Environments []control.Environment `json:"environments" doc:"Where it is published, live among them."`
+	Revision     int                   `json:"revision"`
+	CreatedAt    time.Time             `json:"created_at"`
+	UpdatedAt    time.Time             `json:"updated_at"`
 }
 
 func newAgentJSON(a control.Agent) agentJSON {
-	return agentJSON{a.ID, a.Name, a.Public, a.Settings, a.Revision, a.CreatedAt, a.UpdatedAt}
+	return agentJSON{a.ID, a.Name, a.Public, a.Settings, a.Version, a.Number,
+		append([]control.Environment{}, a.Environments...), a.Revision, a.CreatedAt, a.UpdatedAt}
 }
 
 type agentOut struct {
@@ -45,7 +48,9 @@ func (s *Server) agents() error {
 		operation(s, reads("/v1/agents", control.AgentsRead), "list-agents", "List agents", 200, s.listAgents),
 		operation(s, reads("/v1/agents/{agent}", control.AgentsRead), "get-agent", "Get an agent", 200, s.getAgent),
 		operation(s, writes("POST", "/v1/agents", control.AgentsWrite, 256<<10), "create-agent", "Create an agent", 201, s.createAgent),
-		operation(s, writes("PATCH", "/v1/agents/{agent}", control.AgentsWrite, 256<<10), "change-agent", "Change an agent", 200, s.changeAgent),
+		operation(s, writes("PATCH", "/v1/agents/{agent}", control.AgentsWrite, 256<<10), "change-agent", "Change an agent; new settings become a version that is live at once", 200, s.changeAgent),
+		operation(s, writes("DELETE", "/v1/agents/{agent}", control.AgentsWrite, NoBody), "delete-agent", "Delete an agent that nothing uses", 204, s.deleteAgent),
+		s.agentReleases(),
 		operation(s, writes("POST", "/v1/agents/{agent}/call-tokens", control.CallsStart, 4<<10),
 			"create-call-token", "Make a token that opens one call from a browser", 201, s.createCallToken),
 	)
@@ -83,8 +88,8 @@ func (s *Server) createAgent(ctx context.Context, in *struct {
 
 func (s *Server) changeAgent(ctx context.Context, in *struct {
 	AgentPath
-	IfMatch string `header:"If-Match" doc:"The ETag that the change is based on."`
-	Body    struct {
+	FlowMatch
+	Body struct {
 		Name     *string                `json:"name,omitempty"`
 		Public   *bool                  `json:"public,omitempty"`
 		Settings *control.AgentSettings `json:"settings,omitempty" doc:"Replaces all settings."`
@@ -94,8 +99,12 @@ func (s *Server) changeAgent(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if in.IfMatch != "" && strings.TrimSpace(in.IfMatch) != etag(a.Revision) {
-		return nil, newProblem(412, "changed", "the agent has changed meanwhile; read it again")
+	revision, err := in.revision()
+	if err != nil {
+		return nil, err
+	}
+	if revision != 0 {
+		a.Revision = revision
 	}
 	if in.Body.Name != nil {
 		a.Name = *in.Body.Name
@@ -107,9 +116,24 @@ func (s *Server) changeAgent(ctx context.Context, in *struct {
 		a.Settings = *in.Body.Settings
 	}
 	if a, err = s.o.Agents.Update(ctx, a); err != nil {
-		return nil, err
+		return nil, in.matched(err)
 	}
 	return newAgentOut(a), nil
+}
+
+func (s *Server) deleteAgent(ctx context.Context, in *struct {
+	AgentPath
+	FlowMatch
+}) (*struct{}, error) {
+	_, a, err := s.o.Agents.Find(ctx, in.Agent)
+	if err != nil {
+		return nil, err
+	}
+	revision, err := in.revision()
+	if err != nil {
+		return nil, err
+	}
+	return nil, in.unlessRefused(s.o.Agents.Delete(ctx, a.ID, revision))
 }
 
 type callTokenJSON struct {

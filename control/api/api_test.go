@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -96,15 +97,15 @@ func newPlane(t *testing.T) *plane {
 	content := &control.Contents{Store: store, Changes: store, Shelf: &control.Shelf{Store: store}}
 	flows := &control.Flows{Store: store, Changes: store, Contents: content.Shelf}
 	graphs := &control.Graphs{Store: store}
-	agents := &control.Agents{Store: store, Flows: store, Vendors: control.VendorNames{STT: []string{"local"}, LLM: []string{"openai"}, TTS: []string{"local"}}}
+	agents := &control.Agents{Store: store, Flows: store, Vendors: control.VendorTables{STT: map[string]control.VendorTable{"local": {}}, LLM: map[string]control.VendorTable{"openai": {Models: []string{"gpt"}}}, TTS: map[string]control.VendorTable{"local": {Voices: []string{"slt"}}}}}
 	p.o = api.Options{
 		Users:    &identity.Users{Store: store, Sessions: store, Ring: ring, Hasher: identity.NewHasher(2), Audit: store},
 		Keys:     &identity.Keys{Store: store, Ring: ring},
 		Agents:   agents,
 		Flows:    flows,
 		Contents: content, Experiments: &control.Experiments{Store: store, Contents: store, Flows: store, Graphs: graphs},
-		Numbers: &control.Numbers{Store: store, Agents: store},
-		Calls: &control.Calls{Store: store, Changes: store, Records: store, Agents: agents, Numbers: store,
+		Numbers: &control.Numbers{Store: store, Agents: store, Accounts: store},
+		Calls: &control.Calls{Store: store, Changes: store, Records: store, Agents: agents, Numbers: store, Accounts: store,
 			Graphs: graphs, Log: log, Node: uuid.New(), Commands: store, Hub: control.NewHub(nil, nil, uuid.New(), log)},
 		Chats: &control.Chats{Store: store, Turns: store, Flows: flows, Graphs: graphs, Ring: ring, Log: log,
 			Perform: func(uuid.UUID) func(context.Context, flow.Effect) flow.Result { return p.perform }},
@@ -122,6 +123,13 @@ func newPlane(t *testing.T) *plane {
 	p.o.Orders, p.o.Dials, p.o.Policies = &outbound.Orders{Store: store, Changes: store, Policies: store, Agents: agents, Places: true}, store, store
 	p.o.Events = &control.Events{Store: store, Log: log}
 	p.o.Keeper = &control.Keeper{Store: store, Tenants: store, Files: blobs, Once: p.o.Idempotency, Ring: ring, Log: log}
+	p.o.Carriers = &control.CarrierAccounts{Store: store, Entries: store, Address: &url.URL{Scheme: "https", Host: "api.twilio.com"}, Own: "AC" + strings.Repeat("0", 32)}
+	p.o.CarrierCheck = func(_ context.Context, a control.CarrierAccount) (string, error) {
+		if a.OldToken != "" {
+			return "", errors.New("timeout")
+		}
+		return "Twilio does not take the credentials", nil
+	}
 	p.o.Secrets = control.NewSecretService(control.SecretsOptions{Store: store, Keeper: p.keeper, Place: control.SecretRef{Scheme: control.SchemeVault, Mount: "secret", Path: "tenants"}, Log: log})
 	p.o.Webhooks = &control.Webhooks{Store: store, Ring: ring}
 	p.o.Deliveries = &control.Deliveries{Store: store, Webhooks: p.o.Webhooks, HTTP: p, Changed: p.o.Events.Changed, Log: log}
@@ -348,8 +356,9 @@ func TestCrossTenantIsNotFound(t *testing.T) {
 	}
 	theirs := map[string]string{"{id}": c.ID.String(), "{agent}": other.Agents[0].ID.String(),
 		"{flow}": other.Agents[0].Settings.FlowID.String()}
-	bodies := map[string]string{"/versions": `{"document":` + greeting + `}`, "/call-tokens": `{}`, "/v1/agents/{agent}": `{"public":true}`,
-		"/v1/flows/{flow}": `{"public":true}`, "/simulate": `{}`, "/say": `{"text":"x"}`, "/whisper": `{"text":"x"}`, "/transfer": `{"to":"+15550009"}`, "/interact": `{"input":"x"}`, "/draft": `{"document":{}}`, "/state": `{"updates":{}}`,
+	bodies := map[string]string{"/flows/{flow}/versions": `{"document":` + greeting + `}`, "/call-tokens": `{}`, "/v1/agents/{agent}": `{"public":true}`,
+		"/v1/flows/{flow}": `{"public":true}`, "/simulate": `{}`, "/say": `{"text":"x"}`, "/whisper": `{"text":"x"}`, "/transfer": `{"to":"+15550009"}`, "/interact": `{"input":"x"}`, "/flows/{flow}/draft": `{"document":{}}`, "/agents/{agent}/draft": `{"settings":{"kind":"prompt"}}`, "/agents/{agent}/versions": `{}`,
+		"/v1/numbers/{id}": `{"display_name":"mine"}`, "/v1/carrier-accounts/{id}": `{"name":"mine"}`, "/state": `{"updates":{}}`,
 		"/v1/webhooks/{id}": `{"name":"mine"}`, "/v1/keys/{id}": `{"name":"mine"}`, "/v1/users/{id}": `{"role":"viewer"}`, "/v1/tenants/{id}": `{"name":"mine"}`, "/v1/sessions/{id}/events": `{"event":"paid"}`,
 		"/passkeys/{id}": `{"name":"mine"}`, "/providers/{id}": `{"name":"mine"}`, "/issuers/{id}": `{"enabled":true}`}
 	chat := p.chat(other.APIKey, `{"flow_id":"front-desk"}`)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -59,41 +57,13 @@ type versionJSON struct {
 }
 
 // newVersionJSON leaves the document out.
-func newVersionJSON(v control.FlowVersion) versionJSON {
-	return versionJSON{v.ID, v.Flow, v.Number, v.Label, v.Hash, nil, v.CreatedAt}
+func newVersionJSON(v control.Version) versionJSON {
+	return versionJSON{v.ID, v.Of, v.Number, v.Label, v.Hash, nil, v.CreatedAt}
 }
 
 // FlowPath names a flow in a route; exported for huma, which fills it.
 type FlowPath struct {
 	Flow uuid.UUID `path:"flow"`
-}
-
-// FlowMatch is what a change of a flow is based on; exported for huma.
-type FlowMatch struct {
-	IfMatch string `header:"If-Match" doc:"The ETag that the change is based on."`
-}
-
-// revision that the client has seen; 0 where it does not say.
-func (m FlowMatch) revision() (int, error) {
-	s := strings.TrimSpace(m.IfMatch)
-	if s == "" || s == "*" {
-		return 0, nil
-	}
-	n, err := strconv.Atoi(strings.Trim(strings.TrimPrefix(s, "W/"), `"`))
-	if err != nil || n < 1 {
-		return 0, errChanged
-	}
-	return n, nil
-}
-
-var errChanged = newProblem(412, "changed", "it has changed meanwhile; read it again")
-
-// matched turns the conflict of a change that was based on an ETag into 412.
-func (m FlowMatch) matched(err error) error {
-	if m.IfMatch != "" && errors.Is(err, control.ErrConflict) {
-		return errChanged
-	}
-	return err
 }
 
 // maxFlow is the largest document, and a little for what is around it.
@@ -106,10 +76,10 @@ func (s *Server) flows() error {
 		operation(s, reads("/v1/flows/{flow}", read), "get-flow", "Get a flow", 200, s.getFlow),
 		operation(s, writes("POST", "/v1/flows", write, maxFlow), "create-flow", "Create a flow", 201, s.createFlow),
 		operation(s, writes("PATCH", "/v1/flows/{flow}", write, 4<<10), "change-flow", "Change a flow's name, or who may chat with it", 200, s.changeFlow),
-		operation(s, reads("/v1/flows/{flow}/versions", read), "list-flow-versions", "List versions", 200, s.listVersions),
+		operation(s, reads("/v1/flows/{flow}/versions", read), "list-flow-versions", "List versions", 200, s.listFlowVersions),
 		operation(s, reads("/v1/flows/{flow}/versions/{number}", read), "get-flow-version", "Get a version with its document", 200, s.getVersion),
 		operation(s, writes("POST", "/v1/flows/{flow}/versions", write, maxFlow), "create-flow-version", "Add a version", 201, s.createVersion),
-		s.releases(),
+		s.flowReleases(),
 		s.flowTools(),
 	)
 }
@@ -178,25 +148,18 @@ func (s *Server) changeFlow(ctx context.Context, in *struct {
 	return newFlowOut(f), nil
 }
 
-func (s *Server) listVersions(ctx context.Context, in *struct {
+func (s *Server) listFlowVersions(ctx context.Context, in *struct {
 	FlowPath
 	PageQuery
 }) (*listOut[versionJSON], error) {
-	if _, err := s.o.Flows.Store.Flow(ctx, in.Flow); err != nil {
-		return nil, err
-	}
-	rows, err := s.o.Flows.Store.FlowVersions(ctx, in.Flow, in.page())
-	if err != nil {
-		return nil, err
-	}
-	return newList(in.PageQuery, rows, newVersionJSON, func(v control.FlowVersion) uuid.UUID { return v.ID }), nil
+	return listVersions(ctx, s.o.Flows.Releases(), in.Flow, in.PageQuery, newVersionJSON)
 }
 
 func (s *Server) getVersion(ctx context.Context, in *struct {
 	FlowPath
 	Number int `path:"number" minimum:"1"`
 }) (*reply[versionJSON], error) {
-	v, err := s.o.Flows.Version(ctx, in.Flow, in.Number)
+	v, err := s.o.Flows.Releases().Version(ctx, in.Flow, in.Number)
 	if err != nil {
 		return nil, err
 	}
@@ -216,14 +179,7 @@ func (s *Server) createVersion(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if len(in.Body.Document) == 0 {
-		v, err := s.o.Flows.Keep(ctx, in.Flow, revision)
-		if err != nil {
-			return nil, in.matched(err)
-		}
-		return &reply[versionJSON]{newVersionJSON(v)}, nil
-	}
-	v, err := s.o.Flows.AddVersion(ctx, in.Flow, in.Body.Document, revision)
+	v, err := addVersion(ctx, s.o.Flows.Releases(), in.Flow, in.Body.Document, "", revision)
 	if err != nil {
 		return nil, in.matched(err)
 	}

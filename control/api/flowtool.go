@@ -58,7 +58,7 @@ type DocumentChoice struct {
 
 // document returns what was chosen; the flow must be there in any case.
 func (s *Server) document(ctx context.Context, path FlowPath, d DocumentChoice) ([]byte, error) {
-	v, err := s.o.Flows.Version(ctx, path.Flow, d.Number)
+	v, err := s.o.Flows.Releases().Version(ctx, path.Flow, d.Number)
 	if err != nil || len(d.Document) == 0 {
 		return v.Document, err
 	}
@@ -176,11 +176,11 @@ func (s *Server) diffFlow(ctx context.Context, in *struct {
 	From int `query:"from" minimum:"1" required:"true" doc:"Number of a version."`
 	To   int `query:"to" minimum:"1" doc:"Number of a version; the newest by default."`
 }) (*reply[diffJSON], error) {
-	from, err := s.o.Flows.Version(ctx, in.Flow, in.From)
+	from, err := s.o.Flows.Releases().Version(ctx, in.Flow, in.From)
 	if err != nil {
 		return nil, err
 	}
-	to, err := s.o.Flows.Version(ctx, in.Flow, in.To)
+	to, err := s.o.Flows.Releases().Version(ctx, in.Flow, in.To)
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +227,7 @@ func (s *Server) exportFlow(ctx context.Context, in *struct {
 	FlowPath
 	Number int `query:"number" minimum:"1" doc:"The version; the newest by default."`
 }) (*exportOut, error) {
-	v, err := s.o.Flows.Version(ctx, in.Flow, in.Number)
+	v, err := s.o.Flows.Releases().Version(ctx, in.Flow, in.Number)
 	if err != nil {
 		return nil, err
 	}

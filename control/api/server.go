@@ -23,18 +23,22 @@ import (
 // Options is what a Server works with. All are needed but for those that say
 // so.
 type Options struct {
-	Users   *identity.Users
-	Tenants *identity.Tenants
-	Members *identity.Members
-	Keys    *identity.Keys
-	Factors *identity.Factors
-	OIDC    *identity.OIDC
-	Issuers *identity.TrustedIssuers
-	Agents  *control.Agents
-	Flows   *control.Flows
-	Numbers *control.Numbers
-	Calls   *control.Calls
-	Chats   *control.Chats
+	Users    *identity.Users
+	Tenants  *identity.Tenants
+	Members  *identity.Members
+	Keys     *identity.Keys
+	Factors  *identity.Factors
+	OIDC     *identity.OIDC
+	Issuers  *identity.TrustedIssuers
+	Agents   *control.Agents
+	Flows    *control.Flows
+	Numbers  *control.Numbers
+	Carriers *control.CarrierAccounts
+	// CarrierCheck asks a carrier whether it takes an account's credentials: ""
+	// for yes, else what is wrong and what to do.
+	CarrierCheck func(ctx context.Context, a control.CarrierAccount) (wrong string, err error)
+	Calls        *control.Calls
+	Chats        *control.Chats
 
 	// Orders takes orders to call, which Dials keeps; Policies bound them.
 	Orders   *outbound.Orders
@@ -118,7 +122,7 @@ func New(o Options) (*Server, error) {
 	cfg.Components.SecuritySchemes = schemes()
 	cfg.Transformers = []huma.Transformer{s.quiet}
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
-	err := errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.calls(), s.usage(), s.live(), s.dials(), s.chats(), s.sessions(), s.events(), s.webhooks(),
+	err := errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.carrierAccounts(), s.calls(), s.usage(), s.live(), s.dials(), s.chats(), s.sessions(), s.events(), s.webhooks(),
 		s.keys(), s.tokens(), s.temporaryTokens(), s.introspection(), s.secrets(), s.audit(), s.contents(),
 		s.origins(), s.blocks(), s.keeping(), s.analytics(), s.crossings(), s.contact(), s.docs())
 	s.nulls()

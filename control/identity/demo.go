@@ -86,7 +86,7 @@ func ensureDemoAgents(ctx context.Context, s DemoServices, d Demo, made *DemoMad
 		f, _, err = s.Flows.Create(ctx, "front-desk", d.Flow)
 	}
 	if err == nil && f.In(control.Live).Published == uuid.Nil {
-		_, err = s.Flows.Publish(ctx, f.ID, control.Release{}, 0)
+		_, err = s.Flows.Releases().Publish(ctx, f.ID, control.Release{}, 0)
 	}
 	if err != nil {
 		return fmt.Errorf("make the demo flow: %w", err)

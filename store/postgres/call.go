@@ -19,17 +19,19 @@ var (
 
 const callColumns = `id, tenant_id, agent_id, carrier, coalesce(carrier_call_id, ''), direction, caller, callee, status,
 	started_at, answered_at, ended_at, end_reason, transfer_to, transfer_outcome, recording,
-	coalesce(leased_until > now(), false), generation, revision, node_id, phase, phase_at, flow_node`
+	coalesce(leased_until > now(), false), generation, revision, node_id, phase, phase_at, flow_node,
+	agent_version_id, carrier_account_id`
 
 func scanCall(r pgx.CollectableRow) (control.Call, error) {
 	var c control.Call
 	var answered, ended, phase *time.Time
-	var node *uuid.UUID
+	var node, account *uuid.UUID
 	err := r.Scan(&c.ID, &c.Tenant, &c.Agent, &c.Carrier, &c.CarrierCallID, &c.Direction, &c.From, &c.To, &c.Status,
 		&c.StartedAt, &answered, &ended, &c.EndReason, &c.TransferTo, &c.TransferOutcome, &c.Recording, &c.Served, &c.Generation,
-		&c.Revision, &node, &c.Phase, &phase, &c.FlowNode)
+		&c.Revision, &node, &c.Phase, &phase, &c.FlowNode, &c.AgentVersion, &account)
 	c.Node, c.PhaseAt = orNil(node), orZero(phase)
 	c.StartedAt, c.AnsweredAt, c.EndedAt = c.StartedAt.UTC(), orZero(answered), orZero(ended)
+	c.Account = orNil(account)
 	return c, err
 }
 
@@ -51,14 +53,17 @@ func (s *Store) LocateStaleCalls(ctx context.Context, leasedBefore, arrivedBefor
 // InsertCall implements [control.CallStore].
 func (s *Store) InsertCall(ctx context.Context, c control.Call) (control.Call, error) {
 	const insert = `
-		INSERT INTO calls (id, tenant_id, agent_id, carrier, carrier_call_id, direction, caller, callee, status, started_at)
-		VALUES ($1, current_tenant(), $2, $3, nullif($4, ''), $5, $6, $7, $8, $9)
+		INSERT INTO calls (id, tenant_id, agent_id, carrier, carrier_call_id, direction, caller, callee, status, started_at,
+		    agent_version_id, carrier_account_id)
+		VALUES ($1, current_tenant(), $2, $3, nullif($4, ''), $5, $6, $7, $8, $9,
+		    coalesce($10, (SELECT published_id FROM agent_environments WHERE agent_id = $2 AND name = 'live')), $11)
 		ON CONFLICT (tenant_id, carrier, carrier_call_id) DO NOTHING`
 	b, _, err := batch(ctx)
 	if err != nil {
 		return c, err
 	}
-	b.Queue(insert, c.ID, c.Agent, c.Carrier, c.CarrierCallID, c.Direction, c.From, c.To, c.Status, c.StartedAt)
+	b.Queue(insert, c.ID, c.Agent, c.Carrier, c.CarrierCallID, c.Direction, c.From, c.To, c.Status, c.StartedAt,
+		nullable(c.AgentVersion), nullable(c.Account))
 	// Another webhook's row may have been committed since the batch's snapshot,
 	// but each statement takes its own (read committed).
 	b.Queue(`SELECT `+callColumns+` FROM calls WHERE id = $1 OR carrier = $2 AND carrier_call_id = nullif($3, '')`,

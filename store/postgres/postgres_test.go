@@ -65,6 +65,7 @@ var locateFunctions = map[string]string{
 	"locate_tenant_origin(origin text)":                       "a browser asks whether a page of an origin may call the API",
 	"locate_public_flow(flow uuid)":                           "anybody starts a chat with a flow that is open to all",
 	"locate_number(e164 text)":                                "a call to a number",
+	"locate_carrier_accounts(account_sid text, e164 text[])":  "a carrier's webhook says whose account it is of",
 	"search_content(of_tenant uuid, words text, with_tags text[], of_type text, in_locale text, in_status text, before uuid, most integer)": "full-text search of the caller's own tenant",
 	"locate_stale_calls(leased_before timestamp with time zone, arrived_before timestamp with time zone)":                                   "calls of a dead process, whosesoever",
 	"locate_conversations_by_state(of_tenant uuid, wanted jsonb[])":                                                                         "row security would make the search a filter; the tenant is given",

@@ -35,7 +35,7 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	v := tenancy{store: s, tenant: id(), user: id(), agent: id(), flow: id(), call: id(), key: id()}
 	v.ctx = control.WithTenant(t.Context(), v.tenant)
 	now := time.Now().UTC()
-	version := control.FlowVersion{ID: id(), Flow: v.flow, Number: 1, Document: []byte(`{"a":1}`), CreatedAt: now}
+	version := control.Version{ID: id(), Of: v.flow, Number: 1, Document: []byte(`{"a":1}`), CreatedAt: now}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -52,10 +52,13 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(s.InsertTemporary(v.ctx, identity.Temporary{ID: id(), Name: "t", Hash: []byte{1}, Maker: "key:" + v.key.String(), CreatedAt: now, ExpiresAt: now}))
 	seedSignIn(t, v, name)
 	must(s.InsertFlow(v.ctx, control.Flow{ID: v.flow, Name: "desk", CreatedAt: now}, version))
-	must(second(s.PublishFlow(v.ctx, control.Publication{ID: id(), Flow: v.flow, Version: version.ID, Percent: 100, At: now}, 0)))
+	must(s.Publish(v.ctx, control.SubjectFlow, control.Publication{ID: id(), Of: v.flow, Version: version.ID, Percent: 100, At: now}, 0))
 	must(s.InsertAgent(v.ctx, control.Agent{ID: v.agent, Name: "desk", CreatedAt: now,
 		Settings: control.AgentSettings{Kind: control.KindFlow, FlowID: v.flow}}))
-	must(s.InsertNumber(v.ctx, control.Number{ID: id(), E164: fmt.Sprintf("+1555000%04d", int(name[0])), Agent: v.agent, CreatedAt: now}))
+	account := control.CarrierAccount{ID: id(), Name: "own", Kind: control.CarrierTwilio, AccountSID: "AC" + name, Token: "t", CreatedAt: now}
+	must(s.InsertCarrierAccount(v.ctx, account))
+	must(s.InsertNumber(v.ctx, control.Number{ID: id(), E164: fmt.Sprintf("+1555000%04d", int(name[0])), Agent: v.agent, Account: account.ID,
+		Routes: []control.Route{{Agent: v.agent}}, CreatedAt: now}))
 	_, err = s.InsertCall(v.ctx, control.Call{ID: v.call, Agent: v.agent, Carrier: "twilio", CarrierCallID: "CA" + name,
 		Direction: "inbound", Status: control.CallArrived, StartedAt: now})
 	must(err)
@@ -134,7 +137,7 @@ func TestTenantsAreWalledOff(t *testing.T) {
 		"claim":        second(s.ClaimCall(a.ctx, b.call, uuid.New(), time.Minute)),
 		"end":          second(s.EndCall(a.ctx, control.Hold{Call: b.call}, "operator", now)),
 		"revoke":       s.RevokeKey(a.ctx, b.key, now),
-		"publish":      second(s.PublishFlow(a.ctx, control.Publication{ID: uuid.New(), Flow: b.flow, Version: uuid.New(), Percent: 100}, 0)),
+		"publish":      s.Publish(a.ctx, control.SubjectFlow, control.Publication{ID: uuid.New(), Of: b.flow, Version: uuid.New(), Percent: 100}, 0),
 		"password":     s.SetPassword(a.ctx, b.user, "mine"),
 		"webhook":      second(s.Webhook(a.ctx, b.webhook)),
 		"change":       second(s.UpdateWebhook(a.ctx, control.Webhook{ID: b.webhook, Timeout: 1, MaxAttempts: 1}, 0)),
