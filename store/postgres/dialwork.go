@@ -159,8 +159,9 @@ func writeAttempt(ctx context.Context, tx pgx.Tx, d outbound.Dial, before, a out
 	if a.SID != before.SID {
 		// It waits for its session as long as it may ring, and is then missed.
 		const q = `
-			INSERT INTO calls (id, tenant_id, agent_id, carrier, carrier_call_id, direction, caller, callee, status, started_at, leased_until)
-			VALUES ($1, current_tenant(), $2, 'twilio', $3, 'outbound', $4, $5, 'arrived', $6, now() + $7::interval)`
+			INSERT INTO calls (id, tenant_id, agent_id, carrier, carrier_call_id, direction, caller, callee, status, started_at, leased_until, agent_version_id)
+			VALUES ($1, current_tenant(), $2, 'twilio', $3, 'outbound', $4, $5, 'arrived', $6, now() + $7::interval,
+			    (SELECT published_id FROM agent_environments WHERE agent_id = $2 AND name = 'live'))`
 		waits := time.Duration(d.Settings.RingSeconds)*time.Second + 3*time.Minute
 		if _, err := tx.Exec(ctx, q, a.ID, d.Agent, a.SID, a.From, d.To, a.StartedAt, waits); err != nil {
 			return err
