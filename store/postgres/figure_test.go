@@ -186,8 +186,8 @@ func (w *figureTown) write(p *past) {
 			at := p.started.Add(time.Second)
 			answered, status = &at, "active"
 		}
-		mustExec(w.t, w.app, `INSERT INTO calls (id, tenant_id, agent_id, carrier, direction, caller, callee, status, started_at, answered_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, p.id, w.tenant, p.agent, p.carrier, p.direction, p.from, p.to, status, p.started, answered)
+		mustExec(w.t, w.app, `INSERT INTO calls (id, tenant_id, agent_id, carrier, direction, caller, callee, status, started_at, answered_at, agent_version_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, (SELECT published_id FROM agent_environments WHERE agent_id = $3))`, p.id, w.tenant, p.agent, p.carrier, p.direction, p.from, p.to, status, p.started, answered)
 		if p.flow != "" {
 			mustExec(w.t, w.app, `INSERT INTO conversations (id, tenant_id, call_id, flow_id, flow_version_id, revision, status, state, state_hash, created_at, updated_at)
 			VALUES ($1, $2, $1, $3, $4, 1, 'active', '{}', repeat('0', 44), $5, $5)`, p.id, w.tenant, w.flow, w.version, p.started)

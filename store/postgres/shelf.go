@@ -64,6 +64,8 @@ func shelves() []shelf {
 		{table: "secrets", why: own}, {table: "retention", why: own}, {table: "webhooks", why: own},
 		{table: "flows", why: own}, {table: "flow_versions", why: own}, {table: "flow_environments", why: own},
 		{table: "flow_publications", why: own}, {table: "agents", why: own}, {table: "numbers", why: own},
+		{table: "agent_versions", why: own}, {table: "agent_environments", why: own}, {table: "agent_publications", why: own},
+		{table: "number_routes", why: own}, {table: "carrier_accounts", why: own},
 		{table: "outbound_policies", why: own}, {table: "prices", why: own}, {table: "contents", why: own}, {table: "content_variants", why: own}, {table: "event_cursors", why: own},
 	}
 }
