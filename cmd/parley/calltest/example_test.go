@@ -219,7 +219,7 @@ func (x example) byChat(t *testing.T, in answers) conversation {
 		name = f.ID
 		made, _, err := flows.Create(ctx, name, doc)
 		if err == nil {
-			_, err = flows.Publish(ctx, made.ID, control.Release{}, 0)
+			_, err = flows.Releases().Publish(ctx, made.ID, control.Release{}, 0)
 		}
 		if err != nil {
 			t.Fatal(err)
