@@ -49,9 +49,12 @@ func forms(s string) map[string]string {
 }
 
 // leak names the canaries that a text holds.
-func leak(text string) []string {
+func leak(text string) []string { return leakOf(text, canaries) }
+
+// leakOf does, of others.
+func leakOf(text string, secrets map[string]string) []string {
 	var found []string
-	for key, value := range canaries {
+	for key, value := range secrets {
 		for form, s := range forms(value) {
 			if strings.Contains(text, s) {
 				found = append(found, key+" as "+form)
@@ -291,8 +294,10 @@ func dump(t *testing.T, db postgrestest.Database) string {
 }
 
 // around shows where a text holds the first canary.
-func around(text string) string {
-	for _, value := range canaries {
+func around(text string) string { return aroundOf(text, canaries) }
+
+func aroundOf(text string, secrets map[string]string) string {
+	for _, value := range secrets {
 		for form, s := range forms(value) {
 			if i := strings.Index(text, s); i >= 0 {
 				return form + " in …" + text[max(0, i-200):min(len(text), i+100)] + "…"

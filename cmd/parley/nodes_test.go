@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"log/slog"
 	"net"
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
+	miniredis.DumpMaxLineLen = 1 << 20 // what looks for secrets looks at all of them
 	os.Exit(databases.Main(m))
 }
 
@@ -48,7 +50,11 @@ type site struct {
 	twilio   *signalingtest.REST
 	env      []string // of its nodes
 	key      string   // an API key
+	password string   // of its owner
 }
+
+// siteOwner signs in with the site's password.
+const siteOwner = "owner@example.test"
 
 const (
 	sitePublic  = "https://voice.example.test"
@@ -73,7 +79,7 @@ func newSiteOn(t *testing.T, db postgrestest.Database, databaseURL func(postgres
 	front := httptest.NewServer(s.balancer)
 	api := httptest.NewServer(s.twilio)
 	t.Cleanup(func() { front.CloseClientConnections(); front.Close(); api.Close() })
-	s.address = front.URL
+	s.address, s.password = front.URL, password()
 
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails (crypto/rand)
@@ -93,7 +99,7 @@ func newSiteOn(t *testing.T, db postgrestest.Database, databaseURL func(postgres
 		Users: &identity.Users{Store: store, Sessions: store, Ring: ring, Hasher: identity.NewHasher(1), Audit: store}, Tenants: store,
 		Keys: &identity.Keys{Store: store, Ring: ring}, Flows: &control.Flows{Store: store, Changes: store},
 		Agents: &control.Agents{Store: store, Flows: store, Vendors: vendorTables()},
-	}, identity.Demo{AdminEmail: "a@b.c", AdminPassword: password(), Flow: []byte(shortFlow)}, true)
+	}, identity.Demo{AdminEmail: siteOwner, AdminPassword: s.password, Flow: []byte(shortFlow)}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,12 +199,12 @@ type telephone struct {
 	since  time.Time
 }
 
-// ring calls the demo's front desk.
+// ring calls the demo's front desk, or whom the options name.
 func (s *site) ring(o signalingtest.CarrierOptions) *telephone {
 	s.t.Helper()
 	p := &telephone{s: s}
-	o.URL, o.PublicURL, o.Agent = s.address, sitePublic, "front-desk"
-	o.From, o.To, o.AuthToken, o.AccountSID, o.REST = "+15550001", "+15550002", siteToken, siteAccount, s.twilio
+	o.URL, o.PublicURL, o.Agent, o.From = s.address, sitePublic, cmp.Or(o.Agent, "front-desk"), cmp.Or(o.From, "+15550001")
+	o.To, o.AuthToken, o.AccountSID, o.REST = "+15550002", siteToken, siteAccount, s.twilio
 	o.StatusURL, o.Heard = sitePublic+"/twilio/status", p.hear
 	c, err := signalingtest.Call(s.t.Context(), o)
 	if err != nil {

@@ -19,7 +19,6 @@ const joinPage = "/join"
 func (g *gateway) openPeople(ring *control.Keyring) (err error) {
 	g.people = newPeople(g.db, ring, g.settings.PublicURL)
 	g.people.users.Throttle.Cells = g.redis
-	g.calls.Standing = g.people.tenants.Standing
 	if path := g.settings.BreachedPasswords; path != "" {
 		g.people.users.Rules.Breached, err = identity.OpenBreached(path)
 	}

@@ -109,9 +109,12 @@ func newGateway(ctx context.Context, s Settings, ring *control.Keyring, dev bool
 	if err := g.buildKeys(ring); err != nil {
 		return nil, err
 	}
+	if err := g.openPeople(ring); err != nil {
+		return nil, err
+	}
 	g.buildControl(ring)
 	g.desk.weights = weights
-	if err := errors.Join(g.openPeople(ring), g.buildOutside(ring)); err != nil {
+	if err := g.buildOutside(ring); err != nil {
 		return nil, err
 	}
 	if err := g.buildSignIn(ring); err != nil {
@@ -166,7 +169,7 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	graphs := &control.Graphs{Store: g.db}
 	g.trials = &control.Experiments{Store: g.db, Contents: g.db, Flows: g.db, Graphs: graphs}
 	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Graphs: graphs, Numbers: g.db, Accounts: g.db,
-		Live: g.redis, Inbox: g.db, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Ring: ring, Log: g.log, Node: uuid.New()}
+		Live: g.redis, Inbox: g.db, Spool: filepath.Join(g.settings.Data, "unwritten.jsonl"), Standing: g.people.tenants.Standing, Ring: ring, Log: g.log, Node: uuid.New()}
 	g.buildOperators(ring)
 	g.chats = &control.Chats{Store: g.db, Turns: g.db, Flows: g.flows, Graphs: graphs, Ring: ring, Log: g.log}
 	g.slots = &control.Admission{Rated: cmp.Or(g.settings.MaxCalls, rated()), Late: g.settings.MaxLate, Hold: signaling.TokenLife, Load: g.load.load}
