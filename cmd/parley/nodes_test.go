@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +52,8 @@ type site struct {
 	env      []string // of its nodes
 	key      string   // an API key
 	password string   // of its owner
+
+	colleagues atomic.Int32 // who were called so far
 }
 
 // siteOwner signs in with the site's password.
@@ -78,7 +81,14 @@ func newSiteOn(t *testing.T, db postgrestest.Database, databaseURL func(postgres
 		twilio: &signalingtest.REST{AccountSID: siteAccount, AuthToken: siteToken}}
 	front := httptest.NewServer(s.balancer)
 	api := httptest.NewServer(s.twilio)
-	t.Cleanup(func() { front.CloseClientConnections(); front.Close(); api.Close() })
+	t.Cleanup(func() {
+		front.CloseClientConnections()
+		front.Close()
+		api.Close()
+		for _, stray := range s.twilio.Strays() {
+			t.Errorf("Twilio's document: %s", stray)
+		}
+	})
 	s.address, s.password = front.URL, password()
 
 	secret := make([]byte, 32)

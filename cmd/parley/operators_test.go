@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -61,7 +62,7 @@ func (s *site) colleague(unanswered, key string) func(url.Values) (string, error
 		if unanswered == "refused" {
 			return "", errors.New("no such number")
 		}
-		sid := "CAcolleague" + unanswered + key
+		sid := fmt.Sprintf("CA%032x", s.colleagues.Add(1))
 		go func() {
 			c, err := signalingtest.Call(s.t.Context(), signalingtest.CarrierOptions{URL: s.address, PublicURL: sitePublic, CallSID: sid,
 				Webhook: form.Get("Url"), StatusURL: form.Get("StatusCallback"), From: form.Get("From"), To: form.Get("To"),

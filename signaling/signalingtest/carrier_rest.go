@@ -17,7 +17,8 @@ import (
 //	POST /2010-04-01/Accounts/{AC}/Calls/{sid}.json   Status=completed, Url or Twiml
 //	GET  /2010-04-01/Accounts/{AC}/Calls/{sid}.json   sid, status
 //
-// https://www.twilio.com/docs/voice/api/call-resource. A nil *REST knows no
+// https://www.twilio.com/docs/voice/api/call-resource. Requests are held to Twilio's
+// own OpenAPI document, as are its answers. A nil *REST knows no
 // calls. It is safe for concurrent use.
 type REST struct {
 	AccountSID string // empty: any
@@ -31,6 +32,12 @@ type REST struct {
 	calls    map[string]*CarrierCall
 	requests []url.Values
 	rooms    map[string]*meeting
+	vex      func(sid string, form url.Values) *Trouble
+	strays   []string
+
+	reading  sync.Once
+	document *apiDocument // Twilio's
+	unread   error        // why there is none
 }
 
 func (r *REST) add(c *CarrierCall) {
@@ -62,8 +69,8 @@ func (r *REST) Requests() []url.Values {
 	return append([]url.Values(nil), r.requests...)
 }
 
-// ServeHTTP implements [http.Handler].
-func (r *REST) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+// serve answers a request that is in order.
+func (r *REST) serve(w http.ResponseWriter, req *http.Request) {
 	account, sid, ok := restPath(req.URL.Path)
 	user, secret, _ := req.BasicAuth()
 	same := subtle.ConstantTimeCompare([]byte(secret), []byte(r.AuthToken)) == 1
@@ -72,8 +79,6 @@ func (r *REST) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		restError(w, http.StatusNotFound, 20404, "not found")
 	case r.AuthToken != "" && (user == "" || !same):
 		restError(w, http.StatusUnauthorized, 20003, "authenticate")
-	case req.ParseForm() != nil:
-		restError(w, http.StatusBadRequest, 20001, "form cannot be read")
 	case sid == "":
 		r.place(w, req)
 	default:

@@ -312,7 +312,7 @@ func TestHangUpByREST(t *testing.T) {
 		api := &signalingtest.REST{}
 		o.REST = api
 		rest := &signaling.REST{
-			AccountSID: "AC1", BaseURL: "http://api.test",
+			AccountSID: "AC" + strings.Repeat("0", 32), BaseURL: "http://api.test",
 			Secret:    func(context.Context) (string, error) { return "any", nil },
 			Transport: &http.Transport{DialContext: serve(t, api), DisableKeepAlives: true},
 		}
