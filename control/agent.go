@@ -198,8 +198,8 @@ func (s *Agents) At(ctx context.Context, id, version uuid.UUID) (Agent, error) {
 	if v.Of != id {
 		return a, fmt.Errorf("version %s is of another agent: %w", version, ErrNotFound)
 	}
-	a.Version, a.Number = v.ID, v.Number
-	if err := json.Unmarshal(v.Document, &a.Settings); err != nil { // leniently: it was checked when it was written
+	a.Version, a.Number, a.Settings = v.ID, v.Number, AgentSettings{} // nothing of what is live stays
+	if err := json.Unmarshal(v.Document, &a.Settings); err != nil {   // leniently: it was checked when it was written
 		return a, fmt.Errorf("version %s of agent %s: %w", version, id, err)
 	}
 	return a, nil

@@ -57,8 +57,10 @@ func (s *Calls) admit(ctx context.Context, a Arrival, answer Destination) (Call,
 		c.Direction = "inbound"
 	}
 	var err error
-	if c.AgentVersion, err = s.Agents.Releases().Pick(ctx, c.Agent, Live, c.ID); err != nil {
-		return Call{}, err
+	if c.AgentVersion = a.AgentVersion; c.AgentVersion == uuid.Nil {
+		if c.AgentVersion, err = s.Agents.Releases().Pick(ctx, c.Agent, Live, c.ID); err != nil {
+			return Call{}, err
+		}
 	}
 	if c, err = s.Store.InsertCall(ctx, c); err != nil {
 		return c, err

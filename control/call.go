@@ -71,9 +71,10 @@ type Arrival struct {
 	Carrier, CarrierCallID string
 	Account                uuid.UUID // whose it is, verified; zero: the operator's
 	From, To               string
-	Agent                  string // id or name; else To picks the agent
-	Direction              string // default inbound
-	Resume                 string // a call's id to go on with, verified by the caller
+	Agent                  string    // id or name; else To picks the agent
+	AgentVersion           uuid.UUID // of that agent; zero: what is live
+	Direction              string    // default inbound
+	Resume                 string    // a call's id to go on with, verified by the caller
 }
 
 // Next is what a carrier's call does next.

@@ -19,14 +19,14 @@ func TestCallKeepsItsAgentVersion(t *testing.T) {
 	change := func(prompt string) {
 		t.Helper()
 		a := have(d.store.Agent(ctx, c.Agent))
-		a.Settings.Prompt = prompt
+		a.Settings.Prompt, a.Settings.Greeting = prompt, "Hello from "+prompt
 		have((&control.Agents{Store: d.store, Flows: d.store}).Update(ctx, a))
 	}
 	prompt := func(want string) {
 		t.Helper()
 		_, v := d.begin(c)
-		if v.Agent.Settings.Prompt != want {
-			t.Errorf("the call runs %q, want %q", v.Agent.Settings.Prompt, want)
+		if set := v.Agent.Settings; set.Prompt != want || want == "x" && set.Greeting != "" {
+			t.Errorf("the call runs %q with greeting %q, want %q, which had none", set.Prompt, set.Greeting, want)
 		}
 		d.finish(ctx, v, endNetwork)
 	}

@@ -46,30 +46,16 @@ func (d *desk) Arrive(ctx context.Context, a signaling.Arrival) (signaling.Admit
 	if d.draining.Load() {
 		return signaling.Admitted{}, signaling.ErrDraining
 	}
-	key := cmp.Or(a.CarrierCallID, uuid.NewString())
-	if a.Resume == "" {
-		if why := d.slots.Reserve(key); why != "" {
-			d.noted.refused.WithLabelValues(why).Inc()
-			return signaling.Admitted{}, signaling.ErrBusy
-		}
-	}
-	if a.Dial != "" && d.dialler != nil {
-		if err := d.dialler.Arrived(ctx, a.Dial, a.CarrierCallID); err != nil {
-			d.slots.Release(key)
-			return signaling.Admitted{}, arrivalError(err)
-		}
-	}
 	account, err := readAccount(a.Account)
 	if err != nil {
 		return signaling.Admitted{}, err
 	}
-	c, err := d.calls.Arrive(ctx, control.Arrival{Carrier: a.Carrier, CarrierCallID: a.CarrierCallID, Account: account,
+	key := cmp.Or(a.CarrierCallID, uuid.NewString())
+	c, err := d.admit(ctx, key, a.Dial, control.Arrival{Carrier: a.Carrier, CarrierCallID: a.CarrierCallID, Account: account,
 		From: a.From, To: a.To, Agent: a.Agent, Direction: a.Direction, Resume: a.Resume})
 	if err != nil {
-		d.slots.Release(key)
 		return signaling.Admitted{}, arrivalError(err)
 	}
-	d.slots.Name(key, c.ID.String())
 	d.log.Info("call arrived", "call", c.ID, "carrier", a.Carrier, "carrier_call", a.CarrierCallID, "agent", c.Agent)
 	in := signaling.Admitted{CallID: c.ID.String(), Agent: c.Agent.String(), Say: c.Say, Language: c.SayLanguage}
 	if c.Status == control.CallTransferring {
@@ -81,8 +67,34 @@ func (d *desk) Arrive(ctx context.Context, a signaling.Arrival) (signaling.Admit
 	return in, nil
 }
 
+// admit takes a call in if there is a place for it, which has the name key until
+// the call has an id. dial names the order of a call that we placed.
+func (d *desk) admit(ctx context.Context, key, dial string, a control.Arrival) (control.Call, error) {
+	if a.Resume == "" {
+		if why := d.slots.Reserve(key); why != "" {
+			d.noted.refused.WithLabelValues(why).Inc()
+			return control.Call{}, control.ErrBusy
+		}
+	}
+	if dial != "" && d.dialler != nil {
+		if err := d.dialler.Arrived(ctx, dial, a.CarrierCallID); err != nil {
+			d.slots.Release(key)
+			return control.Call{}, err
+		}
+	}
+	c, err := d.calls.Arrive(ctx, a)
+	if err != nil {
+		d.slots.Release(key)
+		return c, err
+	}
+	d.slots.Name(key, c.ID.String())
+	return c, nil
+}
+
 func arrivalError(err error) error {
 	switch {
+	case errors.Is(err, control.ErrBusy):
+		return signaling.ErrBusy
 	case errors.Is(err, control.ErrNotFound), errors.Is(err, control.ErrSuspended): // outside, both are nobody
 		return signaling.ErrNoAgent
 	case errors.Is(err, control.ErrEnded):

@@ -35,6 +35,7 @@ var noEntry = map[string]string{
 	"POST /v1/auth/step-up/begin":             "the same",
 	"POST /v1/auth/refresh":                   "goes on with a grant that was noted; a token that was used before is noted",
 	"POST /v1/auth/oidc/{provider}/link":      "sends the browser to the issuer; the identity that comes back is noted",
+	"POST /v1/agents/{agent}/test-call":       "is a call, which is a record itself",
 	"POST /v1/agents/{agent}/call-tokens":     "opens one call, within minutes, which is a record itself",
 	"POST /v1/calls/{id}/hangup":              "the call's own record says so",
 	"POST /v1/auth/factors/passkey-challenge": "asks a device",

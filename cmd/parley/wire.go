@@ -65,6 +65,7 @@ type gateway struct {
 	tokens   *identity.CallTokens
 	bearers  *identity.Bearers
 	desk     *desk
+	tests    *testCalls
 	carriers *carriers // whose lines calls are on
 	queue    *postgres.Queue
 	slots    *control.Admission
@@ -175,6 +176,7 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	g.slots = &control.Admission{Rated: cmp.Or(g.settings.MaxCalls, rated()), Late: g.settings.MaxLate, Hold: signaling.TokenLife, Load: g.load.load}
 	g.desk = &desk{calls: g.calls, agents: g.agents, blobs: g.recordings, vendors: v, cache: &agent.SpeechCache{Store: speechStore{g.blobs}},
 		log: g.log, slots: g.slots, noted: newDeskMetrics(g.metrics), live: map[string]chan agent.Command{}}
+	g.tests = newTestCalls(g.desk, g.log)
 	g.desk.beforehand = newPrerenderer(g.agents, graphs, v, g.desk.cache, g.log)
 	g.flows.Published = g.desk.beforehand.published
 }
@@ -246,7 +248,7 @@ func (g *gateway) buildHTTP(ring *control.Keyring) error {
 		Keys: g.keys, Bearers: g.bearers, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db, Accounts: g.db}, Carriers: g.carriers.accounts, CarrierCheck: g.carriers.check,
 		Factors: g.signIn.factors, OIDC: g.signIn.oidc, Issuers: g.signIn.issuers, SecondFactor: g.secondFactor(),
 		Calls: g.calls, Chats: g.chats, Events: g.events, Figures: g.db, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing, Degraded: g.safe.degraded,
-		Egress: g.db, Ledger: g.db, Orders: g.orders, Dials: g.db, Policies: g.db, Keeper: g.keeper,
+		Egress: g.db, Ledger: g.db, Orders: g.orders, Dials: g.db, Policies: g.db, Keeper: g.keeper, TestCalls: g.tests,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
 	if err != nil {
@@ -409,6 +411,7 @@ func (g *gateway) run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return g.queue.Run(work) })
 	group.Go(func() error { return g.sealer.Run(work) })
 	group.Go(func() error { return g.keeper.Run(work) })
+	group.Go(func() error { return g.tests.run(life) })
 	group.Go(func() error { return g.people.users.Run(work, g.log) })
 	group.Go(func() error { return g.blocks.Run(work) })
 	if g.dialler != nil {

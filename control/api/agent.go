@@ -44,6 +44,8 @@ type AgentPath struct {
 }
 
 func (s *Server) agents() error {
+	testCalls := writes("POST", "/v1/agents/{agent}/test-call", control.CallsStart, 32<<10)
+	testCalls.Limit = Limit{30, time.Minute}
 	return errors.Join(
 		operation(s, reads("/v1/agents", control.AgentsRead), "list-agents", "List agents", 200, s.listAgents),
 		operation(s, reads("/v1/agents/{agent}", control.AgentsRead), "get-agent", "Get an agent", 200, s.getAgent),
@@ -51,6 +53,7 @@ func (s *Server) agents() error {
 		operation(s, writes("PATCH", "/v1/agents/{agent}", control.AgentsWrite, 256<<10), "change-agent", "Change an agent; new settings become a version that is live at once", 200, s.changeAgent),
 		operation(s, writes("DELETE", "/v1/agents/{agent}", control.AgentsWrite, NoBody), "delete-agent", "Delete an agent that nothing uses", 204, s.deleteAgent),
 		s.agentReleases(),
+		operation(s, testCalls, "test-agent", "Have a scripted caller talk to an agent", 202, s.testAgent),
 		operation(s, writes("POST", "/v1/agents/{agent}/call-tokens", control.CallsStart, 4<<10),
 			"create-call-token", "Make a token that opens one call from a browser", 201, s.createCallToken),
 	)

@@ -16,6 +16,7 @@ import (
 type callJSON struct {
 	ID              uuid.UUID  `json:"id"`
 	AgentID         uuid.UUID  `json:"agent_id"`
+	AgentVersionID  uuid.UUID  `json:"agent_version_id" doc:"The version that it began with, and stays with."`
 	Carrier         string     `json:"carrier"`
 	CarrierCallID   string     `json:"carrier_call_id,omitempty"`
 	Direction       string     `json:"direction"`
@@ -34,7 +35,7 @@ type callJSON struct {
 }
 
 func newCallJSON(c control.Call) callJSON {
-	return callJSON{c.ID, c.Agent, c.Carrier, c.CarrierCallID, c.Direction, c.From, c.To, c.Status, c.StartedAt,
+	return callJSON{c.ID, c.Agent, c.AgentVersion, c.Carrier, c.CarrierCallID, c.Direction, c.From, c.To, c.Status, c.StartedAt,
 		when(c.AnsweredAt), when(c.EndedAt), c.EndReason, c.TransferTo, c.TransferOutcome, c.Recording != "", c.Revision, nil}
 }
 

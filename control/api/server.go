@@ -45,6 +45,9 @@ type Options struct {
 	Dials    outbound.Store
 	Policies outbound.Policies
 
+	// TestCalls have scripted callers talk to agents. Nil: there are none.
+	TestCalls control.TestCaller
+
 	// Contents and Experiments are what flows say and how it fares.
 	Contents    *control.Contents
 	Experiments *control.Experiments

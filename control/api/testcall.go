@@ -1,0 +1,47 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"parley/control"
+)
+
+type testCallOut struct {
+	Location string `header:"Location"`
+	Body     callJSON
+}
+
+// testAgent has a scripted caller talk to an agent; the call is read, watched and
+// listened to as any other.
+func (s *Server) testAgent(ctx context.Context, in *struct {
+	AgentPath
+	Body struct {
+		Version int               `json:"version,omitempty" minimum:"0" doc:"Of the agent, published or not; 0 is what is live."`
+		Script  []control.TestAct `json:"script,omitempty" maxItems:"20" doc:"What the caller does, each act once the agent has spoken and is silent again; then the caller hears the answer and hangs up."`
+	}
+}) (*testCallOut, error) {
+	if s.o.TestCalls == nil {
+		return nil, newProblem(503, "unavailable", "this server makes no test calls")
+	}
+	_, a, err := s.o.Agents.Find(ctx, in.Agent)
+	if err != nil {
+		return nil, err
+	}
+	t := control.TestCall{Agent: a.ID, Script: in.Body.Script}
+	if in.Body.Version != 0 {
+		v, err := s.o.Agents.Releases().Version(ctx, a.ID, in.Body.Version)
+		if err != nil {
+			return nil, control.NotFoundIs(err, control.Invalidf("version", "must be the number of one of the agent's versions"))
+		}
+		t.Version = v.ID
+	}
+	c, err := s.o.TestCalls.TestCall(ctx, t)
+	if errors.Is(err, control.ErrBusy) {
+		return nil, newProblem(503, "busy", "two test calls of yours are in progress, or no capacity is left; try again when one has ended")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &testCallOut{"/v1/calls/" + c.ID.String(), newCallJSON(c)}, nil
+}
