@@ -222,8 +222,19 @@ func next(c Call) Next {
 
 // TransferEnded notes how a transfer came out, in the carrier's word, and
 // tells what is next. After anything but "completed" or "answered" the caller
-// comes back to the agent, who finds the word in Call.TransferOutcome.
+// comes back to the agent, who finds the word in Call.TransferOutcome. A transfer
+// may be over before it is written that it began: it waits for that, and answers
+// ErrUnavailable if it does not come, so that the carrier asks again.
 func (s *Calls) TransferEnded(ctx context.Context, carrier, carrierCallID, outcome string) (Next, error) {
+	if v := s.servingCarrier(carrier, carrierCallID); v != nil && v.left("transfer") {
+		select {
+		case <-v.finished:
+		case <-time.After(settleTime):
+			return Next{}, Refuse(ErrUnavailable, "the transfer is not written yet")
+		case <-ctx.Done():
+			return Next{}, ctx.Err()
+		}
+	}
 	at, err := s.Store.LocateCarrierCall(ctx, carrier, carrierCallID)
 	if err != nil {
 		return Next{}, err

@@ -180,7 +180,7 @@ const reunion = 5 * time.Second
 func (s *Calls) bringBack(ctx context.Context, c Command) {
 	ctx = context.WithoutCancel(ctx)
 	s.asks.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, reunion+askTime)
+		ctx, cancel := context.WithTimeout(ctx, reunion+insistence)
 		defer cancel()
 		look := time.NewTicker(reunion / 20)
 		defer look.Stop()
@@ -205,13 +205,30 @@ func (s *Calls) returnCaller(ctx context.Context, call Call) error {
 	if errors.Is(err, ErrConflict) || errors.Is(err, ErrEnded) {
 		return nil // they are back already, or gone
 	}
-	if err == nil && s.Carrier != nil {
-		err = s.Carrier.Reconnect(ctx, call)
+	if err != nil || s.Carrier == nil {
+		return err
 	}
-	if errors.Is(err, ErrEnded) {
-		return nil
+	return insist(ctx, func(ctx context.Context) error { return s.Carrier.Reconnect(ctx, call) })
+}
+
+// insistence bounds how long a carrier is asked again for what somebody waits for
+// in silence. It is less than the lease of a caller who comes back.
+const insistence = 20 * time.Second
+
+// insist asks the carrier until it does what it is asked, at growing distances,
+// or ctx ends. A call that is over is fine.
+func insist(ctx context.Context, ask func(context.Context) error) error {
+	for pause := time.Second / 2; ; pause *= 2 {
+		err := ask(ctx)
+		if err == nil || errors.Is(err, ErrEnded) {
+			return nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
 	}
-	return err
 }
 
 // dropColleague hangs up on a colleague whose caller has left.
@@ -221,7 +238,7 @@ func (s *Calls) dropColleague(ctx context.Context, call Call) {
 	}
 	ctx = context.WithoutCancel(ctx)
 	s.asks.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, askTime)
+		ctx, cancel := context.WithTimeout(ctx, insistence)
 		defer cancel()
 		last, err := s.Commands.Commands(ctx, call.ID, Page{Limit: maxCommands})
 		if err != nil {
@@ -237,7 +254,8 @@ func (s *Calls) dropColleague(ctx context.Context, call Call) {
 }
 
 func (s *Calls) dropLeg(ctx context.Context, call Call, leg string) {
-	if err := s.Carrier.Hangup(ctx, call, leg); err != nil && !errors.Is(err, ErrEnded) {
+	err := insist(ctx, func(ctx context.Context) error { return s.Carrier.Hangup(ctx, call, leg) })
+	if err != nil {
 		s.Log.Warn("a colleague was not hung up on", "call", call.ID, "error", err)
 	}
 }

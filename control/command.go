@@ -222,7 +222,11 @@ func carrierRefused(err error) string {
 	case errors.Is(err, ErrCredentials):
 		return "the carrier refused our credentials: check the account"
 	}
-	return "the carrier refused"
+	var why *Refusal
+	if errors.As(err, &why) {
+		return "the carrier refused: " + why.Reason
+	}
+	return "the carrier is in trouble, and may have done it or not: look at the call before trying again"
 }
 
 // obey gives the sessions here the commands that wait for them.

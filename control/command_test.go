@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -284,7 +285,8 @@ func TestCarrierRefusesToHangUp(t *testing.T) {
 		err  error
 		want string
 	}{
-		"refused": {errors.New("503"), "the carrier refused"},
+		"refused": {control.Refuse(control.ErrConflict, "the number called is not valid"), "the carrier refused: the number called is not valid"},
+		"broken":  {errors.New("503"), "the carrier is in trouble, and may have done it or not: look at the call before trying again"},
 		"busy":    {fmt.Errorf("429: %w", control.ErrBusy), "the carrier takes no more requests at the moment: try again"},
 		"slow":    {context.DeadlineExceeded, "the carrier did not answer in time: look at the call before trying again"},
 	} {
@@ -301,4 +303,138 @@ func TestCarrierRefusesToHangUp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A late is storage that takes its time to write that a transfer has begun.
+type late struct {
+	control.CallChanges
+	write chan struct{}
+}
+
+func (l *late) TransferCall(ctx context.Context, h control.Hold, to string) (control.Call, error) {
+	<-l.write
+	return l.CallChanges.TransferCall(ctx, h, to)
+}
+
+// A transfer that is over before it is written that it began is over all the
+// same: the caller is not sent back to the agent, nor dialled twice.
+func TestTransferEndsBeforeItIsWritten(t *testing.T) {
+	for outcome, want := range map[string]string{"completed": "hangup", "busy": "connect"} {
+		t.Run(outcome, func(t *testing.T) {
+			d := newDesk(t)
+			slow := &late{d.Changes, make(chan struct{})}
+			d.Changes = slow
+			c := d.arrive()
+			s := serve(t, d.Calls, c.ID)
+			var work sync.WaitGroup
+			defer work.Wait()
+			work.Go(func() {
+				if err := d.Finish(s.ctx, s.v, agent.Ending{Reason: "transfer", Transfer: "+15550009"}, ""); err != nil {
+					t.Error(err)
+				}
+			})
+			if n := d.next("dial"); n.Dial != "+15550009" {
+				t.Errorf("dials %q", n.Dial)
+			}
+			if n, err := d.TransferEnded(t.Context(), "twilio", "CA1", outcome); !errors.Is(err, control.ErrUnavailable) {
+				t.Errorf("before it is written: %+v, %v", n, err)
+			}
+			close(slow.write)
+			n, err := d.TransferEnded(t.Context(), "twilio", "CA1", outcome)
+			if err != nil || n.Do != want {
+				t.Errorf("then %+v, %v, want %s", n, err, want)
+			}
+		})
+	}
+}
+
+// A moody carrier refuses a few times.
+type moody struct {
+	carrier
+	refuse atomic.Int32
+	done   chan string
+}
+
+func (m *moody) ask(what string) error {
+	if m.refuse.Add(-1) >= 0 {
+		return errors.New("503")
+	}
+	m.done <- what
+	return nil
+}
+
+func (m *moody) Hangup(_ context.Context, _ control.Call, leg string) error {
+	return m.ask("hang up " + leg)
+}
+
+func (m *moody) Reconnect(_ context.Context, c control.Call) error {
+	return m.ask("bring back " + c.CarrierCallID)
+}
+
+func (*moody) MayConsult(control.Call) bool { return true }
+
+func (*moody) Consult(context.Context, control.Call, string, uuid.UUID) (string, error) {
+	return "CA2", nil
+}
+
+// Of two who should meet one has left before: the other is not left in silence,
+// though the carrier refuses at first.
+func TestNobodyIsLeftInAConference(t *testing.T) {
+	for _, who := range []string{"caller", "colleague"} {
+		t.Run(who, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			m := &moody{done: make(chan string, 4)}
+			d.Carrier, d.Colleagues = m, m
+			c := d.arrive()
+			s := serve(t, d.Calls, c.ID)
+			o, err := d.order(control.Command{Call: c.ID, Kind: control.CommandWarm, Target: "+15550009"}, control.AnyRevision)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.next(t)
+			d.staged(o.ID, control.StageCalling)
+			if _, err := d.Offer(t.Context(), o.ID.String()); err != nil {
+				t.Fatal(err)
+			}
+			if room, err := d.Answer(t.Context(), o.ID.String(), true); err != nil || room != o.ID.String() {
+				t.Fatalf("room %q, %v", room, err)
+			}
+			if got, _ := s.next(t); got.Stage != control.StageAccepted {
+				t.Fatalf("the session is told of %+v", got)
+			}
+			d.finish(s.ctx, s.v, agent.Ending{Reason: "transfer", Transfer: control.ConferenceOf(o.ID)})
+			d.next("dial")
+			m.refuse.Store(2)
+			want := "bring back CA1"
+			if who == "caller" {
+				want = "hang up CA2"
+				err = d.Status(t.Context(), "twilio", "CA1", "completed")
+			} else {
+				err = d.ColleagueGone(t.Context(), o.ID.String(), "completed")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case got := <-m.done:
+				if got != want {
+					t.Errorf("the carrier did %s, want %s", got, want)
+				}
+			case <-time.After(30 * time.Second):
+				t.Error("the one who is left waits in silence")
+			}
+		})
+	}
+}
+
+// staged waits until a warm transfer has come so far.
+func (d *desk) staged(id uuid.UUID, stage string) {
+	d.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+		if c, err := d.store.Command(d.ctx, id); err != nil || c.Stage == stage {
+			return
+		}
+	}
+	d.t.Fatalf("the transfer is never %s", stage)
 }

@@ -176,8 +176,7 @@ func (s *Calls) lapse(ctx context.Context, id uuid.UUID) (Call, error) {
 func (s *Calls) reconnect(ctx context.Context, c Call) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	switch err := s.Carrier.Reconnect(ctx, c); {
-	case errors.Is(err, ErrEnded):
+	switch err := insist(ctx, func(ctx context.Context) error { return s.Carrier.Reconnect(ctx, c) }); {
 	case err != nil:
 		s.Log.Error("a caller whose process vanished could not be brought back", "call", c.ID, "error", err)
 	default:

@@ -54,6 +54,16 @@ func (v *Serving) next() Next {
 	return Next{Do: "hangup", Call: v.Call.ID}
 }
 
+// left tells whether the session has ended, and for this reason.
+func (v *Serving) left(reason string) bool {
+	select {
+	case <-v.ended:
+		return v.end.Reason == reason
+	default:
+		return false
+	}
+}
+
 // Hangup asks the session to end for the reason given: "operator", "caller", or
 // "taken", where the call goes on in another session. It returns at once and
 // may be called again, which does nothing.

@@ -102,9 +102,10 @@ const (
 
 // A Refusal is a request that Twilio surely did not carry out.
 type Refusal struct {
-	Code   int // Twilio's; 0: it said none
-	Kind   string
-	Reason string // for the operator
+	Code    int // Twilio's; 0: it said none
+	Kind    string
+	Reason  string // for the operator
+	Foreign bool   // the reason is in Twilio's own words
 }
 
 // refusals are those that an operator can do something about, by Twilio's code
@@ -145,6 +146,7 @@ func RefusalOf(err error) (Refusal, bool) {
 		return Refusal{}, false
 	}
 	r := Refusal{Code: e.Code, Kind: RefusedForGood, Reason: cmp.Or(refusals[e.Code], e.Message, "Twilio refuses the request")}
+	r.Foreign = refusals[e.Code] == "" && e.Message != ""
 	switch {
 	case e.Status == http.StatusTooManyRequests || e.Code == 20429:
 		r.Kind, r.Reason = RefusedBusy, "Twilio takes no more requests at the moment"

@@ -98,11 +98,7 @@ func (c *carriers) Reconnect(ctx context.Context, call control.Call) error {
 	if err != nil {
 		return err
 	}
-	err = rest.Redirect(ctx, call.CarrierCallID, c.next)
-	if errors.Is(err, signaling.ErrEnded) {
-		return control.ErrEnded
-	}
-	return err
+	return carrierError(rest.Redirect(ctx, call.CarrierCallID, c.next))
 }
 
 // SignersOf implements [signaling.Signers].

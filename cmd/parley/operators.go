@@ -151,17 +151,32 @@ func (c *carriers) Consult(ctx context.Context, call control.Call, to string, co
 		return "", err
 	}
 	sid, err := rest.Consult(ctx, c.base, command.String(), from, to)
-	return sid, carrierError(err)
+	return sid, refusalError(err)
 }
 
-// carrierError puts control's errors to those of the carrier's REST API.
+// carrierError puts control's errors to those of an act on a carrier's call.
 func carrierError(err error) error {
-	for ours, theirs := range map[error]error{control.ErrEnded: signaling.ErrEnded, control.ErrBusy: signaling.ErrBusy} {
-		if errors.Is(err, theirs) {
-			return fmt.Errorf("%w: %w", ours, err)
-		}
+	if errors.Is(err, signaling.ErrEnded) {
+		return fmt.Errorf("%w: %w", control.ErrEnded, err)
 	}
-	return err
+	return refusalError(err)
+}
+
+// refusalError puts control's errors to those of the carrier's REST API. One that
+// leaves open what the carrier has done stays as it is.
+func refusalError(err error) error {
+	r, sure := signaling.RefusalOf(err)
+	switch {
+	case !sure:
+		return err
+	case r.Kind == signaling.RefusedBusy:
+		return fmt.Errorf("%w: %w", control.ErrBusy, err)
+	case r.Kind == signaling.RefusedCredentials:
+		return fmt.Errorf("%w: %w", control.ErrCredentials, err)
+	case r.Foreign: // a carrier's own words may hold anything
+		r.Reason = fmt.Sprintf("error %d of Twilio, see https://www.twilio.com/docs/api/errors/%d", r.Code, r.Code)
+	}
+	return fmt.Errorf("%w: %w", control.Refuse(control.ErrConflict, "%s", r.Reason), err)
 }
 
 // colleagues are those who are asked by telephone, as signaling knows them.

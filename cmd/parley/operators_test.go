@@ -94,7 +94,7 @@ func TestOperatorsOfAnotherNode(t *testing.T) {
 		t.Errorf("listening in, the caller's side has a level of %.0f, the agent's of %.0f", left, right)
 	}
 	for _, tt := range []struct{ unanswered, key, want string }{
-		{"refused", "", "the carrier refused"}, {"busy", "", "busy"}, {"", "2", "declined"},
+		{"refused", "", "the carrier refused: the number called is not valid"}, {"busy", "", "busy"}, {"", "2", "declined"},
 	} {
 		s.twilio.Place = s.colleague(tt.unanswered, tt.key)
 		other.refusedFor(s, call, `{"to":"+15550009","mode":"warm"}`, tt.want)
