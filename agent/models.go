@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type models struct {
 	tokens int // taken in and given out
 	broken int // answers in a row that broke off
 	meter  *meter
+	// patience is what a model may take to its first word; 0: firstToken.
+	patience time.Duration
 }
 
 func newModels(list []Model, log *slog.Logger) *models {
@@ -117,7 +120,7 @@ func (m *models) askOne(ctx context.Context, model Model, p Prompt, say func(lin
 		}
 	}()
 	watch := guard{limit: charsPerToken * p.MaxTokens}
-	for d, err := range firstBy(ctx, firstToken, model.LLM.Reply, p) {
+	for d, err := range firstBy(ctx, cmp.Or(m.patience, firstToken), model.LLM.Reply, p) {
 		if err != nil {
 			return text.String(), nil, err
 		}

@@ -59,6 +59,7 @@ type AgentSettings struct {
 	CallTokens  int              `json:"call_tokens,omitempty" doc:"Kind prompt: what the model may read and write in one call, in tokens; then the call is ended politely. Default 1000000. 1000 to 100000000."`
 	Tools       []string         `json:"tools,omitempty" doc:"What the model may do: end_call, transfer, press_digits."`
 	Transfers   []TransferTarget `json:"transfers,omitempty" doc:"Where a call may be transferred to."`
+	AfterCall   *AfterCall       `json:"after_call,omitempty" doc:"What a model makes of each answered call after its end; see GET /v1/calls/{id}."`
 }
 
 // A VendorChoice names a vendor and what to ask of it.

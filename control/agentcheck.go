@@ -73,6 +73,10 @@ func (s *Agents) Problems(ctx context.Context, set AgentSettings) ([]SettingsPro
 	c.vendors("settings.llm", set.LLM, s.Vendors.LLM, "")
 	c.vendors("settings.tts", set.TTS, s.Vendors.TTS, set.Language)
 	c.take(set.Turns.validate())
+	if set.AfterCall != nil {
+		c.afterCall(set.AfterCall)
+		c.vendors("settings.after_call.llm", set.AfterCall.LLM, s.Vendors.LLM, "")
+	}
 	c.tools(set)
 	if err := c.flow(ctx, s.Flows, set); err != nil {
 		return nil, err
@@ -104,6 +108,10 @@ func (c *settingsCheck) secrets(set AgentSettings) {
 	type text struct{ field, value string }
 	texts := []text{{"settings.environment", set.Environment}, {"settings.greeting", set.Greeting},
 		{"settings.language", set.Language}, {"settings.prompt", set.Prompt}}
+	if a := set.AfterCall; a != nil {
+		texts = append(texts, text{"settings.after_call.instructions", a.Instructions}, text{"settings.after_call.extract", string(a.Extract)},
+			text{"settings.after_call.outcomes", strings.Join(a.Outcomes, " ")})
+	}
 	for i, t := range set.Transfers {
 		texts = append(texts, text{fmt.Sprintf("settings.transfers[%d].name", i), t.Name}, text{fmt.Sprintf("settings.transfers[%d].to", i), t.To})
 	}
@@ -127,10 +135,15 @@ func (c *settingsCheck) secrets(set AgentSettings) {
 // choices gives all vendors that are chosen, each with its field.
 func (s AgentSettings) choices() func(yield func(string, VendorChoice) bool) {
 	return func(yield func(string, VendorChoice) bool) {
-		for _, k := range []struct {
+		type choices struct {
 			field string
 			list  []VendorChoice
-		}{{"stt", s.STT}, {"llm", s.LLM}, {"tts", s.TTS}} {
+		}
+		all := []choices{{"stt", s.STT}, {"llm", s.LLM}, {"tts", s.TTS}}
+		if s.AfterCall != nil {
+			all = append(all, choices{"after_call.llm", s.AfterCall.LLM})
+		}
+		for _, k := range all {
 			for i, v := range k.list {
 				if !yield(fmt.Sprintf("settings.%s[%d]", k.field, i), v) {
 					return

@@ -359,7 +359,7 @@ func TestQueue(t *testing.T) {
 // queue runs workers until stop.
 func (w *town) queue(do func(context.Context, control.Task) error) (stop func()) {
 	w.t.Helper()
-	q, err := postgres.OpenQueue(w.t.Context(), w.db.AppURL, do, postgres.QueueOptions{Drain: time.Millisecond})
+	q, err := postgres.OpenQueue(w.t.Context(), w.db.AppURL, postgres.Workers{Task: do}, postgres.QueueOptions{Drain: time.Millisecond})
 	if err != nil {
 		w.t.Fatal(err)
 	}

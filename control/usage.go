@@ -17,8 +17,8 @@ const (
 
 // Turns of entries that belong to none.
 const (
-	NoTurn    = -1 // of the call, or behind its last turn
-	AfterCall = -2 // of what was made of the call after its end
+	NoTurn        = -1 // of the call, or behind its last turn
+	AfterCallTurn = -2 // of what was made of the call after its end: the generation counts attempts
 )
 
 // A UsageEntry is one line of the ledger: what a vendor did in a turn of a call.
@@ -26,7 +26,7 @@ type UsageEntry struct {
 	agent.Use
 	Call       uuid.UUID
 	Generation int // of the hold under which it arose
-	Turn       int // or NoTurn, AfterCall
+	Turn       int // or NoTurn, AfterCallTurn
 	Agent      uuid.UUID
 	Cost       Money
 	Price      string // which it was; "" for none

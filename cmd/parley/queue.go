@@ -11,7 +11,8 @@ import (
 // openQueue lets this process work the jobs of all.
 func (g *gateway) openQueue(ctx context.Context) (err error) {
 	g.chats.Tasks, g.chats.Counted = g.db, newTaskMetrics(g.metrics)
-	g.queue, err = postgres.OpenQueue(ctx, cmp.Or(g.settings.DatabaseListenURL, g.settings.DatabaseURL), g.chats.DoTask,
+	g.queue, err = postgres.OpenQueue(ctx, cmp.Or(g.settings.DatabaseListenURL, g.settings.DatabaseURL),
+		postgres.Workers{Task: g.chats.DoTask, Afterwork: g.afterworks().Do},
 		postgres.QueueOptions{Drain: max(min(g.settings.Drain, queueDrain), time.Second), Log: g.log})
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -169,6 +170,12 @@ func (v *vendors) recognizers(tenant string, choices []control.VendorChoice, lan
 }
 
 func (v *vendors) models(ctx context.Context, tenant string, choices []control.VendorChoice, log *slog.Logger) ([]agent.Model, error) {
+	return v.modelsOf(ctx, tenant, choices, "llm", 0, log)
+}
+
+// modelsOf are models whose breakers are of a kind of work; patience is how long
+// they may be silent, 0 for a conversation's.
+func (v *vendors) modelsOf(ctx context.Context, tenant string, choices []control.VendorChoice, kind string, patience time.Duration, log *slog.Logger) ([]agent.Model, error) {
 	if len(choices) == 0 {
 		choices = v.defaults("llm")
 	}
@@ -178,11 +185,12 @@ func (v *vendors) models(ctx context.Context, tenant string, choices []control.V
 		if !ok {
 			return nil, fmt.Errorf("there is no model vendor %q", c.Vendor)
 		}
-		m, err := vendor.Dial(ctx, llm.Options{Key: v.key(tenant, c, vendor.DefaultURL), Model: c.Model, URL: v.urls[c.Vendor], Logger: log, Client: v.client})
+		m, err := vendor.Dial(ctx, llm.Options{Key: v.key(tenant, c, vendor.DefaultURL), Model: c.Model, URL: v.urls[c.Vendor], Logger: log, Client: v.client,
+			FirstToken: patience, Idle: patience})
 		if err != nil {
 			return nil, fmt.Errorf("model %s: %w", c.Vendor, err)
 		}
-		out = append(out, agent.Model{Vendor: c.Vendor, Model: firstOf(c.Model, vendor.Models), Breaker: v.breakers.Of(tenant, "llm", c.Vendor, c.Model), LLM: m})
+		out = append(out, agent.Model{Vendor: c.Vendor, Model: firstOf(c.Model, vendor.Models), Breaker: v.breakers.Of(tenant, kind, c.Vendor, c.Model), LLM: m})
 	}
 	return out, nil
 }

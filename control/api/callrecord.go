@@ -23,7 +23,7 @@ type callFullJSON struct {
 	CallJSON
 	Cost             []moneyJSON    `json:"cost" doc:"So far, a currency each; see /v1/calls/{id}/usage."`
 	Latency          []figureJSON   `json:"latency" doc:"Of the agent's answers."`
-	AfterCall        *afterworkJSON `json:"after_call,omitempty" doc:"Reserved for what is made of a call after its end; nothing makes it yet."`
+	AfterCall        *afterworkJSON `json:"after_call,omitempty" doc:"What was made of the call after its end, where its agent asks for any."`
 	RecordingFailure string         `json:"recording_failure,omitempty" doc:"Why there is no recording, or not all of it."`
 }
 
@@ -35,11 +35,14 @@ type figureJSON struct {
 }
 
 type afterworkJSON struct {
-	Status    string          `json:"status" enum:"done,failed"`
-	Failure   string          `json:"failure,omitempty" doc:"Why it failed for good."`
+	Status    string          `json:"status" enum:"pending,done,failed"`
+	Failure   string          `json:"failure,omitempty" doc:"Why it failed for good or, while it is pending, why it is not done yet."`
 	Summary   string          `json:"summary,omitempty"`
-	Extracted json.RawMessage `json:"extracted,omitempty"`
-	At        time.Time       `json:"at"`
+	Outcome   string          `json:"outcome,omitempty"`
+	Extracted json.RawMessage `json:"extracted,omitempty" doc:"As the schema of the agent's settings has it."`
+	Partial   bool            `json:"partial,omitempty" doc:"The call was too long to be read whole: its middle was left out."`
+	Attempts  int             `json:"attempts" doc:"Begun so far."`
+	At        time.Time       `json:"at" doc:"When it was done or given up; while it is pending, when the call ended."`
 }
 
 // fullCall is a call with its cost, its figures and what came after it.
@@ -69,7 +72,7 @@ func (s *Server) fullCall(ctx context.Context, c control.Call, row callJSON) (ca
 	case err != nil:
 		return out, err
 	default:
-		out.AfterCall = &afterworkJSON{w.Status, w.Failure, w.Summary, w.Extracted, w.At}
+		out.AfterCall = &afterworkJSON{w.Status, w.Failure, w.Summary, w.Outcome, w.Extracted, w.Partial, w.Attempts, w.At}
 	}
 	return out, nil
 }

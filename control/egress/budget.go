@@ -42,6 +42,10 @@ func WithBudgets(ctx context.Context, budgets ...Budget) context.Context {
 	return context.WithValue(ctx, budgetKey{}, slices.Concat(had, budgets))
 }
 
+// Pay takes from the budgets of ctx for a request that does not go out by a
+// [Client]. Its error is a [*Refusal], for [ReasonBudget].
+func Pay(ctx context.Context, host string, bytes int64) error { return spend(ctx, host, bytes) }
+
 // spend pays for a request before it is sent.
 func spend(ctx context.Context, host string, bytes int64) error {
 	budgets, _ := ctx.Value(budgetKey{}).([]Budget)

@@ -19,7 +19,10 @@ func (s *Store) ending(ctx context.Context, what string, h control.Hold, set str
 		if c, err = s.change(in, what, h, set, args...); err != nil {
 			return err
 		}
-		return s.carried(in, c)
+		if err := s.carried(in, c); err != nil {
+			return err
+		}
+		return s.orderAfterwork(in, tx, c)
 	})
 	if err == nil {
 		s.wrote() // before, nobody saw it

@@ -38,9 +38,16 @@ const (
 	queueReopen = 2 * time.Second // between tries to start, while the database is away
 )
 
-// OpenQueue returns a Queue that has do work tasks. It connects with Run, and
-// fails on a bad address only.
-func OpenQueue(ctx context.Context, url string, do func(context.Context, control.Task) error, o QueueOptions) (*Queue, error) {
+// Workers do what was ordered. What they return and when they are asked again is
+// said with their orders.
+type Workers struct {
+	Task      func(context.Context, control.Task) error
+	Afterwork func(context.Context, control.AfterworkOrder) error
+}
+
+// OpenQueue returns a Queue that has do work. It connects with Run, and fails on
+// a bad address only.
+func OpenQueue(ctx context.Context, url string, do Workers, o QueueOptions) (*Queue, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, errors.New("open the queue: the address is malformed") // the cause would repeat the password
@@ -56,7 +63,8 @@ func OpenQueue(ctx context.Context, url string, do func(context.Context, control
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	workers := river.NewWorkers()
-	river.AddWorker(workers, &taskWorker{do: do})
+	river.AddWorker(workers, &taskWorker{do: do.Task})
+	river.AddWorker(workers, &afterworkWorker{do: do.Afterwork})
 	longest := orDefault(o.Longest, 7*time.Minute)
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: orDefault(o.Workers, 32)}},

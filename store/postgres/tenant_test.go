@@ -70,7 +70,8 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(s.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Speaker: "caller", Heard: "hi",
 		Uses: []agent.Use{{Kind: agent.UseHeard, Vendor: "deepgram", Model: "nova-3", Amount: 60_000}}}))
 	must(s.InsertPrice(v.ctx, control.Price{ID: id(), Kind: agent.UseHeard, Vendor: "other", Currency: "USD", Per: 1, Increment: 1, ValidFrom: now}))
-	must(s.PutAfterwork(v.ctx, control.Afterwork{Call: v.call, Status: control.AfterworkDone, Summary: "hi", At: now}, nil))
+	must(second(dial(t, db.SuperURL).Exec(v.ctx, `INSERT INTO call_afterwork (tenant_id, call_id, status, at) VALUES ($1, $2, 'pending', now())`, v.tenant, v.call)))
+	must(s.PutAfterwork(v.ctx, control.Afterwork{Call: v.call, Status: control.AfterworkDone, Summary: "hi", At: now}))
 	must(s.WriteCommit(v.ctx, control.Hold{Call: v.call}, control.Conversation{ID: v.call, Call: v.call, FlowVersion: version.ID},
 		control.Revision{Entry: control.Entry{Revision: 1, Status: "active", Hash: fmt.Sprintf("%044d", 0)}, State: []byte(`{}`)}))
 	seedDial(t, v, now)
