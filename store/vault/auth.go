@@ -175,17 +175,25 @@ func (a *AppRole) ours(creation string) bool {
 // time: projected tokens are replaced about every hour (auth method kubernetes).
 type Kubernetes struct {
 	Role      string
-	TokenFile string // default /var/run/secrets/kubernetes.io/serviceaccount/token
+	TokenFile string // default where Kubernetes puts it; space around the token does not count
 	Mount     string // default "kubernetes"
 }
+
+// serviceAccount is where Kubernetes puts the token of a pod's service account.
+const serviceAccount = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 func (k *Kubernetes) name() string { return "kubernetes" }
 
 func (k *Kubernetes) signIn(ctx context.Context, c *api.Client) (*api.SecretAuth, error) {
-	var opts []kubernetes.LoginOption
-	if k.TokenFile != "" {
-		opts = append(opts, kubernetes.WithServiceAccountTokenPath(k.TokenFile))
+	file := k.TokenFile
+	if file == "" {
+		file = serviceAccount
 	}
+	token, err := FromFile(file)()
+	if err != nil {
+		return nil, err
+	}
+	opts := []kubernetes.LoginOption{kubernetes.WithServiceAccountToken(token)}
 	if k.Mount != "" {
 		opts = append(opts, kubernetes.WithMountPath(strings.Trim(k.Mount, "/")))
 	}

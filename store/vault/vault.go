@@ -10,12 +10,15 @@ package vault
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -66,15 +69,13 @@ func New(o Options) (*Client, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
 		return nil, errors.New("open vault: the address is not one such as https://vault.example.com:8200")
 	}
-	cfg := &api.Config{Address: o.Address, Timeout: o.Timeout, HttpClient: &http.Client{Transport: transport()},
-		// Who asks has a deadline, and other places to go: it is not tried again here.
-		MaxRetries: 0}
-	if o.CAFile != "" {
-		if err := cfg.ConfigureTLS(&api.TLSConfig{CACert: o.CAFile}); err != nil {
-			return nil, fmt.Errorf("open vault: the CA file: %w", err)
-		}
+	roots, err := authorities(o.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("open vault: the CA file: %w", err)
 	}
-	client, err := api.NewClient(cfg)
+	client, err := api.NewClient(&api.Config{Address: o.Address, Timeout: o.Timeout, HttpClient: &http.Client{Transport: transport(roots)},
+		// Who asks has a deadline, and other places to go: it is not tried again here.
+		MaxRetries: 0})
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
@@ -89,8 +90,27 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-func transport() *http.Transport {
-	return &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+// authorities are those of a PEM file; nil, the machine's own, for no file. The
+// library's own reader of such files does nothing on a transport without TLS
+// settings, and says nothing of a file without a certificate.
+func authorities(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, errors.New(file + " holds no certificate in PEM")
+	}
+	return pool, nil
+}
+
+func transport(roots *x509.CertPool) *http.Transport {
+	return &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
 		ForceAttemptHTTP2: true, MaxIdleConns: 64, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second,
 		TLSHandshakeTimeout: 2 * time.Second, ResponseHeaderTimeout: 10 * time.Second}
 }
