@@ -93,6 +93,9 @@ func TestOperatorsOfAnotherNode(t *testing.T) {
 	if left < 500 || right < 500 {
 		t.Errorf("listening in, the caller's side has a level of %.0f, the agent's of %.0f", left, right)
 	}
+	if heard := s.ask(other, "GET", "/v1/audit?action=call.listen", s.key, "", 200)["items"].([]any); len(heard) != 1 {
+		t.Errorf("listening in leaves %d entries, want 1", len(heard))
+	}
 	for _, tt := range []struct{ unanswered, key, want string }{
 		{"refused", "", "the carrier refused: the number called is not valid"}, {"busy", "", "busy"}, {"", "2", "declined"},
 	} {

@@ -297,6 +297,7 @@ func TestPasskey(t *testing.T) {
 		t.Errorf("%v, want 10 recovery codes", m)
 	}
 	v.ask(204, "PATCH", "/v1/auth/factors/passkeys/"+id, map[string]any{"name": "old laptop"})
+	p.audited("factor.change")
 
 	t.Run("second-factor", func(t *testing.T) {
 		w := p.visitor()

@@ -207,6 +207,8 @@ func TestOIDC(t *testing.T) {
 		t.Errorf("%v and %v are two", a, b)
 	}
 	p.audited("identity.add")
+	p.want(204, "DELETE", "/v1/users/"+w.who(), p.demo.APIKey, "") // with the member goes what they came by
+	p.audited("identity.remove")
 	if m := p.want(200, "GET", "/v1/auth/oidc", "", ""); len(m["items"].([]any)) != 1 {
 		t.Errorf("%v", m)
 	}
