@@ -27,6 +27,7 @@ import (
 // again, whatever became of its rows.
 type past struct {
 	id, agent                    uuid.UUID
+	agentVersion                 int
 	chat, ended                  bool
 	direction, carrier, from, to string
 	started                      time.Time
@@ -76,6 +77,8 @@ func newFigureTown(t *testing.T, db postgrestest.Database) *figureTown {
 	must(t, a.store.InsertAgent(a.ctx, control.Agent{ID: w.other, Name: "other", CreatedAt: time.Now(),
 		Settings: control.AgentSettings{Kind: control.KindFlow, FlowID: a.flow}}))
 	must(t, w.app.QueryRow(t.Context(), `SELECT id FROM flow_versions`).Scan(&w.version))
+	mustExec(t, w.app, `INSERT INTO agent_versions (id, tenant_id, agent_id, number, document)
+		SELECT gen_random_uuid(), tenant_id, agent_id, 2, document FROM agent_versions`)
 	return w
 }
 
@@ -129,7 +132,7 @@ var figureDays = time.Date(2026, 10, 24, 0, 0, 0, 0, time.UTC)
 // random makes a call or a chat that is not yet over.
 func (w *figureTown) random() *past {
 	r := w.rnd
-	p := &past{id: uuid.Must(uuid.NewV7()), agent: oneOf(r, w.agent, w.other), chat: r.IntN(6) == 0,
+	p := &past{id: uuid.Must(uuid.NewV7()), agent: oneOf(r, w.agent, w.other), agentVersion: 1 + r.IntN(2), chat: r.IntN(6) == 0,
 		direction: oneOf(r, "inbound", "inbound", "outbound"), carrier: oneOf(r, "twilio", "twilio", "webrtc"),
 		from: "+4915" + fmt.Sprint(r.IntN(1e6)), to: oneOf(r, "+49301", "+493012345", "sip:desk", ""),
 		started: figureDays.Add(time.Duration(r.IntN(48))*90*time.Minute + time.Duration(r.IntN(1800))*time.Second)}
@@ -187,7 +190,8 @@ func (w *figureTown) write(p *past) {
 			answered, status = &at, "active"
 		}
 		mustExec(w.t, w.app, `INSERT INTO calls (id, tenant_id, agent_id, carrier, direction, caller, callee, status, started_at, answered_at, agent_version_id)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, (SELECT published_id FROM agent_environments WHERE agent_id = $3))`, p.id, w.tenant, p.agent, p.carrier, p.direction, p.from, p.to, status, p.started, answered)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, (SELECT id FROM agent_versions WHERE agent_id = $3 AND number = $11))`,
+			p.id, w.tenant, p.agent, p.carrier, p.direction, p.from, p.to, status, p.started, answered, p.agentVersion)
 		if p.flow != "" {
 			mustExec(w.t, w.app, `INSERT INTO conversations (id, tenant_id, call_id, flow_id, flow_version_id, revision, status, state, state_hash, created_at, updated_at)
 			VALUES ($1, $2, $1, $3, $4, 1, 'active', '{}', repeat('0', 44), $5, $5)`, p.id, w.tenant, w.flow, w.version, p.started)
@@ -257,7 +261,7 @@ func (w *figureTown) remove(p *past) {
 
 // figures counts p by itself.
 func (p *past) figures(w *figureTown) control.CallFigures {
-	f := control.NewCallFigures(control.FigureKey{Agent: p.agent, Direction: p.direction, Carrier: p.carrier})
+	f := control.NewCallFigures(control.FigureKey{Agent: p.agent, AgentVersion: p.agentVersion, Direction: p.direction, Carrier: p.carrier})
 	own := p.to
 	if p.direction == "outbound" {
 		own = p.from
@@ -332,7 +336,7 @@ func (w *figureTown) want(q control.FigureQuery) map[control.FigureKey]control.C
 			continue
 		}
 		f := p.figures(w)
-		if q.Agent != uuid.Nil && f.Agent != q.Agent {
+		if q.Agent != uuid.Nil && f.Agent != q.Agent || q.AgentVersion != 0 && f.AgentVersion != q.AgentVersion {
 			continue
 		}
 		var k control.FigureKey
@@ -346,6 +350,8 @@ func (w *figureTown) want(q control.FigureQuery) map[control.FigureKey]control.C
 			k.Start = time.Date(y, m, d, 0, 0, 0, 0, zone).UTC()
 		case control.ByAgent:
 			k.Agent = f.Agent
+		case control.ByAgentVersion:
+			k.Agent, k.AgentVersion = f.Agent, f.AgentVersion
 		case control.ByFlowVersion:
 			k.Flow, k.FlowVersion = f.Flow, f.FlowVersion
 		case control.ByNumber:
@@ -395,7 +401,7 @@ func (w *figureTown) same(when string) {
 	w.t.Helper()
 	base := control.FigureQuery{From: figureDays, To: figureDays.Add(72 * time.Hour), Zone: "UTC"}
 	queries := []control.FigureQuery{}
-	for _, by := range []control.FigureBy{control.ByNothing, control.ByAgent, control.ByFlowVersion, control.ByNumber, control.ByDirection, control.ByCarrier} {
+	for _, by := range []control.FigureBy{control.ByNothing, control.ByAgent, control.ByAgentVersion, control.ByFlowVersion, control.ByNumber, control.ByDirection, control.ByCarrier} {
 		q := base
 		q.By = by
 		queries = append(queries, q)
@@ -409,7 +415,9 @@ func (w *figureTown) same(when string) {
 	}
 	some := base
 	some.Agent, some.From, some.To = w.agent, base.From.Add(6*time.Hour), base.To.Add(-45*time.Minute)
-	for _, q := range append(queries, some) {
+	of := base
+	of.Agent, of.AgentVersion, of.By = w.other, 2, control.ByDay
+	for _, q := range append(queries, some, of) {
 		got, err := w.store.CallFigures(w.ctx, q)
 		must(w.t, err)
 		want := w.want(q)
