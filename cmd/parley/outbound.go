@@ -37,14 +37,18 @@ func (g *gateway) buildOutbound(ring *control.Keyring) error {
 		}
 	}
 	g.orders = &outbound.Orders{Store: g.db, Changes: g.db, Policies: g.db, Agents: g.agents, Risky: risky}
-	if g.carriers.own == nil || g.settings.PublicURL == "" && !g.dev {
+	if g.settings.PublicURL == "" && !g.dev {
 		return nil
 	}
-	places := dialCarrier{rest: g.carriers.own, base: g.publicBase()}
+	base := g.publicBase()
 	g.dialler = &outbound.Dialler{Node: g.calls.Node, Store: g.db, Changes: g.db, Queue: g.db, Policies: g.db, Spend: g.db, Limits: g.redis,
-		Carrier: func(context.Context, string) (outbound.Carrier, error) { return places, nil },
-		Calls:   lastWords{g.calls}, Prices: prices, Risky: risky, Ring: ring, Log: g.log}
-	g.orders.Places, g.orders.Wake, g.orders.Hangup = true, g.dialler.Wake, g.dialler.Hangup
+		Carrier: func(ctx context.Context, account uuid.UUID) (outbound.Carrier, error) {
+			rest, err := g.carriers.REST(ctx, account)
+			return dialCarrier{rest: rest, base: base}, err
+		},
+		Calls: lastWords{g.calls}, Prices: prices, Risky: risky, Ring: ring, Log: g.log}
+	g.orders.Places = func(account uuid.UUID) bool { return account != uuid.Nil || g.carriers.own != nil }
+	g.orders.Wake, g.orders.Hangup = g.dialler.Wake, g.dialler.Hangup
 	g.desk.dialler = g.dialler
 	return nil
 }

@@ -47,8 +47,9 @@ type Dialler struct {
 	Spend    Spend
 	Limits   Limits
 	Fraud    Fraud // nil: nobody watches
-	// Carrier is who places the calls of a number of ctx's tenant.
-	Carrier func(ctx context.Context, from string) (Carrier, error)
+	// Carrier is that of an account of ctx's tenant, as [Attempt].Account has it.
+	// control.ErrNotFound: there is none (any more).
+	Carrier func(ctx context.Context, account uuid.UUID) (Carrier, error)
 	Calls   Calls
 	Prices  Prices
 	Risky   Prefixes
@@ -176,9 +177,23 @@ func (s *Dialler) begin(ctx context.Context, id uuid.UUID, g *errgroup.Group) er
 	if held, err := s.holds(ctx, d, p, now); held || err != nil {
 		return err
 	}
+	account, err := s.Store.AccountOf(ctx, d.From)
+	if errors.Is(err, control.ErrNotFound) {
+		return s.refuse(ctx, d.ID, "the number that calls is none of yours any more")
+	}
+	if err != nil {
+		return err
+	}
+	carrier, err := s.Carrier(ctx, account)
+	if errors.Is(err, control.ErrNotFound) {
+		return s.wait(ctx, d, Grant{Refused: ReasonCredentials})
+	}
+	if err != nil {
+		return err
+	}
 	tenant, _ := control.TenantOf(ctx)
 	price := s.Prices.Minute(d.To)
-	a := Attempt{ID: control.NewID(), Dial: d.ID, From: d.From, Status: Intended, StartedAt: now, Price: price,
+	a := Attempt{ID: control.NewID(), Dial: d.ID, From: d.From, Account: account, Status: Intended, StartedAt: now, Price: price,
 		Cost: price.Cost(time.Duration(d.Settings.MaxSeconds) * time.Second), CheckAt: now.Add(firstCheck)}
 	slot := Slot{tenant, a.ID, a.From, a.Cost}
 	grant, err := s.acquire(ctx, slot, p, now)
@@ -188,11 +203,6 @@ func (s *Dialler) begin(ctx context.Context, id uuid.UUID, g *errgroup.Group) er
 	}
 	if grant.Refused != "" {
 		return s.wait(ctx, d, grant)
-	}
-	carrier, err := s.Carrier(ctx, d.From)
-	if err != nil {
-		s.release(ctx, slot, 0)
-		return err
 	}
 	select {
 	case s.room <- struct{}{}:
@@ -210,6 +220,16 @@ func (s *Dialler) begin(ctx context.Context, id uuid.UUID, g *errgroup.Group) er
 	return nil
 }
 
+// refuse ends a dial that a rule forbids.
+func (s *Dialler) refuse(ctx context.Context, id uuid.UUID, why string) error {
+	_, err := s.Changes.ChangeDial(ctx, id, func(d *Dial) error {
+		d.ErrorCode, d.Error = "policy", why
+		d.finish(Failed, OutcomeRefused, time.Now().UTC())
+		return nil
+	})
+	return err
+}
+
 // holds ends or puts off what may not be called now.
 func (s *Dialler) holds(ctx context.Context, d Dial, p Policy, now time.Time) (bool, error) {
 	callee, err := Inspect(d.To, s.Risky)
@@ -223,11 +243,7 @@ func (s *Dialler) holds(ctx context.Context, d Dial, p Policy, now time.Time) (b
 	case now.After(d.ExpiresAt):
 		change = func(d *Dial) error { d.finish(Failed, OutcomeExpired, now); return nil }
 	case errors.As(err, &refused): // since the policy was changed
-		change = func(d *Dial) error {
-			d.ErrorCode, d.Error = "policy", "the number "+refused.Reason
-			d.finish(Failed, OutcomeRefused, now)
-			return nil
-		}
+		return true, s.refuse(ctx, d.ID, "the number "+refused.Reason)
 	case s.Fraud != nil && s.Fraud.Stopped(ctx):
 		change = func(d *Dial) error { d.DueAt, d.Reason = now.Add(time.Minute), ReasonBlocked; return nil }
 	default:

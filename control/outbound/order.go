@@ -33,9 +33,9 @@ type Orders struct {
 	Agents   AgentFinder
 	Risky    Prefixes // the operator's list
 	Fraud    Fraud    // nil: nobody watches for it
-	// Places tells whether there is a carrier that places calls; without one none
-	// is ordered.
-	Places bool
+	// Places tells whether calls can be placed on an account, zero being the
+	// operator's. Nil: on none.
+	Places func(account uuid.UUID) bool
 	// Wake is told of an order that is due. Nil: it is found within a second.
 	Wake func()
 	// Hangup ends the open attempt of a dial that is taken back. Nil: it rings out.
@@ -108,6 +108,10 @@ func (s *Orders) Create(ctx context.Context, o Order) (Dial, error) {
 var errStopped = control.Refuse(control.ErrForbidden,
 	"outbound calls are stopped for now, since they looked like toll fraud; ask whoever runs the service")
 
+// errNoCarrier refuses orders that nobody would carry out.
+var errNoCarrier = control.Refuse(control.ErrUnavailable, "no carrier is set up to call from this number: "+
+	"put it on an account of yours (POST /v1/carrier-accounts), or have the operator set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN; PARLEY_PUBLIC_URL is needed either way")
+
 // check holds an order against numbers, policy and signals of fraud.
 func (s *Orders) check(ctx context.Context, d Dial) (Callee, Policy, error) {
 	p, err := s.Policies.OutboundPolicy(ctx)
@@ -121,12 +125,15 @@ func (s *Orders) check(ctx context.Context, d Dial) (Callee, Policy, error) {
 	if err != nil {
 		return callee, p, err
 	}
-	owned, err := s.Store.OwnsNumber(ctx, d.From)
+	account, err := s.Store.AccountOf(ctx, d.From)
+	if errors.Is(err, control.ErrNotFound) {
+		return callee, p, control.Invalidf("from", "must be a number of yours; see /v1/numbers")
+	}
 	if err != nil {
 		return callee, p, err
 	}
-	if !owned {
-		return callee, p, control.Invalidf("from", "must be a number of yours; see /v1/numbers")
+	if s.Places == nil || !s.Places(account) {
+		return callee, p, errNoCarrier
 	}
 	from, _ := Inspect(d.From, nil) // for its country: the carrier may know more numbers than our tables
 	if p.Consent && (d.Settings.Consent == nil || !d.Settings.Consent.Given) {

@@ -125,7 +125,8 @@ type Attempt struct {
 	ID, Dial   uuid.UUID // ID is the call's too
 	Number     int       // from 1
 	From       string
-	SID        string // the carrier's name of the call; "" before it is known
+	Account    uuid.UUID // the tenant's at the carrier; zero: the operator's
+	SID        string    // the carrier's name of the call; "" before it is known
 	Status     string
 	StartedAt  time.Time
 	AnsweredAt time.Time // zero: nobody has
@@ -158,8 +159,9 @@ type Store interface {
 	Dials(ctx context.Context, f Filter) ([]Dial, error)
 	// AttemptsOf returns a dial's attempts, the first first.
 	AttemptsOf(ctx context.Context, dial uuid.UUID) ([]Attempt, error)
-	// OwnsNumber tells whether a number is the tenant's.
-	OwnsNumber(ctx context.Context, e164 string) (bool, error)
+	// AccountOf returns the account at the carrier of a number of the tenant's,
+	// zero being the operator's; ErrNotFound for another's number.
+	AccountOf(ctx context.Context, e164 string) (uuid.UUID, error)
 	// DialOf returns the dial whose attempt has the id; ErrNotFound for a call
 	// that came otherwise.
 	DialOf(ctx context.Context, attempt uuid.UUID) (Dial, error)

@@ -100,7 +100,7 @@ func (s *Dialler) meets(ctx context.Context, d Dial, a Attempt) error {
 }
 
 func (s *Dialler) hangup(ctx context.Context, a Attempt, sid string) error {
-	carrier, err := s.Carrier(ctx, a.From)
+	carrier, err := s.Carrier(ctx, a.Account)
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func (s *Dialler) check(ctx context.Context, at control.Located) error {
 	if err != nil {
 		return err
 	}
-	carrier, err := s.Carrier(ctx, a.From)
+	carrier, err := s.Carrier(ctx, a.Account)
 	if err != nil {
 		return err
 	}

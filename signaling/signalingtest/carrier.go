@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -82,8 +83,20 @@ type CarrierOptions struct {
 	// answer: "busy", "no-answer", "failed".
 	Unanswered string
 
-	// StatusURL, where not empty, gets the call's last status.
+	// Rings is how long a call that is placed rings before that, or before it is
+	// answered; RingsOut, where not 0, when the carrier gives up ("no-answer").
+	Rings, RingsOut time.Duration
+
+	// StatusURL, where not empty, gets the call's last status; with Progress those
+	// before it too. Loses, where not nil, tells which of them never arrive.
 	StatusURL string
+	Progress  bool
+	Loses     func(status string) bool
+
+	// AnsweredBy is what answering-machine detection finds, DetectAfter from the
+	// answer, and tells at DetectURL: "human", "machine_end_beep". Empty: nothing.
+	AnsweredBy, DetectURL string
+	DetectAfter           time.Duration
 }
 
 // Lost is what a carrier does about a media socket that is gone. Which of the
@@ -136,6 +149,10 @@ type CarrierCall struct {
 	moved     *step     // where REST sent the call
 	interrupt context.CancelFunc
 	err       error
+
+	told       int // statuses so far
+	answered   time.Time
+	answeredBy string
 }
 
 // Call places a call: it posts the webhook and does what the TwiML says. It
@@ -308,8 +325,12 @@ func (c *CarrierCall) note(kind, text string) {
 
 func (c *CarrierCall) setStatus(s string) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.status = s
+	if s == "in-progress" && c.answered.IsZero() {
+		c.answered = time.Now()
+	}
+	c.mu.Unlock()
+	c.o.REST.update(c)
 }
 
 // isUp lets Call return.
@@ -322,10 +343,14 @@ func (c *CarrierCall) run(ctx context.Context) {
 	defer c.client.CloseIdleConnections()
 	defer c.cancel()
 	defer c.o.REST.remove(c)
+	var detecting sync.WaitGroup
+	defer detecting.Wait()
 	var err error
-	if c.o.Unanswered != "" {
-		c.setStatus(c.o.Unanswered)
-	} else {
+	if placed := c.o.Direction == "outbound-api"; !placed || c.ring(ctx) {
+		if placed {
+			c.progress(ctx, "in-progress")
+			detecting.Go(func() { c.detect(ctx) })
+		}
 		err = c.perform(ctx)
 	}
 	if ctx.Err() != nil {
@@ -338,14 +363,14 @@ func (c *CarrierCall) run(ctx context.Context) {
 		c.setStatus("failed")
 	}
 	c.err = err
-	if c.o.StatusURL == "" {
+	if c.o.StatusURL == "" || c.o.Loses != nil && c.o.Loses(c.Status()) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	_, err = c.post(ctx, c.o.StatusURL, url.Values{
-		"CallStatus": {c.Status()}, "CallbackSource": {"call-progress-events"}, "SequenceNumber": {"0"},
-		"CallDuration": {fmt.Sprint(int(time.Since(c.began) / time.Second))},
+		"CallStatus": {c.Status()}, "CallbackSource": {"call-progress-events"}, "SequenceNumber": {strconv.Itoa(c.told)},
+		"CallDuration": {fmt.Sprint(int(talked(c.answered) / time.Second))},
 	})
 	c.err = errors.Join(c.err, err)
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 )
 
 // A REST is Twilio's REST API as far as calls in progress need it; calls with
@@ -15,7 +16,8 @@ import (
 //
 //	POST /2010-04-01/Accounts/{AC}/Calls.json         Place is asked
 //	POST /2010-04-01/Accounts/{AC}/Calls/{sid}.json   Status=completed, Url or Twiml
-//	GET  /2010-04-01/Accounts/{AC}/Calls/{sid}.json   sid, status
+//	GET  /2010-04-01/Accounts/{AC}/Calls/{sid}.json   also of one that is over
+//	GET  /2010-04-01/Accounts/{AC}/Calls.json         by From and To
 //
 // https://www.twilio.com/docs/voice/api/call-resource. Requests are held to Twilio's
 // own OpenAPI document, as are its answers. A nil *REST knows no
@@ -28,10 +30,14 @@ type REST struct {
 	// sid. Nil: 400.
 	Place func(form url.Values) (sid string, err error)
 
+	// End is asked for calls that are known by Note alone; nil: they go on.
+	End func(sid string)
+
 	mu       sync.Mutex
 	calls    map[string]*CarrierCall
 	requests []url.Values
 	rooms    map[string]*meeting
+	placed   []Placed
 	vex      func(sid string, form url.Values) *Trouble
 	strays   []string
 
@@ -79,6 +85,8 @@ func (r *REST) serve(w http.ResponseWriter, req *http.Request) {
 		restError(w, http.StatusNotFound, 20404, "not found")
 	case r.AuthToken != "" && (user == "" || !same):
 		restError(w, http.StatusUnauthorized, 20003, "authenticate")
+	case sid == "" && req.Method == http.MethodGet:
+		r.list(w, req.URL.Query())
 	case sid == "":
 		r.place(w, req)
 	default:
@@ -106,7 +114,11 @@ func (r *REST) place(w http.ResponseWriter, req *http.Request) {
 		restError(w, http.StatusBadRequest, 21211, err.Error())
 		return
 	}
-	writeREST(w, http.StatusCreated, map[string]any{"sid": sid, "status": "queued"})
+	p, ok := r.Lookup(sid)
+	if !ok {
+		p = Placed{SID: sid, From: req.PostForm.Get("From"), To: req.PostForm.Get("To"), Status: "queued", Created: time.Now()}
+	}
+	writeREST(w, http.StatusCreated, p.resource())
 }
 
 func (r *REST) call(w http.ResponseWriter, req *http.Request, sid string) {
@@ -116,6 +128,10 @@ func (r *REST) call(w http.ResponseWriter, req *http.Request, sid string) {
 	r.mu.Lock()
 	c := r.calls[sid]
 	r.mu.Unlock()
+	if p, ok := r.Lookup(sid); ok && (c == nil || isOver(p.Status)) {
+		r.known(w, req, p)
+		return
+	}
 	if c == nil {
 		restError(w, http.StatusNotFound, 20404, "no such call in progress")
 		return
@@ -134,6 +150,20 @@ func (r *REST) call(w http.ResponseWriter, req *http.Request, sid string) {
 		return
 	}
 	writeREST(w, http.StatusOK, map[string]any{"sid": sid, "status": c.Status()})
+}
+
+// known answers for a call that is over, or has no telephone here.
+func (r *REST) known(w http.ResponseWriter, req *http.Request, p Placed) {
+	switch {
+	case req.Method != http.MethodPost:
+	case isOver(p.Status):
+		restError(w, http.StatusBadRequest, 21220, "the call is not in progress")
+		return
+	case r.End != nil:
+		r.End(p.SID)
+		p, _ = r.Lookup(p.SID)
+	}
+	writeREST(w, http.StatusOK, p.resource())
 }
 
 func (r *REST) note(sid string, form url.Values) {

@@ -77,12 +77,16 @@ func (s *Store) Dials(ctx context.Context, f outbound.Filter) ([]outbound.Dial, 
 }
 
 const attemptColumns = `a.id, a.dial_id, a.number, a.caller, a.carrier_sid, a.status, a.started_at, a.answered_at, a.ended_at,
-	a.answered_by, a.outcome, a.error_code, a.error, a.price, a.cost, a.check_at, a.checks`
+	a.answered_by, a.outcome, a.error_code, a.error, a.price, a.cost, a.check_at, a.checks, a.carrier_account_id`
 
 func scanAttempt(r pgx.CollectableRow) (a outbound.Attempt, err error) {
 	var answered, ended *time.Time
+	var account *uuid.UUID
 	err = r.Scan(&a.ID, &a.Dial, &a.Number, &a.From, &a.SID, &a.Status, &a.StartedAt, &answered, &ended,
-		&a.AnsweredBy, &a.Outcome, &a.ErrorCode, &a.Error, &a.Price, &a.Cost, &a.CheckAt, &a.Checks)
+		&a.AnsweredBy, &a.Outcome, &a.ErrorCode, &a.Error, &a.Price, &a.Cost, &a.CheckAt, &a.Checks, &account)
+	if account != nil {
+		a.Account = *account
+	}
 	a.StartedAt, a.CheckAt, a.AnsweredAt, a.EndedAt = a.StartedAt.UTC(), a.CheckAt.UTC(), orZero(answered), orZero(ended)
 	return a, err
 }
@@ -92,9 +96,13 @@ func (s *Store) AttemptsOf(ctx context.Context, dial uuid.UUID) ([]outbound.Atte
 	return rows(ctx, s, scanAttempt, `SELECT `+attemptColumns+` FROM dial_attempts a WHERE a.dial_id = $1 ORDER BY a.number`, dial)
 }
 
-// OwnsNumber implements [outbound.Store].
-func (s *Store) OwnsNumber(ctx context.Context, e164 string) (bool, error) {
-	return one(ctx, s, pgx.RowTo[bool], `SELECT EXISTS (SELECT FROM numbers WHERE tenant_id = current_tenant() AND e164 = $1)`, text(e164))
+// AccountOf implements [outbound.Store].
+func (s *Store) AccountOf(ctx context.Context, e164 string) (uuid.UUID, error) {
+	id, err := one(ctx, s, pgx.RowTo[*uuid.UUID], `SELECT carrier_account_id FROM numbers WHERE tenant_id = current_tenant() AND e164 = $1`, text(e164))
+	if err != nil || id == nil {
+		return uuid.Nil, err
+	}
+	return *id, nil
 }
 
 // DialOf implements [outbound.Store].

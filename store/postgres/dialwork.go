@@ -76,9 +76,9 @@ func (s *Store) BeginAttempt(ctx context.Context, node uuid.UUID, a outbound.Att
 			return control.ErrTaken
 		}
 		return tx.QueryRow(ctx, `
-			INSERT INTO dial_attempts (id, tenant_id, dial_id, number, caller, status, started_at, price, cost, check_at)
-			SELECT $1, current_tenant(), $2, 1 + coalesce(max(number), 0), $3, $4, $5, $6, $7, $8 FROM dial_attempts WHERE dial_id = $2
-			RETURNING number`, a.ID, a.Dial, a.From, a.Status, a.StartedAt, int64(a.Price), int64(a.Cost), a.CheckAt).Scan(&a.Number)
+			INSERT INTO dial_attempts (id, tenant_id, dial_id, number, caller, status, started_at, price, cost, check_at, carrier_account_id)
+			SELECT $1, current_tenant(), $2, 1 + coalesce(max(number), 0), $3, $4, $5, $6, $7, $8, $9 FROM dial_attempts WHERE dial_id = $2
+			RETURNING number`, a.ID, a.Dial, a.From, a.Status, a.StartedAt, int64(a.Price), int64(a.Cost), a.CheckAt, nullable(a.Account)).Scan(&a.Number)
 	})
 	if err != nil {
 		return a, fmt.Errorf("begin an attempt: %w", err)
@@ -159,11 +159,12 @@ func writeAttempt(ctx context.Context, tx pgx.Tx, d outbound.Dial, before, a out
 	if a.SID != before.SID {
 		// It waits for its session as long as it may ring, and is then missed.
 		const q = `
-			INSERT INTO calls (id, tenant_id, agent_id, carrier, carrier_call_id, direction, caller, callee, status, started_at, leased_until, agent_version_id)
+			INSERT INTO calls (id, tenant_id, agent_id, carrier, carrier_call_id, direction, caller, callee, status, started_at, leased_until, agent_version_id,
+			    carrier_account_id)
 			VALUES ($1, current_tenant(), $2, 'twilio', $3, 'outbound', $4, $5, 'arrived', $6, now() + $7::interval,
-			    (SELECT published_id FROM agent_environments WHERE agent_id = $2 AND name = 'live'))`
+			    (SELECT published_id FROM agent_environments WHERE agent_id = $2 AND name = 'live'), $8)`
 		waits := time.Duration(d.Settings.RingSeconds)*time.Second + 3*time.Minute
-		if _, err := tx.Exec(ctx, q, a.ID, d.Agent, a.SID, a.From, d.To, a.StartedAt, waits); err != nil {
+		if _, err := tx.Exec(ctx, q, a.ID, d.Agent, a.SID, a.From, d.To, a.StartedAt, waits, nullable(a.Account)); err != nil {
 			return err
 		}
 	}
