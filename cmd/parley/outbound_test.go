@@ -40,7 +40,7 @@ type town struct {
 	agent string // front-desk's id
 
 	mu    sync.Mutex
-	rung  map[string]int // by callee
+	rung  map[string]int       // by callee
 	heard map[string]time.Time // when the agent was last heard, by callee
 }
 
