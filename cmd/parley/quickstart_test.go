@@ -44,6 +44,12 @@ func TestQuickstart(t *testing.T) {
 	for _, want := range []string{
 		`agent: We are open from seven to six. Goodbye.`, // the transcript
 		`"end_reason":"goodbye"`,
+		`"message":"We are closed today."`,                                     // where the number leads on a holiday
+		`event: snapshot`,                                                      // the call in progress
+		`{"status":"ended","end_reason":"operator"}`,                           // hung up
+		`{"status":"ended","end_reason":"transfer","transfer_to":"+15550123"}`, // sent elsewhere
+		`"calls":4,"contained":2,"transfers":1,"outcomes":{"abandoned":1,"completed":2,"transferred":1}`, // the figures
+		`"calls_listed": 4`, // and a count of the calls themselves
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the commands did not show %q:\n%s", want, out)

@@ -61,12 +61,24 @@ func (t *testCalls) serve(ctx context.Context, c testCall) {
 	if err := t.desk.Serve(life, c.call.ID.String(), c.leg); err != nil {
 		t.log.Warn("a test call is not served", "call", c.call.ID, "err", err)
 	}
-	// As a carrier would, which ends a call that was to be connected elsewhere too.
-	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancelLast()
-	if err := t.desk.Status(last, signaling.CarrierStatus{Carrier: signaling.CarrierTest, CarrierCallID: c.call.CarrierCallID, Kind: "call", Status: "completed"}); err != nil {
+	if err := t.hangUp(last, c.call.CarrierCallID); err != nil {
 		t.log.Warn("a test call is closed later", "call", c.call.ID, "err", err)
 	}
+}
+
+// hangUp ends the call as a carrier would: one that is to be connected elsewhere
+// has talked there.
+func (t *testCalls) hangUp(ctx context.Context, id string) error {
+	next, err := t.desk.Next(ctx, signaling.CarrierTest, id)
+	if err == nil && next.Do == "dial" {
+		_, err = t.desk.TransferEnded(ctx, signaling.CarrierTest, id, "completed")
+	}
+	if err != nil && !errors.Is(err, signaling.ErrEnded) {
+		return err
+	}
+	return t.desk.Status(ctx, signaling.CarrierStatus{Carrier: signaling.CarrierTest, CarrierCallID: id, Kind: "call", Status: "completed"})
 }
 
 // TestCall implements [control.TestCaller].

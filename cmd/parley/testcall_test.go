@@ -53,7 +53,7 @@ func TestTestCall(t *testing.T) {
 	}
 	made := make([]map[string]any, 2)
 	for i, version := range []string{"0", fmt.Sprint(v["number"])} {
-		if status, made[i] = n.ask(s, "POST", agent+"/test-call", `{"version":`+version+`}`); status != 202 {
+		if status, made[i] = n.ask(s, "POST", agent+"/test-call", `{"number":`+version+`}`); status != 202 {
 			t.Fatalf("version %s: %d %v", version, status, made[i])
 		}
 	}
@@ -66,7 +66,7 @@ func TestTestCall(t *testing.T) {
 		}
 	}
 
-	for body, want := range map[string]int{`{"version":9}`: 422, `{"script":[{}]}`: 422, `{"script":[{"press":"x"}]}`: 422,
+	for body, want := range map[string]int{`{"number":9}`: 422, `{"script":[{}]}`: 422, `{"script":[{"press":"x"}]}`: 422,
 		`{"script":[{"say":"a","press":"1"}]}`: 422, `{"script":[{"wait_seconds":61}]}`: 422} {
 		if status, answer := n.ask(s, "POST", agent+"/test-call", body); status != want {
 			t.Errorf("%s: %d %v, want %d", body, status, answer, want)

@@ -17,8 +17,8 @@ type testCallOut struct {
 func (s *Server) testAgent(ctx context.Context, in *struct {
 	AgentPath
 	Body struct {
-		Version int               `json:"version,omitempty" minimum:"0" doc:"Of the agent, published or not; 0 is what is live."`
-		Script  []control.TestAct `json:"script,omitempty" maxItems:"20" doc:"What the caller does, each act once the agent has spoken and is silent again; then the caller hears the answer and hangs up."`
+		Number int               `json:"number,omitempty" minimum:"0" doc:"Of the version, published or not; what is live by default."`
+		Script []control.TestAct `json:"script,omitempty" maxItems:"20" doc:"What the caller does, each act once the agent has spoken and is silent again; then the caller hears the answer and hangs up."`
 	}
 }) (*testCallOut, error) {
 	if s.o.TestCalls == nil {
@@ -29,10 +29,10 @@ func (s *Server) testAgent(ctx context.Context, in *struct {
 		return nil, err
 	}
 	t := control.TestCall{Agent: a.ID, Script: in.Body.Script}
-	if in.Body.Version != 0 {
-		v, err := s.o.Agents.Releases().Version(ctx, a.ID, in.Body.Version)
+	if in.Body.Number != 0 {
+		v, err := s.o.Agents.Releases().Version(ctx, a.ID, in.Body.Number)
 		if err != nil {
-			return nil, control.NotFoundIs(err, control.Invalidf("version", "must be the number of one of the agent's versions"))
+			return nil, control.NotFoundIs(err, control.Invalidf("number", "must be the number of one of the agent's versions"))
 		}
 		t.Version = v.ID
 	}
