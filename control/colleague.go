@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -72,8 +73,9 @@ func (s *Calls) rouse(ctx context.Context, call uuid.UUID) {
 	}
 }
 
-// command finds a command by its id alone, and returns ctx with its tenant.
-func (s *Calls) command(ctx context.Context, id string) (context.Context, Command, error) {
+// command finds a command by its id, for an account at the carrier: it must be of a
+// call of that one. It returns ctx with the command's tenant.
+func (s *Calls) command(ctx context.Context, account uuid.UUID, id string) (context.Context, Command, error) {
 	parsed, err := uuid.Parse(id)
 	if err != nil || s.Commands == nil {
 		return ctx, Command{}, ErrNotFound
@@ -84,13 +86,21 @@ func (s *Calls) command(ctx context.Context, id string) (context.Context, Comman
 	}
 	ctx = WithTenant(ctx, at.Tenant)
 	c, err := s.Commands.Command(ctx, parsed)
+	if err != nil {
+		return ctx, c, err
+	}
+	call, err := s.Store.Call(ctx, c.Call)
+	if err == nil && call.Account != account {
+		err = fmt.Errorf("the call is another account's: %w", ErrNotFound)
+	}
 	return ctx, c, err
 }
 
-// Offer tells a colleague who has picked up whom it is about. Errors: ErrNotFound;
+// Offer tells a colleague who has picked up whom it is about. account is the one that
+// the carrier speaks for, here and below. Errors: ErrNotFound;
 // ErrEnded where the caller waits no more.
-func (s *Calls) Offer(ctx context.Context, command string) (words string, err error) {
-	ctx, c, err := s.command(ctx, command)
+func (s *Calls) Offer(ctx context.Context, account uuid.UUID, command string) (words string, err error) {
+	ctx, c, err := s.command(ctx, account, command)
 	if err != nil {
 		return "", err
 	}
@@ -134,8 +144,8 @@ func (s *Calls) summary(ctx context.Context, id uuid.UUID) string {
 
 // Answer takes a colleague's word. Accepted, it returns the conference where the
 // caller will be. Errors: ErrNotFound, ErrEnded.
-func (s *Calls) Answer(ctx context.Context, command string, accepted bool) (room string, err error) {
-	ctx, c, err := s.command(ctx, command)
+func (s *Calls) Answer(ctx context.Context, account uuid.UUID, command string, accepted bool) (room string, err error) {
+	ctx, c, err := s.command(ctx, account, command)
 	if err != nil {
 		return "", err
 	}
@@ -153,8 +163,8 @@ func (s *Calls) Answer(ctx context.Context, command string, accepted bool) (room
 // ColleagueGone takes the carrier's last word about the call to a colleague:
 // "completed", "busy", "no-answer", "failed", "canceled". A caller who has been
 // sent to a conference that nobody is left in comes back to the agent.
-func (s *Calls) ColleagueGone(ctx context.Context, command, outcome string) error {
-	ctx, c, err := s.command(ctx, command)
+func (s *Calls) ColleagueGone(ctx context.Context, account uuid.UUID, command, outcome string) error {
+	ctx, c, err := s.command(ctx, account, command)
 	if err != nil {
 		return err
 	}

@@ -394,10 +394,10 @@ func TestNobodyIsLeftInAConference(t *testing.T) {
 			}
 			s.next(t)
 			d.staged(o.ID, control.StageCalling)
-			if _, err := d.Offer(t.Context(), o.ID.String()); err != nil {
+			if _, err := d.Offer(t.Context(), uuid.Nil, o.ID.String()); err != nil {
 				t.Fatal(err)
 			}
-			if room, err := d.Answer(t.Context(), o.ID.String(), true); err != nil || room != o.ID.String() {
+			if room, err := d.Answer(t.Context(), uuid.Nil, o.ID.String(), true); err != nil || room != o.ID.String() {
 				t.Fatalf("room %q, %v", room, err)
 			}
 			if got, _ := s.next(t); got.Stage != control.StageAccepted {
@@ -411,7 +411,7 @@ func TestNobodyIsLeftInAConference(t *testing.T) {
 				want = "hang up CA2"
 				err = d.Status(t.Context(), "twilio", "CA1", "completed")
 			} else {
-				err = d.ColleagueGone(t.Context(), o.ID.String(), "completed")
+				err = d.ColleagueGone(t.Context(), uuid.Nil, o.ID.String(), "completed")
 			}
 			if err != nil {
 				t.Fatal(err)

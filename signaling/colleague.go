@@ -11,15 +11,17 @@ import (
 
 // Colleagues are asked whether they take a caller. Its methods are safe for
 // concurrent use and return within 2 s. Errors: [ErrNoAgent] for a request that
-// nobody knows, [ErrEnded] where the caller waits no more.
+// nobody knows, [ErrEnded] where the caller waits no more. account is whose token
+// has signed what the carrier says, as an [Arrival] names it: a request about a
+// call of another account is one that nobody knows.
 type Colleagues interface {
 	// Offer returns what a colleague who has picked up is told.
-	Offer(ctx context.Context, id string) (words string, err error)
+	Offer(ctx context.Context, account, id string) (words string, err error)
 	// Answer takes their word. Accepted, it returns the conference to join.
-	Answer(ctx context.Context, id string, accepted bool) (room string, err error)
+	Answer(ctx context.Context, account, id string, accepted bool) (room string, err error)
 	// Gone reports that their call is over: "completed", "busy", "no-answer",
 	// "failed", "canceled".
-	Gone(ctx context.Context, id, outcome string) error
+	Gone(ctx context.Context, account, id, outcome string) error
 }
 
 const (
@@ -40,11 +42,12 @@ func (r *REST) Consult(ctx context.Context, base, id, from, to string) (callSID 
 
 // offer answers POST /twilio/consult/{id}: the colleague has picked up.
 func (t *Twilio) offer(w http.ResponseWriter, r *http.Request) {
-	if _, _, ok := t.webhook(w, r, "consult"); !ok {
+	_, account, ok := t.webhook(w, r, "consult")
+	if !ok {
 		return
 	}
 	id := r.PathValue("id")
-	words, err := t.Colleagues.Offer(r.Context(), id)
+	words, err := t.Colleagues.Offer(r.Context(), account, id)
 	if t.nobodyWaits(w, err) {
 		return
 	}
@@ -57,11 +60,11 @@ func (t *Twilio) offer(w http.ResponseWriter, r *http.Request) {
 
 // answer answers POST /twilio/consult/{id}/answer: they have pressed a key, or none.
 func (t *Twilio) answer(w http.ResponseWriter, r *http.Request) {
-	form, _, ok := t.webhook(w, r, "consult")
+	form, account, ok := t.webhook(w, r, "consult")
 	if !ok {
 		return
 	}
-	room, err := t.Colleagues.Answer(r.Context(), r.PathValue("id"), form.Get("Digits") == acceptKey)
+	room, err := t.Colleagues.Answer(r.Context(), account, r.PathValue("id"), form.Get("Digits") == acceptKey)
 	switch {
 	case t.nobodyWaits(w, err):
 	case room == "":
@@ -86,13 +89,13 @@ func (t *Twilio) nobodyWaits(w http.ResponseWriter, err error) bool {
 
 // gone takes POST /twilio/consult/{id}/status.
 func (t *Twilio) gone(w http.ResponseWriter, r *http.Request) {
-	form, _, ok := t.webhook(w, r, "consult")
+	form, account, ok := t.webhook(w, r, "consult")
 	if !ok {
 		return
 	}
 	switch status := form.Get("CallStatus"); status {
 	case "completed", "busy", "failed", "no-answer", "canceled":
-		err := t.Colleagues.Gone(r.Context(), r.PathValue("id"), status)
+		err := t.Colleagues.Gone(r.Context(), account, r.PathValue("id"), status)
 		if err != nil && !errors.Is(err, ErrNoAgent) && !errors.Is(err, ErrEnded) {
 			t.fault(w, t.Logger, "take a colleague's status", err)
 			return

@@ -193,18 +193,30 @@ func colleagueError(err error) error {
 }
 
 // Offer implements [signaling.Colleagues].
-func (c colleagues) Offer(ctx context.Context, id string) (string, error) {
-	words, err := c.calls.Offer(ctx, id)
+func (c colleagues) Offer(ctx context.Context, account, id string) (string, error) {
+	of, err := readAccount(account)
+	if err != nil {
+		return "", err
+	}
+	words, err := c.calls.Offer(ctx, of, id)
 	return words, colleagueError(err)
 }
 
 // Answer implements [signaling.Colleagues].
-func (c colleagues) Answer(ctx context.Context, id string, accepted bool) (string, error) {
-	room, err := c.calls.Answer(ctx, id, accepted)
+func (c colleagues) Answer(ctx context.Context, account, id string, accepted bool) (string, error) {
+	of, err := readAccount(account)
+	if err != nil {
+		return "", err
+	}
+	room, err := c.calls.Answer(ctx, of, id, accepted)
 	return room, colleagueError(err)
 }
 
 // Gone implements [signaling.Colleagues].
-func (c colleagues) Gone(ctx context.Context, id, outcome string) error {
-	return colleagueError(c.calls.ColleagueGone(ctx, id, outcome))
+func (c colleagues) Gone(ctx context.Context, account, id, outcome string) error {
+	of, err := readAccount(account)
+	if err != nil {
+		return err
+	}
+	return colleagueError(c.calls.ColleagueGone(ctx, of, id, outcome))
 }
