@@ -55,6 +55,7 @@ func (s Settings) unsafe() error {
 	}
 	need(s.DatabaseURL != "", "DATABASE_URL", "set it to the Postgres address of the application role")
 	need(s.DatabaseURL == "" || safeDatabase(s.DatabaseURL), "DATABASE_URL", "add sslmode=verify-full (or require), unless the server is on this machine")
+	need(s.DatabaseListenURL == "" || safeDatabase(s.DatabaseListenURL), "DATABASE_LISTEN_URL", "add sslmode=verify-full (or require), unless the server is on this machine")
 	need(s.RedisURL != "", "REDIS_URL", "set it to the address of Redis")
 	need(s.KeyFile != "", "PARLEY_KEY_FILE", "name a file of at least 32 random bytes, as made by: head -c 32 /dev/urandom > FILE")
 	need(strings.HasPrefix(s.PublicURL, "https://"), "PARLEY_PUBLIC_URL", "set it to the https address that carriers and browsers reach")

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// What leaves the machine for the database is encrypted, on either connection,
+// or the start is refused, without a word of the password.
+func TestDatabaseWantsTLS(t *testing.T) {
+	for address, want := range map[string]bool{
+		"postgres://app@localhost/parley":                             true,
+		"postgres://app@/parley?host=/run/postgresql":                 true,
+		"postgres://app@db.example/parley?sslmode=require":            true,
+		"postgres://app@db.example/parley?sslmode=verify-full":        true,
+		"postgres://app:s3cret@db.example/parley":                     false,
+		"postgres://app:s3cret@db.example/parley?sslmode=prefer":      false,
+		"postgres://app:s3cret@db.example/parley?sslmode=disable":     false,
+		"postgres://app:s3cret@localhost/parley?host=db.example":      false,
+		"postgres://app:s3cret@localhost,db.example/parley":           false,
+		"postgres://app:s3cret@localhost.db.example/parley?sslmode=x": false,
+	} {
+		for name, s := range map[string]Settings{"DATABASE_URL": {DatabaseURL: address}, "DATABASE_LISTEN_URL": {DatabaseListenURL: address}} {
+			said := s.unsafe().Error() // of all else that is missing, too
+			if refused := strings.Contains(said, "  "+name+" ") && strings.Contains(said, "sslmode"); refused == want || strings.Contains(said, "s3cret") {
+				t.Errorf("%s %s: refused %v, want %v: %s", name, address, refused, !want, said)
+			}
+		}
+	}
+}
+
+// parley tokens rotate has tokens signed with another key, and takes the keys
+// before as long as their tokens live, or not any more.
+func TestTokensCommand(t *testing.T) {
+	w := newWired(t)
+	rotate := func(args ...string) (out struct {
+		KID     string
+		Keys    int
+		Revoked bool
+	}) {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		args = append([]string{"tokens", "rotate", "--json", "--database-url", w.db.AppURL, "--key-file", file(t, strings.Repeat("k", 32))}, args...)
+		if status := run(t.Context(), args, stdio{strings.NewReader(""), &stdout, &stderr}); status != exitOK {
+			t.Fatalf("%d: %s", status, &stderr)
+		}
+		if err := json.Unmarshal(stdout.Bytes(), &out); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	first, second, last := rotate(), rotate(), rotate("--revoke")
+	if first.KID == second.KID || second.KID == last.KID || first.KID == "" {
+		t.Errorf("the same key again: %v, %v, %v", first, second, last)
+	}
+	if second.Keys <= first.Keys && second.Keys < 2 || last.Keys != 1 || !last.Revoked {
+		t.Errorf("published: %v, %v, then revoked %v", first, second, last)
+	}
+	var set struct{ Keys []struct{ Kid string } }
+	got := w.ask(sending{method: "GET", path: "/.well-known/jwks.json"})
+	if err := json.Unmarshal([]byte(got.body), &set); err != nil || len(set.Keys) != 1 || set.Keys[0].Kid != last.KID {
+		t.Errorf("the program publishes %d %s, want %s alone", got.status, got.body, last.KID)
+	}
+}
