@@ -94,8 +94,8 @@ type Afterworks struct {
 func (s *Afterworks) Do(ctx context.Context, k AfterworkOrder) error {
 	ctx = WithTenant(ctx, k.Tenant)
 	c, err := s.Calls.Call(ctx, k.Call)
-	if errors.Is(err, ErrNotFound) {
-		return nil // deleted meanwhile
+	if errors.Is(err, ErrNotFound) { // gone, or in the trash
+		return s.fail(ctx, k.Call, "the call was deleted before it could be read")
 	}
 	if err != nil {
 		return err

@@ -52,7 +52,8 @@ type AgentSettings struct {
 
 	Turns       TurnTaking       `json:"turns,omitzero"`
 	InBandDTMF  bool             `json:"in_band_dtmf,omitempty" doc:"Listen for keys as tones too, on lines that send no digits beside the audio."`
-	Record      bool             `json:"record,omitempty" doc:"Keep a stereo recording."`
+	Record      bool             `json:"record,omitempty" doc:"Keep a stereo recording: recording on, in its short form."`
+	Recording   string           `json:"recording,omitempty" enum:"off,on,announce,ask" doc:"Whether calls are recorded. announce: once the agent's first words, which hold the notice, were heard to their end. ask: once the flow's variable recording_consent is true. Before that nothing is stored. An outbound order with consent.recording needs neither."`
 	NoListening bool             `json:"no_listening,omitempty" doc:"Nobody may listen in on a call in progress, as where callers have not agreed to it."`
 	MaxSeconds  int              `json:"max_seconds,omitempty" doc:"Longest call. Default 3600, at most 14400."`
 	ReplyTokens int              `json:"reply_tokens,omitempty" doc:"Kind prompt: longest reply of the model, in tokens. Default 300. 20 to 4000."`
@@ -75,6 +76,28 @@ type VendorChoice struct {
 type TransferTarget struct {
 	Name string `json:"name" doc:"What the model or the flow calls it."`
 	To   string `json:"to" doc:"+E.164 number, sip: address or client: name."`
+}
+
+// Modes of AgentSettings.Recording.
+const (
+	RecordingOff      = "off"
+	RecordingOn       = "on"       // the operator sees to consent elsewhere, or needs none
+	RecordingAnnounce = "announce" // once the notice in the agent's first words was heard
+	RecordingAsk      = "ask"      // once the flow's variable RecordingConsent is true
+)
+
+// RecordingConsent is the variable in which a flow keeps the caller's answer.
+const RecordingConsent = "recording_consent"
+
+// RecordingMode is whether calls are recorded, with its default.
+func (s AgentSettings) RecordingMode() string {
+	switch {
+	case s.Recording != "":
+		return s.Recording
+	case s.Record:
+		return RecordingOn
+	}
+	return RecordingOff
 }
 
 // MaxDuration returns the longest call, with its default of an hour.

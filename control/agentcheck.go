@@ -179,6 +179,19 @@ func (c *settingsCheck) limits(set AgentSettings) {
 	if len(set.Greeting) > 2000 {
 		c.wrong("settings.greeting", "must be at most 2000 bytes")
 	}
+	switch set.Recording {
+	case "", RecordingOff, RecordingOn:
+	case RecordingAnnounce:
+		if set.Kind == KindPrompt && strings.TrimSpace(set.Greeting) == "" {
+			c.wrong("settings.recording", "announce needs the notice in settings.greeting, which is empty")
+		}
+	case RecordingAsk:
+		if set.Kind == KindPrompt {
+			c.wrong("settings.recording", "ask needs a flow that asks, and keeps the answer in %s: use announce", RecordingConsent)
+		}
+	default:
+		c.wrong("settings.recording", "must be off, on, announce or ask")
+	}
 	if set.Language != "" && !languageTag.MatchString(set.Language) {
 		c.wrong("settings.language", "must be a language of BCP 47, such as en-US")
 	}

@@ -173,8 +173,9 @@ type CallChanges interface {
 	// TransferEnded notes the outcome; back makes the call active again, to
 	// be served anew within 30 s, else it ends with reason "transfer".
 	TransferEnded(ctx context.Context, id uuid.UUID, outcome string, back bool, at time.Time) (Call, error)
-	// SetRecording notes the blob that holds the recording.
-	SetRecording(ctx context.Context, id uuid.UUID, key string) error
+	// SetRecording notes the blob that holds the recording, and enters what it
+	// takes. Another of the same call is a longer one.
+	SetRecording(ctx context.Context, id uuid.UUID, r Recording) error
 	// FailRecording notes why a call goes on without one, once, and writes the
 	// event call_recording_failed.
 	FailRecording(ctx context.Context, id uuid.UUID, why string) error

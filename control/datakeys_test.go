@@ -362,19 +362,19 @@ func TestDataKeysAreBounded(t *testing.T) {
 
 func TestSpoolLineIsSealed(t *testing.T) {
 	s := &Calls{Ring: ringOf(t, 1)}
-	r := record{Tenant: uuid.New(), Recording: "my-canary"}
+	r := record{Tenant: uuid.New(), Recording: &Recording{Key: "my-canary"}}
 	line, err := s.spoolLine(3, r)
 	if err != nil || bytes.Contains(line, []byte("canary")) {
 		t.Fatalf("%s, %v", line, err)
 	}
-	if got, err := s.readSpoolLine(3, line); err != nil || got.Recording != r.Recording || got.Tenant != r.Tenant {
+	if got, err := s.readSpoolLine(3, line); err != nil || *got.Recording != *r.Recording || got.Tenant != r.Tenant {
 		t.Errorf("read %+v, %v", got, err)
 	}
 	if _, err := s.readSpoolLine(4, line); err == nil {
 		t.Error("a line is read in another's place")
 	}
 	clear, _ := (&Calls{}).spoolLine(0, r)
-	if got, err := s.readSpoolLine(0, clear); err != nil || got.Recording != r.Recording {
+	if got, err := s.readSpoolLine(0, clear); err != nil || *got.Recording != *r.Recording {
 		t.Errorf("a line in clear: %+v, %v", got, err)
 	}
 }

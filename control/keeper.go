@@ -257,6 +257,7 @@ func (r Retention) dues(now time.Time) []Due {
 		{Class: KeepCalls, Reason: ByHand, Before: ago(r.Restore)},
 		{Class: KeepSessions, Reason: ByHand, Before: ago(r.Restore)},
 		{Class: KeepStates, Reason: ByHand, Before: ago(r.Restore)},
+		{Class: KeepRecordings, Reason: ByHand, Before: ago(r.Restore)},
 	}
 	for _, p := range []struct {
 		class string

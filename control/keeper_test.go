@@ -64,7 +64,7 @@ func (a *attic) call(from string, days int) control.Call {
 		_, _ = io.WriteString(w, "RIFF")
 		must(a.t, w.Close())
 	}
-	must(a.t, a.store.SetRecording(a.ctx, c.ID, control.BlobKey(c)))
+	must(a.t, a.store.SetRecording(a.ctx, c.ID, control.Recording{Key: control.BlobKey(c), Bytes: 4}))
 	_, err = a.store.EndCall(a.ctx, control.Hold{Call: c.ID}, "goodbye", at)
 	must(a.t, err)
 	return c

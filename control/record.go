@@ -27,7 +27,7 @@ type record struct {
 
 	Turn      *agent.Turn `json:"turn,omitempty"`
 	Commit    *committed  `json:"commit,omitempty"`
-	Recording string      `json:"recording,omitempty"` // the blob's key
+	Recording *Recording  `json:"recorded,omitempty"`
 	Ending    *ending     `json:"ending,omitempty"`
 	Settled   *settled    `json:"settled,omitempty"`
 }
@@ -73,8 +73,10 @@ func (s *Calls) store(ctx context.Context, r record) error {
 		return s.Records.WriteCommit(ctx, r.Hold, r.Commit.Conversation, r.Commit.Revision)
 	case r.Settled != nil:
 		return s.settle(ctx, *r.Settled)
+	case r.Recording != nil:
+		return s.Changes.SetRecording(ctx, r.Hold.Call, *r.Recording)
 	case r.Ending == nil:
-		return s.Changes.SetRecording(ctx, r.Hold.Call, r.Recording)
+		return nil // of another version of the program
 	}
 	if err := s.Records.WriteUsage(ctx, r.Hold, NoTurn, r.Ending.Uses, r.Ending.At); err != nil {
 		return err

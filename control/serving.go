@@ -33,6 +33,8 @@ type Serving struct {
 	// index of the next turn, and the time since the call was answered.
 	FirstTurn int
 	Elapsed   time.Duration
+	// Recorded is what the session's recording has come to, set before Finish.
+	Recorded Recording
 
 	happened func(event string, data json.RawMessage) // guarded by the lock of Calls
 	obey     Obeyed                                   // likewise
@@ -201,7 +203,8 @@ func (s *Calls) Finish(ctx context.Context, v *Serving, e agent.Ending, recordin
 	v.end = ending{Reason: e.Reason, Transfer: e.Transfer, At: time.Now().UTC(), Uses: e.Uses}
 	close(v.ended)
 	if recording != "" {
-		v.Journal.add(record{Recording: recording})
+		v.Recorded.Key = recording
+		v.Journal.add(record{Recording: &v.Recorded})
 	}
 	v.Journal.add(record{Ending: &v.end})
 	return v.Journal.Close(ctx)

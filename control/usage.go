@@ -12,7 +12,7 @@ import (
 // Kinds of use besides those of package agent.
 const (
 	UseCarried  = "carrier_ms"      // a call, from answer to end; the model is its direction
-	UseRecorded = "recording_bytes" // what a recording takes on disk
+	UseRecorded = "recording_bytes" // of a recording, as it is downloaded
 )
 
 // Turns of entries that belong to none.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 )
 
 // ErrRecordingFull says that a WAV file cannot grow any more: its sizes have 32
@@ -104,6 +105,14 @@ func (r *Recorder) append(pairs []int16) error {
 		}
 	}
 	return nil
+}
+
+// Size is how long the file is, in bytes, once all of it is written.
+func (r *Recorder) Size() int64 { return wavHeaderSize + int64(r.stored) + int64(len(r.buf)) }
+
+// Length is how much of the call there is.
+func (r *Recorder) Length() time.Duration {
+	return Duration((int64(r.stored)+int64(len(r.buf)))/int64(r.width()*r.channels()), r.rate)
 }
 
 // Close writes what is still buffered. It does not close w. Closing again is

@@ -148,21 +148,18 @@ func (d *desk) hold(ctx context.Context, v *control.Serving, leg media.Leg, comm
 		_ = leg.Close("vendor")
 		return agent.Ending{Reason: "vendor", Err: err}, ""
 	}
-	if err := d.ordered(ctx, v, &spec); err != nil {
+	agreed, err := d.ordered(ctx, v, &spec)
+	if err != nil {
 		_ = leg.Close("vendor")
 		return agent.Ending{Reason: "vendor", Err: err}, ""
 	}
 	spec.Commands, spec.Observe = commands, d.calls.Hub.Observe(v.Call)
-	rec := d.record(ctx, v, leg.Info().Rate, log)
-	heard := newEarshot(d.calls.Hub, v, leg.Info().Rate, rec, log)
+	tape := d.newTape(ctx, v, leg.Info().Rate, agreed, log)
+	heard := newEarshot(d.calls.Hub, v, leg.Info().Rate, tape, log)
 	defer heard.silent()
-	spec.Recording = heard
+	spec.Recording, spec.Journal = heard, tape.watching(spec.Journal)
 	end := agent.Run(ctx, leg, spec)
-	key := rec.close(log)
-	if rec != nil && key == "" {
-		d.unrecorded(ctx, v.Call, "the recording could not be written to its end", log)
-	}
-	return end, key
+	return end, tape.close()
 }
 
 // spec says how the call's agent hears, thinks and speaks.

@@ -124,7 +124,7 @@ func (m *remembered) callFrom(n int) control.Call {
 	if err == nil {
 		_, _, err = box.Keep()
 	}
-	rec := m.desk.record(ctx, v, 8000, m.log)
+	rec := m.desk.record(ctx, v, 8000, 0, m.log)
 	if err != nil || rec == nil {
 		m.t.Fatal("no message, or no recording: ", err)
 	}

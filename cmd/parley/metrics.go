@@ -14,6 +14,8 @@ import (
 type deskMetrics struct {
 	live    prometheus.Gauge
 	refused *prometheus.CounterVec
+	// unrecorded counts by what failed: begin, end
+	unrecorded *prometheus.CounterVec
 }
 
 func newDeskMetrics(reg prometheus.Registerer) deskMetrics {
@@ -21,7 +23,8 @@ func newDeskMetrics(reg prometheus.Registerer) deskMetrics {
 		live:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "parley_calls_live", Help: "Calls that this process serves."}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "parley_calls_refused_total", Help: "Calls refused as busy: all rated calls are there, the clock is late, or memory is short."}, []string{"reason"}),
 	}
-	reg.MustRegister(m.live, m.refused)
+	m.unrecorded = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "parley_recordings_failed_total", Help: "Recordings that could not be begun, or not be written to their end; their calls went on."}, []string{"at"})
+	reg.MustRegister(m.live, m.refused, m.unrecorded)
 	return m
 }
 

@@ -60,8 +60,7 @@ func commandOf(c control.Command, settle func(string)) agent.Command {
 // An earshot carries a call's two channels to its recording, and to whoever
 // listens in. It implements [agent.Recording], and is of the ears' goroutine.
 type earshot struct {
-	rec  *media.Recorder // nil: not recorded
-	log  *slog.Logger
+	tape *tape
 	hub  *control.Hub
 	to   string // its topic; "" where nobody may listen
 	down [2]*media.Resampler
@@ -74,11 +73,8 @@ type earshot struct {
 // listenRate is the most that a listener gets: what is worth hearing of speech.
 const listenRate = 16000
 
-func newEarshot(hub *control.Hub, v *control.Serving, rate int, rec *recording, log *slog.Logger) *earshot {
-	e := &earshot{log: log, hub: hub, rate: rate}
-	if rec != nil {
-		e.rec = rec.wav
-	}
+func newEarshot(hub *control.Hub, v *control.Serving, rate int, tape *tape, log *slog.Logger) *earshot {
+	e := &earshot{tape: tape, hub: hub, rate: rate}
 	if v.Agent.Settings.NoListening {
 		return e
 	}
@@ -98,14 +94,9 @@ func newEarshot(hub *control.Hub, v *control.Serving, rate int, rec *recording, 
 	return e
 }
 
-// Write implements [agent.Recording]. A recording that fails ends by itself alone.
+// Write implements [agent.Recording].
 func (e *earshot) Write(caller, agent []int16) error {
-	if e.rec != nil {
-		if err := e.rec.Write(caller, agent); err != nil {
-			e.log.Error("recording stopped", "err", err)
-			e.rec = nil
-		}
-	}
+	e.tape.write(caller, agent)
 	if e.to == "" || !e.hub.Wanted(e.to) {
 		e.pairs = e.pairs[:0]
 		return nil

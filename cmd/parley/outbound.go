@@ -139,16 +139,16 @@ func (l lastWords) Say(ctx context.Context, call uuid.UUID, message string) erro
 
 // ordered completes the spec of a call that we placed: it waits for a hello, is
 // no longer than was ordered, and knows what the order says.
-func (d *desk) ordered(ctx context.Context, v *control.Serving, s *agent.Spec) error {
+func (d *desk) ordered(ctx context.Context, v *control.Serving, s *agent.Spec) (recorded bool, err error) {
 	if d.dialler == nil || v.Call.Direction != "outbound" {
-		return nil
+		return false, nil
 	}
 	dial, err := d.dialler.Of(ctx, v.Call.ID)
 	if errors.Is(err, control.ErrNotFound) {
-		return nil // it was not by an order
+		return false, nil // it was not by an order
 	}
 	if err != nil {
-		return fmt.Errorf("read the order of the call: %w", err)
+		return false, fmt.Errorf("read the order of the call: %w", err)
 	}
 	s.AwaitHello = 2 * time.Second
 	s.MaxDuration = min(s.MaxDuration, time.Duration(dial.Settings.MaxSeconds)*time.Second)
@@ -159,5 +159,6 @@ func (d *desk) ordered(ctx context.Context, v *control.Serving, s *agent.Spec) e
 	if s.Prompt != nil {
 		s.Prompt.System, s.Prompt.Greeting = outbound.Fill(s.Prompt.System, dial.Variables), outbound.Fill(s.Prompt.Greeting, dial.Variables)
 	}
-	return nil
+	consent := dial.Settings.Consent
+	return consent != nil && consent.Given && consent.Recording, nil
 }

@@ -13,20 +13,18 @@ import (
 
 // A recording is a call's two channels on their way to the blob store.
 type recording struct {
-	key  string
-	blob io.WriteCloser
-	wav  *media.Recorder
+	key     string
+	blob    io.WriteCloser
+	wav     *media.Recorder
+	consent string // how it was had; "" where none is asked for
 }
 
-// record begins a call's recording, or returns nil: a recording that cannot be
-// made does not stop its call.
-func (d *desk) record(ctx context.Context, v *control.Serving, rate int, log *slog.Logger) *recording {
-	if !v.Agent.Settings.Record {
-		return nil
-	}
+// record begins a call's recording, with silence for so many samples of its leg,
+// or returns nil: a recording that cannot be made does not stop its call.
+func (d *desk) record(ctx context.Context, v *control.Serving, rate int, silent int64, log *slog.Logger) *recording {
 	fail := func(err error) *recording {
 		log.Error("the call is not recorded", "err", err)
-		d.unrecorded(ctx, v.Call, "the recording could not be begun", log)
+		d.unrecorded(ctx, v.Call, "begin", "the recording could not be begun", log)
 		return nil
 	}
 	r := &recording{key: control.BlobKey(v.Call)}
@@ -51,10 +49,11 @@ func (d *desk) record(ctx context.Context, v *control.Serving, rate int, log *sl
 	for i := 0; i+1 < len(before); i += 2 {
 		caller, agent = append(caller, before[i]), append(agent, before[i+1])
 	}
-	if gap := int(media.Samples(v.Elapsed, rate)) - len(caller); gap > 0 {
+	if gap := int(media.Samples(v.Elapsed, rate)+silent) - len(caller); gap > 0 {
 		caller, agent = append(caller, make([]int16, gap)...), append(agent, make([]int16, gap)...)
 	}
 	if err := r.wav.Write(caller, agent); err != nil {
+		_ = r.blob.Close()
 		return fail(err)
 	}
 	return r
@@ -62,12 +61,26 @@ func (d *desk) record(ctx context.Context, v *control.Serving, rate int, log *sl
 
 // unrecorded reports on the call that it has no recording, or not all of it. It
 // does not hold the call up for long.
-func (d *desk) unrecorded(ctx context.Context, c control.Call, why string, log *slog.Logger) {
+func (d *desk) unrecorded(ctx context.Context, c control.Call, at, why string, log *slog.Logger) {
+	d.noted.unrecorded.WithLabelValues(at).Inc()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if err := d.calls.Changes.FailRecording(ctx, c.ID, why); err != nil {
 		log.Error("that the recording failed is not noted", "err", err)
 	}
+}
+
+// hasRecording tells whether an earlier leg of the call was recorded.
+func (d *desk) hasRecording(ctx context.Context, c control.Call) bool {
+	b, err := d.blobs.Open(ctx, control.BlobKey(c))
+	if parts, ok := d.blobs.(control.PartBlobs); ok && errors.Is(err, control.ErrNotFound) {
+		b, err = parts.OpenPart(ctx, control.BlobKey(c))
+	}
+	if err != nil {
+		return false
+	}
+	_ = b.Close()
+	return true
 }
 
 // recordedBefore reads what an earlier leg of the call left.

@@ -147,7 +147,7 @@ func (w *wired) callThatSays(agentID uuid.UUID) control.Call {
 	v.Agent.Settings.Record = true
 	v.Journal.Turn(ctx, agent.Turn{Index: 0, Speaker: "caller", Heard: saidCanary, Input: "speech"})
 	v.Journal.Turn(ctx, agent.Turn{Index: 1, Speaker: "agent", Generated: saidCanary, Sent: saidCanary, Heard: saidCanary})
-	rec := w.desk.record(ctx, v, 8000, w.log)
+	rec := w.desk.record(ctx, v, 8000, 0, w.log)
 	if rec == nil {
 		w.t.Fatal("the call is not recorded")
 	}
@@ -209,7 +209,7 @@ func TestRecordingGoesOn(t *testing.T) {
 			}
 		}
 	}
-	second := w.desk.record(t.Context(), v, 8000, w.log)
+	second := w.desk.record(t.Context(), v, 8000, 0, w.log)
 	talk(second, 20)
 	if key := second.close(w.log); key == "" {
 		t.Fatal("the second leg is lost")
@@ -224,10 +224,10 @@ func TestRecordingGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.Elapsed = 0
-	dead := w.desk.record(t.Context(), v, 8000, w.log)
+	dead := w.desk.record(t.Context(), v, 8000, 0, w.log)
 	talk(dead, 20)
 	v.Elapsed = 15 * time.Second
-	third := w.desk.record(t.Context(), v, 8000, w.log)
+	third := w.desk.record(t.Context(), v, 8000, 0, w.log)
 	third.close(w.log)
 	pcm, err := w.desk.recordedBefore(t.Context(), control.BlobKey(call), 8000)
 	if seconds := len(pcm) / 16000; err != nil || seconds < 15 || seconds > 20 {

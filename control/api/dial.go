@@ -15,6 +15,8 @@ type consentJSON struct {
 	Given  bool      `json:"given"`
 	Source string    `json:"source,omitempty" maxLength:"200" doc:"Where it was given: web form, contract."`
 	At     time.Time `json:"at,omitzero"`
+
+	Recording bool `json:"recording,omitempty" doc:"To being recorded, too: see the agent's recording."`
 }
 
 type voicemailJSON struct {
@@ -110,7 +112,7 @@ func newDialJSON(d outbound.Dial) dialJSON {
 		out.QuietHours = "ignore"
 	}
 	if c := s.Consent; c != nil {
-		out.Consent = &consentJSON{c.Given, c.Source, c.At}
+		out.Consent = &consentJSON{c.Given, c.Source, c.At, c.Recording}
 	}
 	return out
 }
@@ -128,7 +130,7 @@ func (f DialFields) order() outbound.Order {
 		o.At = *f.At
 	}
 	if c := f.Consent; c != nil {
-		o.Settings.Consent = &outbound.Consent{Given: c.Given, Source: c.Source, At: c.At.UTC()}
+		o.Settings.Consent = &outbound.Consent{Given: c.Given, Source: c.Source, At: c.At.UTC(), Recording: c.Recording}
 	}
 	if v := f.Voicemail; v != nil {
 		o.Settings.Voicemail = outbound.Voicemail{Mode: v.Mode, Message: v.Message}

@@ -127,7 +127,7 @@ func New(o Options) (*Server, error) {
 	s.api = huma.NewAPI(cfg, humago.NewAdapter(pending{s}, ""))
 	err := errors.Join(s.health(), s.auth(), s.people(), s.tenants(), s.agents(), s.flows(), s.numbers(), s.carrierAccounts(), s.calls(), s.usage(), s.live(), s.dials(), s.chats(), s.sessions(), s.events(), s.webhooks(),
 		s.keys(), s.tokens(), s.temporaryTokens(), s.introspection(), s.secrets(), s.audit(), s.contents(),
-		s.origins(), s.blocks(), s.keeping(), s.analytics(), s.crossings(), s.contact(), s.docs())
+		s.origins(), s.blocks(), s.keeping(), s.recordings(), s.analytics(), s.crossings(), s.contact(), s.docs())
 	s.nulls()
 	return s, err
 }

@@ -22,6 +22,7 @@ type Ledger interface {
 	control.CallSearch
 	control.AfterworkStore
 	control.CallMeasures
+	control.Recordings
 }
 
 type moneyJSON struct {

@@ -99,6 +99,8 @@ type Consent struct {
 	Given  bool      `json:"given"`
 	Source string    `json:"source"` // where: "web form", "contract 17"
 	At     time.Time `json:"at"`
+	// Recording: to being recorded, too.
+	Recording bool `json:"recording,omitempty"`
 }
 
 // Modes of [Voicemail].

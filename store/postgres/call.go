@@ -18,7 +18,7 @@ var (
 )
 
 const callColumns = `id, tenant_id, agent_id, carrier, coalesce(carrier_call_id, ''), direction, caller, callee, status,
-	started_at, answered_at, ended_at, end_reason, transfer_to, transfer_outcome, recording,
+	started_at, answered_at, ended_at, end_reason, transfer_to, transfer_outcome, CASE WHEN recording_deleted_at IS NULL THEN recording ELSE '' END,
 	coalesce(leased_until > now(), false), generation, revision, node_id, phase, phase_at, flow_node,
 	agent_version_id, carrier_account_id`
 
@@ -169,12 +169,6 @@ func (s *Store) TransferEnded(ctx context.Context, id uuid.UUID, outcome string,
 	}
 	return s.ending(ctx, "end transferred", control.Hold{Call: id}, `status = 'ended', transfer_outcome = $2, end_reason = 'transfer',
 		ended_at = greatest($3, started_at) WHERE id = $1 AND status = 'transferring'`, outcome, at)
-}
-
-// SetRecording implements [control.CallChanges].
-func (s *Store) SetRecording(ctx context.Context, id uuid.UUID, key string) error {
-	_, err := exec(ctx, s, `UPDATE calls SET recording = $2 WHERE id = $1`, id, key)
-	return err
 }
 
 // NotePhases implements [control.CallChanges].

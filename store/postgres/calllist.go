@@ -60,7 +60,7 @@ func callsQuery(f control.CallFilter) (string, []any) {
 	and(f.MaxTalk > 0, `talked_ms <= ?`, ms(f.MaxTalk))
 	is(f.Ended, `status = 'ended'`, `status <> 'ended'`)
 	is(f.Transferred, `transfer_to <> ''`, `transfer_to = ''`)
-	is(f.Recorded, `recording <> ''`, `recording = ''`)
+	is(f.Recorded, `recording <> '' AND recording_deleted_at IS NULL`, `(recording = '' OR recording_deleted_at IS NOT NULL)`)
 	args = append(args, limit(f.Page))
 	fmt.Fprintf(&where, " ORDER BY id DESC LIMIT $%d", len(args))
 	return where.String(), args

@@ -66,7 +66,9 @@ func dueQuery(due control.Due, at time.Time, most int) (string, []any) {
 	calls := due.Class != control.KeepSessions && due.Class != control.KeepStates
 	by := "ended_at"
 	if due.Reason == control.ByHand {
-		by = "deleted_at"
+		if by = "deleted_at"; due.Class == control.KeepRecordings {
+			by = "recording_deleted_at"
+		}
 	}
 	switch {
 	case due.Reason == control.ByErasure && calls:
@@ -199,7 +201,7 @@ func (s *Store) FinishDeletion(ctx context.Context, d control.Deletion, at time.
 // markGone notes at calls that stay what of them has gone.
 func (s *Store) markGone(ctx context.Context, tx pgx.Tx, d control.Deletion) error {
 	set := map[string]string{control.KeepTranscripts: "transcripts_gone = true", control.KeepMessages: "messages_gone = true",
-		control.KeepRecordings: "recordings_gone = true, recording = ''"}[d.Class]
+		control.KeepRecordings: "recordings_gone = true, recording = '', recording_deleted_at = NULL"}[d.Class]
 	if set == "" {
 		return nil
 	}

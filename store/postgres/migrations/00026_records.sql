@@ -21,7 +21,30 @@ END $$;
 CREATE TRIGGER write_event AFTER UPDATE OF status ON call_afterwork FOR EACH ROW
     WHEN (OLD.status = 'pending' AND NEW.status <> 'pending') EXECUTE FUNCTION write_afterwork_event();
 
+-- What a recording comes to; and one that is deleted by hand is out of sight at
+-- once, and can be brought back for a while.
+ALTER TABLE calls ADD recording_bytes bigint NOT NULL DEFAULT 0, ADD recording_ms bigint NOT NULL DEFAULT 0,
+    ADD recording_deleted_at timestamptz;
+CREATE INDEX calls_recording_deleted ON calls (tenant_id, recording_deleted_at) WHERE recording_deleted_at IS NOT NULL;
+-- +goose StatementBegin
+CREATE FUNCTION audit_recording_deletion() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    PERFORM note_audit(NEW.tenant_id, CASE WHEN NEW.recording_deleted_at IS NULL THEN 'recording.restore' ELSE 'recording.delete' END,
+        'call:' || NEW.id, jsonb_build_object('bytes', NEW.recording_bytes));
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+-- When the file itself goes, that is the keeper's, whose proof says so.
+CREATE CONSTRAINT TRIGGER audit_recording AFTER UPDATE ON calls DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (OLD.recording_deleted_at IS DISTINCT FROM NEW.recording_deleted_at AND NEW.recording <> '')
+    EXECUTE FUNCTION audit_recording_deletion();
+
 -- +goose Down
+DROP TRIGGER audit_recording ON calls;
+DROP FUNCTION audit_recording_deletion;
+DROP INDEX calls_recording_deleted;
+ALTER TABLE calls DROP recording_bytes, DROP recording_ms, DROP recording_deleted_at;
 DROP TRIGGER write_event ON call_afterwork;
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION write_afterwork_event() RETURNS trigger LANGUAGE plpgsql
