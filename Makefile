@@ -61,10 +61,11 @@ soak: install-run build ## calls that come and go for SOAK (30m); nothing may be
 	$(GO) build -trimpath -o bin/bench ./cmd/bench
 	./bin/bench -only S9 -soak $(SOAK) -out bin/soak.json
 
-storm: install-test ## 10,000 calls dropped while vendors fail, 10,000 writers at once, 200 turns under kill -9, each dependency lost 4 times, 1,000 malformed requests a route
+storm: install-test ## 10,000 calls dropped while vendors fail, 10,000 writers at once, 200 turns under kill -9, 2,000 calls placed while all fails, each dependency lost 4 times, 1,000 malformed requests a route
 	PARLEY_STORM=10000 $(GO) test -timeout 40m -run '^TestStorm$$' -v ./cmd/parley
 	PARLEY_WRITERS=10000 $(GO) test -timeout 20m -run '^TestParallelWriters$$' -v ./control/api
 	PARLEY_MALFORMED=1000 $(GO) test -timeout 40m -run '^TestMalformedRequests$$' -v ./cmd/parley
+	PARLEY_DIALS=2000 $(GO) test -timeout 30m -run '^TestDials$$' -v ./cmd/parley
 	PARLEY_OUTAGES=4 $(GO) test -timeout 30m -run '^TestOutages$$' -v ./cmd/parley
 	PARLEY_KILLS=200 $(GO) test -timeout 20m -run '^TestKilledAtRandom$$' -v ./control
 	PARLEY_FIGURES=700 $(GO) test -timeout 20m -run '^TestFiguresAreARecount$$' -v ./store/postgres

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"parley/media"
+	"parley/signaling"
 	"parley/signaling/signalingtest"
 	"parley/store/postgres/postgrestest"
 )
@@ -47,7 +49,7 @@ type town struct {
 func newTown(t *testing.T) *town {
 	w := &town{rung: map[string]int{}, heard: map[string]time.Time{}}
 	w.site = newSite(t, func(db postgrestest.Database) string { w.db = db; return db.AppURL })
-	wait := w.twilio.Phones(t.Context(), w.phone, w.talk)
+	wait := w.twilio.Phones(t.Context(), w.phone)
 	t.Cleanup(wait)
 	w.n = w.start("a", "127.0.0.1:0")
 	_, agents := w.n.ask(w.site, "GET", "/v1/agents", "")
@@ -65,13 +67,13 @@ const dayAndNight = `{"quiet_hours":{"from":"00:00","until":"00:00","time_zone":
 	"per_minute":6000,"daily_spend":0,"prefixes":["+1"],"consent_required":false}`
 
 // phone is what rings.
-func (w *town) phone(form url.Values) (signalingtest.CarrierOptions, error) {
+func (w *town) phone(form url.Values) (signalingtest.CarrierOptions, func(*signalingtest.CarrierCall), error) {
 	to := form.Get("To")
 	w.mu.Lock()
 	w.rung[to]++
 	first := w.rung[to] == 1
 	w.mu.Unlock()
-	o := signalingtest.CarrierOptions{URL: w.address, PublicURL: sitePublic, AuthToken: siteToken, AccountSID: siteAccount,
+	o := signalingtest.CarrierOptions{URL: w.address, PublicURL: sitePublic, AuthToken: cmp.Or(w.twilio.Tokens[form.Get("AccountSid")], siteToken),
 		Rings: 100 * time.Millisecond, AnsweredBy: "human", DetectAfter: 300 * time.Millisecond,
 		Heard: func(at time.Time, frame []byte, played int) {
 			if played > 0 && loud(media.DecodePCMU(nil, frame)) {
@@ -94,9 +96,9 @@ func (w *town) phone(form url.Values) (signalingtest.CarrierOptions, error) {
 	case calleeIsSlow:
 		o.Rings = time.Minute
 	case calleeRefused:
-		return o, errors.New("no such number")
+		return o, nil, errors.New("no such number")
 	}
-	return o, nil
+	return o, w.talk, nil
 }
 
 // talk is a person who answers what the agent asks, by keys.
@@ -316,5 +318,50 @@ func TestOutboundOrdersAreKept(t *testing.T) {
 	w.stands(map[string]any{"id": ids[1]}, "failed")
 	if ids[0] != ids[1] || w.rung[calleeIsAway] != 1 {
 		t.Errorf("the same order twice is %v and rings %d times", ids, w.rung[calleeIsAway])
+	}
+}
+
+// A number on an account of its tenant calls by that account, whose token alone
+// signs what is told of the call.
+func TestOutboundByTheTenantsAccount(t *testing.T) {
+	w := newTown(t)
+	const account, token, number = "AC11111111111111111111111111111111", "a-token-of-the-tenants", "+12025550198"
+	w.twilio.Tokens = map[string]string{account: token}
+	_, address, _ := strings.Cut(w.env[len(w.env)-1], "TWILIO_BASE_URL=http://")
+	w.want(201, "PUT", "/v1/secrets/carrier", fmt.Sprintf(`{"value":%q,"hosts":[%q]}`, token, address))
+	made := w.want(201, "POST", "/v1/carrier-accounts", fmt.Sprintf(`{"name":"ours","account_sid":%q,"token_secret":"carrier"}`, account))
+	w.want(201, "POST", "/v1/numbers", fmt.Sprintf(`{"number":%q,"agent_id":%q,"carrier_account_id":%q}`, number, w.agent, made["id"]))
+	d := w.want(202, "POST", "/v1/calls", fmt.Sprintf(`{"agent_id":"front-desk","to":%q,"from":%q}`, calleeIsSlow, number))
+	w.poll(time.Minute, "the telephone to ring", func() bool {
+		_, now := w.n.ask(w.site, "GET", "/v1/dials/"+d["id"].(string), "")
+		d = now
+		return attempt(d, 0)["status"] == "ringing"
+	})
+	asked := w.twilio.Requests()[0]
+	form := url.Values{"CallSid": {fmt.Sprint(attempt(d, 0)["carrier_call_id"])}, "AccountSid": {account}, "CallStatus": {"completed"},
+		"From": {number}, "To": {calleeIsSlow}}
+	for _, wrong := range []string{siteToken, "guessed"} { // the operator's is none of theirs
+		address := asked.Get("StatusCallback")
+		if i := strings.IndexByte(address, '#'); i >= 0 {
+			address = address[:i]
+		}
+		req, err := http.NewRequestWithContext(t.Context(), "POST", w.address+strings.TrimPrefix(address, sitePublic), strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("X-Twilio-Signature", signaling.TwilioSignature(wrong, address, form))
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 403 {
+			t.Errorf("signed with another token: %d, want 403", res.StatusCode)
+		}
+	}
+	w.want(200, "POST", "/v1/dials/"+d["id"].(string)+"/cancel", "") // by the account too
+	if d := w.stands(d, "canceled"); attempt(d, 0)["outcome"] != "canceled" {
+		t.Errorf("taken back: %v", d)
 	}
 }

@@ -48,8 +48,9 @@ func TestQuickstart(t *testing.T) {
 		`event: snapshot`,                                                      // the call in progress
 		`{"status":"ended","end_reason":"operator"}`,                           // hung up
 		`{"status":"ended","end_reason":"transfer","transfer_to":"+15550123"}`, // sent elsewhere
-		`"calls":4,"contained":2,"transfers":1,"outcomes":{"abandoned":1,"completed":2,"transferred":1}`, // the figures
-		`"calls_listed": 4`, // and a count of the calls themselves
+		`"calls":5,"contained":3,"transfers":1,"outcomes":{"abandoned":1,"completed":3,"transferred":1}`, // the figures
+		`"calls_listed": 5`, // and a count of the calls themselves
+		`{"status":"completed","outcome":"answered","attempts":[{"answered_by":"human","cost":0.02}]}`,
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the commands did not show %q:\n%s", want, out)

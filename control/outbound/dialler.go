@@ -55,6 +55,9 @@ type Dialler struct {
 	Risky   Prefixes
 	Ring    *control.Keyring // signs references
 	Log     *slog.Logger
+	// Haste divides all times that it waits of its own accord but for renewing
+	// leases, for tests. Default 1.
+	Haste int
 
 	once sync.Once
 	wake chan struct{}
@@ -69,6 +72,9 @@ func (s *Dialler) init() {
 		s.wake, s.room, s.resting = make(chan struct{}, 1), make(chan struct{}, atOnce), map[uuid.UUID]time.Time{}
 	})
 }
+
+// in is a time that it waits.
+func (s *Dialler) in(d time.Duration) time.Duration { return d / time.Duration(max(1, s.Haste)) }
 
 // Wake has Run look for what is due at once.
 func (s *Dialler) Wake() {
@@ -85,7 +91,7 @@ func (s *Dialler) Run(ctx context.Context) error {
 	s.init()
 	var g errgroup.Group
 	g.Go(func() error { s.dial(ctx); return nil })
-	g.Go(func() error { s.every(ctx, lookForTries, s.look); return nil })
+	g.Go(func() error { s.every(ctx, s.in(lookForTries), s.look); return nil })
 	g.Go(func() error { s.every(ctx, renewEvery, s.renew); return nil })
 	return g.Wait()
 }
@@ -106,7 +112,7 @@ func (s *Dialler) every(ctx context.Context, period time.Duration, do func(conte
 func (s *Dialler) dial(ctx context.Context) {
 	var g errgroup.Group
 	defer func() { _ = g.Wait() }()
-	tick := time.NewTicker(lookForDials)
+	tick := time.NewTicker(s.in(lookForDials))
 	defer tick.Stop()
 	for {
 		s.round(ctx, &g)
@@ -157,12 +163,12 @@ func (s *Dialler) rests(tenant uuid.UUID) bool {
 func (s *Dialler) rest(tenant uuid.UUID, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.resting[tenant] = time.Now().Add(d)
+	s.resting[tenant] = time.Now().Add(s.in(d))
 }
 
 // begin claims a dial, holds it against rules and limits, and has it placed.
 func (s *Dialler) begin(ctx context.Context, id uuid.UUID, g *errgroup.Group) error {
-	d, err := s.Changes.ClaimDial(ctx, id, s.Node, claimLease)
+	d, err := s.Changes.ClaimDial(ctx, id, s.Node, s.in(claimLease))
 	if errors.Is(err, control.ErrConflict) {
 		return nil
 	}
@@ -193,8 +199,8 @@ func (s *Dialler) begin(ctx context.Context, id uuid.UUID, g *errgroup.Group) er
 	}
 	tenant, _ := control.TenantOf(ctx)
 	price := s.Prices.Minute(d.To)
-	a := Attempt{ID: control.NewID(), Dial: d.ID, From: d.From, Account: account, Status: Intended, StartedAt: now, Price: price,
-		Cost: price.Cost(time.Duration(d.Settings.MaxSeconds) * time.Second), CheckAt: now.Add(firstCheck)}
+	a := Attempt{ID: control.NewID(), Dial: d.ID, From: d.From, Account: account, Status: Intended, Price: price,
+		Cost: price.Cost(time.Duration(d.Settings.MaxSeconds) * time.Second)}
 	slot := Slot{tenant, a.ID, a.From, a.Cost}
 	grant, err := s.acquire(ctx, slot, p, now)
 	if err != nil {
@@ -283,7 +289,7 @@ func (s *Dialler) wait(ctx context.Context, d Dial, g Grant) error {
 	pause := min(max(g.Wait, time.Second), 10*time.Second)
 	if g.Refused == ReasonNumber { // others of the tenant may have room
 		_, err := s.Changes.ChangeDial(ctx, d.ID, func(d *Dial) error {
-			d.Reason, d.DueAt = g.Refused, time.Now().UTC().Add(pause)
+			d.Reason, d.DueAt = g.Refused, time.Now().UTC().Add(s.in(pause))
 			return nil
 		})
 		return err
@@ -298,6 +304,8 @@ func (s *Dialler) wait(ctx context.Context, d Dial, g Grant) error {
 func (s *Dialler) place(ctx context.Context, carrier Carrier, d Dial, a Attempt, slot Slot, grant Grant) error {
 	ctx, cancel := context.WithTimeout(ctx, placeWithin+2*storeWithin)
 	defer cancel()
+	a.StartedAt = time.Now().UTC()
+	a.CheckAt = a.StartedAt.Add(s.in(firstCheck))
 	a, err := s.Changes.BeginAttempt(ctx, s.Node, a)
 	if err != nil {
 		s.release(ctx, slot, 0)
@@ -306,7 +314,7 @@ func (s *Dialler) place(ctx context.Context, carrier Carrier, d Dial, a Attempt,
 		}
 		if errors.Is(err, control.ErrConflict) {
 			_, err = s.Changes.ChangeDial(ctx, d.ID, func(d *Dial) error {
-				d.Reason, d.DueAt = ReasonCallee, time.Now().UTC().Add(10*time.Second)
+				d.Reason, d.DueAt = ReasonCallee, time.Now().UTC().Add(s.in(10*time.Second))
 				return nil
 			})
 		}
@@ -317,7 +325,11 @@ func (s *Dialler) place(ctx context.Context, carrier Carrier, d Dial, a Attempt,
 	if ok, err := s.Limits.Confirm(ctx, slot, grant); err != nil || !ok {
 		return errors.Join(err, s.takeBack(ctx, a, slot, ReasonLimitsAway, time.Second))
 	}
-	ask, stop := context.WithTimeout(ctx, placeWithin)
+	// Who was held up for so long may find itself given up for lost.
+	if time.Since(a.StartedAt) > s.in(lostAfter-2*placeWithin) {
+		return s.takeBack(ctx, a, slot, ReasonAway, time.Second)
+	}
+	ask, stop := context.WithTimeout(ctx, s.in(placeWithin))
 	sid, err := carrier.Place(ask, Call{From: d.From, To: d.To, Agent: d.Agent, Ref: s.Ref(slot.Tenant, a.ID),
 		Ring: time.Duration(d.Settings.RingSeconds) * time.Second, Most: time.Duration(d.Settings.MaxSeconds) * time.Second,
 		Wait: d.Settings.Voicemail.Mode == LeaveMessage})
@@ -333,7 +345,7 @@ func (s *Dialler) place(ctx context.Context, carrier Carrier, d Dial, a Attempt,
 	s.warn(ctx, "the carrier's answer is missing; it is asked what it has", err, "dial", d.ID)
 	_, _, err = s.Changes.ChangeAttempt(ctx, a.ID, func(_ *Dial, a *Attempt) error {
 		if a.SID == "" {
-			a.CheckAt = time.Now().UTC().Add(askAgain)
+			a.CheckAt = time.Now().UTC().Add(s.in(askAgain))
 		}
 		return nil
 	})
@@ -350,7 +362,7 @@ func (s *Dialler) refused(ctx context.Context, a Attempt, slot Slot, r *Refused)
 		s.rest(slot.Tenant, time.Second)
 		return s.takeBackWith(ctx, a, slot, func(d *Dial, a *Attempt) {
 			d.ErrorCode, d.Error = r.Code, r.Reason
-			undo(d, a, r.Wait, time.Now().UTC().Add(pauses[r.Wait]))
+			undo(d, a, r.Wait, time.Now().UTC().Add(s.in(pauses[r.Wait])))
 		})
 	}
 	_, a, err := s.Changes.ChangeAttempt(ctx, a.ID, func(d *Dial, a *Attempt) error {
@@ -367,7 +379,7 @@ func (s *Dialler) refused(ctx context.Context, a Attempt, slot Slot, r *Refused)
 }
 
 func (s *Dialler) takeBack(ctx context.Context, a Attempt, slot Slot, reason string, after time.Duration) error {
-	return s.takeBackWith(ctx, a, slot, func(d *Dial, a *Attempt) { undo(d, a, reason, time.Now().UTC().Add(after)) })
+	return s.takeBackWith(ctx, a, slot, func(d *Dial, a *Attempt) { undo(d, a, reason, time.Now().UTC().Add(s.in(after))) })
 }
 
 // takeBackWith undoes an attempt that the carrier surely never had.

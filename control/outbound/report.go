@@ -123,7 +123,18 @@ func (s *Dialler) apply(ctx context.Context, id uuid.UUID, r Report) (Dial, Atte
 		}
 		return p.moved(d, callee, due)
 	}
-	return s.Changes.ChangeAttempt(ctx, id, func(d *Dial, a *Attempt) error { return a.take(d, r, time.Now().UTC(), again) })
+	return s.Changes.ChangeAttempt(ctx, id, func(d *Dial, a *Attempt) error {
+		before, now := a.Status, time.Now().UTC()
+		err := a.take(d, r, now, again)
+		switch {
+		case err != nil || a.Status == before || a.Status == Ended:
+		case a.Status == Answered:
+			a.CheckAt = now.Add(s.in(longCheck))
+		default:
+			a.CheckAt = now.Add(s.in(time.Duration(d.Settings.RingSeconds)*time.Second + slack))
+		}
+		return err
+	})
 }
 
 // take adds a report to an attempt.
@@ -147,9 +158,8 @@ func (a *Attempt) take(d *Dial, r Report, now time.Time, again func(*Dial, time.
 		return nil
 	}
 	a.Status = next
-	a.CheckAt = now.Add(time.Duration(d.Settings.RingSeconds)*time.Second + slack)
 	if next == Answered {
-		a.AnsweredAt, a.CheckAt = now, now.Add(longCheck)
+		a.AnsweredAt = now
 	}
 	return nil
 }
@@ -175,7 +185,7 @@ func (s *Dialler) look(ctx context.Context) {
 }
 
 func (s *Dialler) check(ctx context.Context, at control.Located) error {
-	a, err := s.Changes.ClaimAttempt(ctx, at.ID, time.Now().UTC().Add(checkLease))
+	a, err := s.Changes.ClaimAttempt(ctx, at.ID, time.Now().UTC().Add(s.in(checkLease)))
 	if errors.Is(err, control.ErrConflict) {
 		return nil
 	}
@@ -201,7 +211,7 @@ func (s *Dialler) check(ctx context.Context, at control.Located) error {
 		return err
 	}
 	_, _, err = s.Changes.ChangeAttempt(ctx, a.ID, func(_ *Dial, a *Attempt) error {
-		a.CheckAt = time.Now().UTC().Add(min(time.Duration(1+a.Checks)*slack, longCheck))
+		a.CheckAt = time.Now().UTC().Add(s.in(min(time.Duration(1+a.Checks)*slack, longCheck)))
 		return nil
 	})
 	return err
@@ -229,9 +239,9 @@ func (s *Dialler) find(ctx context.Context, carrier Carrier, at control.Located,
 	if len(calls) > 0 {
 		return s.Report(ctx, at, slices.MinFunc(calls, func(a, b Report) int { return a.At.Compare(b.At) }))
 	}
-	if time.Since(a.StartedAt) < lostAfter {
+	if time.Since(a.StartedAt) < s.in(lostAfter) {
 		_, _, err := s.Changes.ChangeAttempt(ctx, a.ID, func(_ *Dial, a *Attempt) error {
-			a.CheckAt = time.Now().UTC().Add(askAgain)
+			a.CheckAt = time.Now().UTC().Add(s.in(askAgain))
 			return nil
 		})
 		return err

@@ -2,6 +2,7 @@ package signalingtest
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -57,16 +58,16 @@ func (r *REST) Lookup(sid string) (Placed, bool) {
 
 // Phones has telephones ring for the calls that are asked for, until ctx ends:
 // phone returns who is called, URL, PublicURL and tokens among it; the rest is
-// taken from the request. An error refuses it. talk, if not nil, is whoever has
-// answered, once the stream is up. wait returns when all calls have ended.
-func (r *REST) Phones(ctx context.Context, phone func(form url.Values) (CarrierOptions, error), talk func(*CarrierCall)) (wait func()) {
+// taken from the request; and whoever talks once the stream is up, or nil. An
+// error refuses the call. wait returns when all calls have ended.
+func (r *REST) Phones(ctx context.Context, phone func(form url.Values) (CarrierOptions, func(*CarrierCall), error)) (wait func()) {
 	var calls sync.WaitGroup
 	r.Place = func(form url.Values) (string, error) {
-		o, err := phone(form)
+		o, talk, err := phone(form)
 		if err != nil {
 			return "", err
 		}
-		o.CallSID, o.Direction, o.REST = "CA"+randomHex(), "outbound-api", r
+		o.CallSID, o.AccountSID, o.Direction, o.REST = "CA"+randomHex(), form.Get("AccountSid"), "outbound-api", r
 		o.From, o.To, o.Webhook = form.Get("From"), form.Get("To"), form.Get("Url")
 		o.StatusURL, o.Progress = form.Get("StatusCallback"), len(form["StatusCallbackEvent"]) > 1
 		o.DetectURL = form.Get("AsyncAmdStatusCallback")
@@ -87,6 +88,25 @@ func (r *REST) Phones(ctx context.Context, phone func(form url.Values) (CarrierO
 		return o.CallSID, nil
 	}
 	return calls.Wait
+}
+
+// RoundTrip implements [http.RoundTripper]: requests are answered without a
+// network. What breaks the connection breaks it here too.
+func (r *REST) RoundTrip(req *http.Request) (res *http.Response, err error) {
+	defer func() {
+		if cause := recover(); cause == http.ErrAbortHandler { // as an HTTP server has it
+			res, err = nil, io.ErrUnexpectedEOF
+		} else if cause != nil {
+			panic(cause)
+		}
+	}()
+	answer := &heldAnswer{header: http.Header{}, status: http.StatusOK}
+	r.ServeHTTP(answer, req)
+	if err := req.Context().Err(); err != nil {
+		return nil, err
+	}
+	return &http.Response{StatusCode: answer.status, Header: answer.header, Request: req, ProtoMajor: 1, ProtoMinor: 1,
+		Body: io.NopCloser(&answer.body), ContentLength: int64(answer.body.Len())}, nil
 }
 
 // ring lets a call that we place ring. It tells whether somebody answered.

@@ -3,6 +3,7 @@ package signalingtest
 import (
 	"crypto/subtle"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,6 +26,10 @@ import (
 type REST struct {
 	AccountSID string // empty: any
 	AuthToken  string // empty: not checked
+
+	// Tokens are those of further accounts, by AccountSid; Place is told whose a
+	// call is by the form's AccountSid.
+	Tokens map[string]string
 
 	// Place makes the call that a POST to Calls.json asks for, and returns its
 	// sid. Nil: 400.
@@ -79,11 +84,15 @@ func (r *REST) Requests() []url.Values {
 func (r *REST) serve(w http.ResponseWriter, req *http.Request) {
 	account, sid, ok := restPath(req.URL.Path)
 	user, secret, _ := req.BasicAuth()
-	same := subtle.ConstantTimeCompare([]byte(secret), []byte(r.AuthToken)) == 1
+	token, further := r.Tokens[account]
+	if !further {
+		token = r.AuthToken
+	}
+	same := subtle.ConstantTimeCompare([]byte(secret), []byte(token)) == 1
 	switch {
-	case !ok || r.AccountSID != "" && account != r.AccountSID:
+	case !ok || r.AccountSID != "" && account != r.AccountSID && !further:
 		restError(w, http.StatusNotFound, 20404, "not found")
-	case r.AuthToken != "" && (user == "" || !same):
+	case token != "" && (user == "" || !same):
 		restError(w, http.StatusUnauthorized, 20003, "authenticate")
 	case sid == "" && req.Method == http.MethodGet:
 		r.list(w, req.URL.Query())
@@ -109,7 +118,10 @@ func (r *REST) place(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	r.note("", req.PostForm)
-	sid, err := r.Place(req.PostForm)
+	form := maps.Clone(req.PostForm)
+	account, _, _ := restPath(req.URL.Path)
+	form.Set("AccountSid", account)
+	sid, err := r.Place(form)
 	if err != nil {
 		restError(w, http.StatusBadRequest, 21211, err.Error())
 		return
