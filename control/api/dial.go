@@ -171,12 +171,18 @@ func (s *Server) dials() error {
 	)
 }
 
+// errNoOrders is the answer of a server that was built to place none.
+var errNoOrders = control.Refuse(control.ErrUnavailable, "this server places no calls")
+
 func (s *Server) createDial(ctx context.Context, in *struct{ Body DialFields }) (*dialOut, error) {
 	if err := control.RefuseSecret("reference", in.Body.Reference); err != nil {
 		return nil, err
 	}
 	if in.Body.Via == "webrtc" {
 		return s.joinByBrowser(ctx, in.Body)
+	}
+	if s.o.Orders == nil {
+		return nil, errNoOrders
 	}
 	d, err := s.o.Orders.Create(ctx, in.Body.order())
 	if err != nil {
@@ -239,6 +245,9 @@ func (s *Server) wholeDial(ctx context.Context, d outbound.Dial) (*reply[dialJSO
 }
 
 func (s *Server) cancelDial(ctx context.Context, in *DialPath) (*reply[dialJSON], error) {
+	if s.o.Orders == nil {
+		return nil, errNoOrders
+	}
 	d, err := s.o.Orders.Cancel(ctx, in.ID)
 	if err != nil {
 		return nil, err
