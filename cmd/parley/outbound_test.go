@@ -16,7 +16,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"parley/media"
-	"parley/signaling"
 	"parley/signaling/signalingtest"
 	"parley/store/postgres/postgrestest"
 )
@@ -318,50 +317,5 @@ func TestOutboundOrdersAreKept(t *testing.T) {
 	w.stands(map[string]any{"id": ids[1]}, "failed")
 	if ids[0] != ids[1] || w.rung[calleeIsAway] != 1 {
 		t.Errorf("the same order twice is %v and rings %d times", ids, w.rung[calleeIsAway])
-	}
-}
-
-// A number on an account of its tenant calls by that account, whose token alone
-// signs what is told of the call.
-func TestOutboundByTheTenantsAccount(t *testing.T) {
-	w := newTown(t)
-	const account, token, number = "AC11111111111111111111111111111111", "a-token-of-the-tenants", "+12025550198"
-	w.twilio.Tokens = map[string]string{account: token}
-	_, address, _ := strings.Cut(w.env[len(w.env)-1], "TWILIO_BASE_URL=http://")
-	w.want(201, "PUT", "/v1/secrets/carrier", fmt.Sprintf(`{"value":%q,"hosts":[%q]}`, token, address))
-	made := w.want(201, "POST", "/v1/carrier-accounts", fmt.Sprintf(`{"name":"ours","account_sid":%q,"token_secret":"carrier"}`, account))
-	w.want(201, "POST", "/v1/numbers", fmt.Sprintf(`{"number":%q,"agent_id":%q,"carrier_account_id":%q}`, number, w.agent, made["id"]))
-	d := w.want(202, "POST", "/v1/calls", fmt.Sprintf(`{"agent_id":"front-desk","to":%q,"from":%q}`, calleeIsSlow, number))
-	w.poll(time.Minute, "the telephone to ring", func() bool {
-		_, now := w.n.ask(w.site, "GET", "/v1/dials/"+d["id"].(string), "")
-		d = now
-		return attempt(d, 0)["status"] == "ringing"
-	})
-	asked := w.twilio.Requests()[0]
-	form := url.Values{"CallSid": {fmt.Sprint(attempt(d, 0)["carrier_call_id"])}, "AccountSid": {account}, "CallStatus": {"completed"},
-		"From": {number}, "To": {calleeIsSlow}}
-	for _, wrong := range []string{siteToken, "guessed"} { // the operator's is none of theirs
-		address := asked.Get("StatusCallback")
-		if i := strings.IndexByte(address, '#'); i >= 0 {
-			address = address[:i]
-		}
-		req, err := http.NewRequestWithContext(t.Context(), "POST", w.address+strings.TrimPrefix(address, sitePublic), strings.NewReader(form.Encode()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.Header.Set("X-Twilio-Signature", signaling.TwilioSignature(wrong, address, form))
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		if res.StatusCode != 403 {
-			t.Errorf("signed with another token: %d, want 403", res.StatusCode)
-		}
-	}
-	w.want(200, "POST", "/v1/dials/"+d["id"].(string)+"/cancel", "") // by the account too
-	if d := w.stands(d, "canceled"); attempt(d, 0)["outcome"] != "canceled" {
-		t.Errorf("taken back: %v", d)
 	}
 }
