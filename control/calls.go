@@ -227,12 +227,8 @@ func next(c Call) Next {
 // ErrUnavailable if it does not come, so that the carrier asks again.
 func (s *Calls) TransferEnded(ctx context.Context, carrier, carrierCallID, outcome string) (Next, error) {
 	if v := s.servingCarrier(carrier, carrierCallID); v != nil && v.left("transfer") {
-		select {
-		case <-v.finished:
-		case <-time.After(settleTime):
-			return Next{}, Refuse(ErrUnavailable, "the transfer is not written yet")
-		case <-ctx.Done():
-			return Next{}, ctx.Err()
+		if err := v.settled(ctx); err != nil {
+			return Next{}, err
 		}
 	}
 	at, err := s.Store.LocateCarrierCall(ctx, carrier, carrierCallID)
@@ -261,7 +257,13 @@ func (s *Calls) Status(ctx context.Context, carrier, carrierCallID, status strin
 	default:
 		return nil
 	}
-	if v := s.servingCarrier(carrier, carrierCallID); v != nil {
+	switch v := s.servingCarrier(carrier, carrierCallID); {
+	case v == nil:
+	case v.left("transfer"): // the caller has left whom they were sent to
+		if err := v.settled(ctx); err != nil {
+			return err
+		}
+	default:
 		v.Hangup("caller") // the session ends, and says how
 		return nil
 	}

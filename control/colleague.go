@@ -43,7 +43,7 @@ func (s *Calls) consult(ctx context.Context, v *Serving, c Command) {
 		leg, err := s.Colleagues.Consult(ctx, v.Call, c.Target, c.ID)
 		if err != nil {
 			s.Log.Warn("a colleague could not be called", "call", c.Call, "error", err)
-			s.consulted(context.WithoutCancel(ctx), c, carrierRefused(err))
+			s.unconsulted(context.WithoutCancel(ctx), c, carrierRefused(err))
 			return
 		}
 		if _, err := s.Commands.StageCommand(ctx, c.ID, StageCalling, leg); err != nil && errors.Is(err, ErrEnded) {
@@ -52,6 +52,15 @@ func (s *Calls) consult(ctx context.Context, v *Serving, c Command) {
 			s.Log.Error("note a call to a colleague", "call", c.Call, "error", err)
 		}
 	})
+}
+
+// unconsulted closes a warm transfer whose colleague could not be called. One who
+// has picked up was called all the same: only the carrier's answer was lost.
+func (s *Calls) unconsulted(ctx context.Context, c Command, reason string) {
+	if now, err := s.Commands.Command(ctx, c.ID); err == nil && now.Stage != "" {
+		return
+	}
+	s.consulted(ctx, c, reason)
 }
 
 // consulted closes a warm transfer that came to nothing, and has the session told.
@@ -97,14 +106,14 @@ func (s *Calls) command(ctx context.Context, account uuid.UUID, id string) (cont
 }
 
 // Offer tells a colleague who has picked up whom it is about. account is the one that
-// the carrier speaks for, here and below. Errors: ErrNotFound;
-// ErrEnded where the caller waits no more.
-func (s *Calls) Offer(ctx context.Context, account uuid.UUID, command string) (words string, err error) {
+// the carrier speaks for, here and below; leg is the carrier's id of their call.
+// Errors: ErrNotFound; ErrEnded where the caller waits no more.
+func (s *Calls) Offer(ctx context.Context, account uuid.UUID, command, leg string) (words string, err error) {
 	ctx, c, err := s.command(ctx, account, command)
 	if err != nil {
 		return "", err
 	}
-	if c, err = s.Commands.StageCommand(ctx, c.ID, StageOffered, ""); err != nil {
+	if c, err = s.Commands.StageCommand(ctx, c.ID, StageOffered, leg); err != nil {
 		return "", err
 	}
 	if c.Words != "" {

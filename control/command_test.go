@@ -340,6 +340,11 @@ func TestTransferEndsBeforeItIsWritten(t *testing.T) {
 				t.Errorf("before it is written: %+v, %v", n, err)
 			}
 			close(slow.write)
+			if outcome == "completed" { // the caller hangs up, and that comes too soon as well
+				if err := d.Status(t.Context(), "twilio", "CA1", "completed"); err != nil {
+					t.Error(err)
+				}
+			}
 			n, err := d.TransferEnded(t.Context(), "twilio", "CA1", outcome)
 			if err != nil || n.Do != want {
 				t.Errorf("then %+v, %v, want %s", n, err, want)
@@ -394,7 +399,7 @@ func TestNobodyIsLeftInAConference(t *testing.T) {
 			}
 			s.next(t)
 			d.staged(o.ID, control.StageCalling)
-			if _, err := d.Offer(t.Context(), uuid.Nil, o.ID.String()); err != nil {
+			if _, err := d.Offer(t.Context(), uuid.Nil, o.ID.String(), "CA2"); err != nil {
 				t.Fatal(err)
 			}
 			if room, err := d.Answer(t.Context(), uuid.Nil, o.ID.String(), true); err != nil || room != o.ID.String() {

@@ -66,6 +66,19 @@ func (v *Serving) left(reason string) bool {
 	}
 }
 
+// settled waits until a session that has ended has all written. It answers
+// ErrUnavailable if that takes too long, so that the carrier asks again.
+func (v *Serving) settled(ctx context.Context) error {
+	select {
+	case <-v.finished:
+		return nil
+	case <-time.After(settleTime):
+		return Refuse(ErrUnavailable, "the transfer is not written yet")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Hangup asks the session to end for the reason given: "operator", "caller", or
 // "taken", where the call goes on in another session. It returns at once and
 // may be called again, which does nothing.

@@ -15,8 +15,8 @@ import (
 // has signed what the carrier says, as an [Arrival] names it: a request about a
 // call of another account is one that nobody knows.
 type Colleagues interface {
-	// Offer returns what a colleague who has picked up is told.
-	Offer(ctx context.Context, account, id string) (words string, err error)
+	// Offer returns what a colleague who has picked up is told; callSID is theirs.
+	Offer(ctx context.Context, account, id, callSID string) (words string, err error)
 	// Answer takes their word. Accepted, it returns the conference to join.
 	Answer(ctx context.Context, account, id string, accepted bool) (room string, err error)
 	// Gone reports that their call is over: "completed", "busy", "no-answer",
@@ -42,12 +42,12 @@ func (r *REST) Consult(ctx context.Context, base, id, from, to string) (callSID 
 
 // offer answers POST /twilio/consult/{id}: the colleague has picked up.
 func (t *Twilio) offer(w http.ResponseWriter, r *http.Request) {
-	_, account, ok := t.webhook(w, r, "consult")
+	form, account, ok := t.webhook(w, r, "consult")
 	if !ok {
 		return
 	}
 	id := r.PathValue("id")
-	words, err := t.Colleagues.Offer(r.Context(), account, id)
+	words, err := t.Colleagues.Offer(r.Context(), account, id, form.Get("CallSid"))
 	if t.nobodyWaits(w, err) {
 		return
 	}

@@ -116,6 +116,7 @@ var refusals = map[int]string{
 	13224: "the number called is not valid, or cannot be reached",
 	13225: "the number called is forbidden by the carrier",
 	13227: "the account may not call this country; allow it in Twilio's geographic permissions",
+	20404: "Twilio does not find what was asked for; check the account's SID",
 	20003: "Twilio does not know these credentials; check the account's SID and auth token",
 	21201: "no number to call was given",
 	21210: "the calling number is not verified for the account; buy or verify it in Twilio's console",

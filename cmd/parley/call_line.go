@@ -68,7 +68,7 @@ func dialTwilio(ctx context.Context, c callCommand, p *phone, rest restClient, s
 			heard = media.DecodePCMU(heard[:0], frame)
 			p.hear(heard)
 		},
-		Transfer: func(d signalingtest.Dialed) string {
+		Transfer: func(_ context.Context, d signalingtest.Dialed) string {
 			show(shown{Type: "transfer", Text: d.Number + d.Sip + d.Client})
 			return c.Transfer
 		},

@@ -53,7 +53,7 @@ type site struct {
 	key      string   // an API key
 	password string   // of its owner
 
-	colleagues atomic.Int32 // who were called so far
+	colleagues *atomic.Int32 // how many were called so far
 }
 
 // siteOwner signs in with the site's password.
@@ -78,7 +78,7 @@ func newSiteOn(t *testing.T, db postgrestest.Database, databaseURL func(postgres
 	}
 	t.Cleanup(store.Close)
 	s := &site{t: t, store: store, redis: miniredis.RunT(t), balancer: &signalingtest.Balancer{},
-		twilio: &signalingtest.REST{AccountSID: siteAccount, AuthToken: siteToken}}
+		twilio: &signalingtest.REST{AccountSID: siteAccount, AuthToken: siteToken}, colleagues: &atomic.Int32{}}
 	front := httptest.NewServer(s.balancer)
 	api := httptest.NewServer(s.twilio)
 	t.Cleanup(func() {

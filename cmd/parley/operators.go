@@ -167,7 +167,7 @@ func refusalError(err error) error {
 	case r.Foreign: // a carrier's own words may hold anything
 		r.Reason = fmt.Sprintf("error %d of Twilio, see https://www.twilio.com/docs/api/errors/%d", r.Code, r.Code)
 	}
-	return fmt.Errorf("%w: %w", control.Refuse(control.ErrConflict, "%s", r.Reason), err)
+	return fmt.Errorf("%w: %w", control.Refuse(control.ErrForbidden, "%s", r.Reason), err)
 }
 
 // colleagues are those who are asked by telephone, as signaling knows them.
@@ -184,12 +184,12 @@ func colleagueError(err error) error {
 }
 
 // Offer implements [signaling.Colleagues].
-func (c colleagues) Offer(ctx context.Context, account, id string) (string, error) {
+func (c colleagues) Offer(ctx context.Context, account, id, callSID string) (string, error) {
 	of, err := readAccount(account)
 	if err != nil {
 		return "", err
 	}
-	words, err := c.calls.Offer(ctx, of, id)
+	words, err := c.calls.Offer(ctx, of, id, callSID)
 	return words, colleagueError(err)
 }
 

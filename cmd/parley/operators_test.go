@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,18 +57,32 @@ func (n *node) refusedFor(s *site, call, body, want string) {
 	}
 }
 
-// colleague answers what the carrier is asked to place.
+// colleague answers what the carrier is asked to place: by one who does not pick
+// up, or does and presses a key, or else waits, or hangs up.
 func (s *site) colleague(unanswered, key string) func(url.Values) (string, error) {
 	return func(form url.Values) (string, error) {
 		if unanswered == "refused" {
 			return "", errors.New("no such number")
 		}
 		sid := fmt.Sprintf("CA%032x", s.colleagues.Add(1))
+		ctx, hangUp := context.WithCancel(s.t.Context())
+		press := func(ctx context.Context, _ string) string {
+			switch key {
+			case "wait":
+				<-ctx.Done()
+			case "hangup":
+				hangUp()
+			default:
+				return key
+			}
+			return ""
+		}
 		go func() {
-			c, err := signalingtest.Call(s.t.Context(), signalingtest.CarrierOptions{URL: s.address, PublicURL: sitePublic, CallSID: sid,
+			defer hangUp()
+			c, err := signalingtest.Call(ctx, signalingtest.CarrierOptions{URL: s.address, PublicURL: sitePublic, CallSID: sid,
 				Webhook: form.Get("Url"), StatusURL: form.Get("StatusCallback"), From: form.Get("From"), To: form.Get("To"),
 				Direction: "outbound-api", AuthToken: siteToken, AccountSID: siteAccount, REST: s.twilio, Unanswered: unanswered,
-				Keys: func(string) string { return key }})
+				Keys: press})
 			if err == nil {
 				_ = c.Wait()
 			}

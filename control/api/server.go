@@ -166,6 +166,9 @@ func operation[I, O any](s *Server, r Route, id, summary string, status int, h f
 		Method: r.Method, Path: r.Pattern, OperationID: id, Summary: summary, DefaultStatus: status,
 		MaxBodyBytes: max(r.Body, 0) + 1, Tags: []string{tag(r.Pattern)}, Responses: s.problems(),
 	}
+	if len(r.Types) == 0 { // read already: a deadline for it would hit the handler, and cancel the connection's context
+		op.BodyReadTimeout = -1
+	}
 	s.describe(&op, r)
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := h(ctx, in)

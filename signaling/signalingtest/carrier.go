@@ -72,12 +72,12 @@ type CarrierOptions struct {
 	Heard func(at time.Time, frame []byte, played int)
 
 	// Transfer is asked for the outcome of a <Dial>: "completed", "busy",
-	// "no-answer", "failed". Default "completed".
-	Transfer func(d Dialed) string
+	// "no-answer", "failed". ctx ends with the <Dial>. Default "completed".
+	Transfer func(ctx context.Context, d Dialed) string
 
 	// Keys is what the called presses at a <Gather> that has said words; "" is
-	// nothing. Nil: nothing.
-	Keys func(words string) string
+	// nothing. ctx ends with the call. Nil: nothing.
+	Keys func(ctx context.Context, words string) string
 
 	// Unanswered, where not empty, is how a call that is placed ends without an
 	// answer: "busy", "no-answer", "failed".

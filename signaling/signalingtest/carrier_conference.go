@@ -71,7 +71,7 @@ func (c *CarrierCall) gather(ctx context.Context, v *verb, base string) *step {
 	c.note("say", words)
 	keys := ""
 	if c.o.Keys != nil {
-		keys = c.o.Keys(words)
+		keys = c.o.Keys(ctx, words)
 	}
 	if keys == "" || ctx.Err() != nil {
 		return nil

@@ -350,7 +350,7 @@ func TestTransfersAndComesBack(t *testing.T) {
 		}
 		o := gateway(t, d)
 		var dialed []signalingtest.Dialed
-		o.Transfer = func(d signalingtest.Dialed) string {
+		o.Transfer = func(_ context.Context, d signalingtest.Dialed) string {
 			dialed = append(dialed, d)
 			return []string{"busy", "completed"}[len(dialed)-1]
 		}

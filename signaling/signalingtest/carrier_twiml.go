@@ -206,7 +206,7 @@ func (c *CarrierCall) do(ctx context.Context, v *verb, base string) (then *step,
 		if room := v.noun("Conference"); room.XMLName.Local != "" {
 			c.meet(ctx, room)
 		}
-		then = c.dial(v, base)
+		then = c.dial(ctx, v, base)
 		over = then != nil
 	case "Redirect":
 		c.note("redirect", v.text())
@@ -244,7 +244,7 @@ func (c *CarrierCall) do(ctx context.Context, v *verb, base string) (then *step,
 }
 
 // dial performs a <Dial>, and returns where its outcome is told; nil: nowhere.
-func (c *CarrierCall) dial(v *verb, base string) *step {
+func (c *CarrierCall) dial(ctx context.Context, v *verb, base string) *step {
 	d := Dialed{v.noun("Number").text(), v.noun("Sip").text(), v.noun("Client").text(), v.noun("Conference").text(), v.attr("callerId"), v.attr("timeout")}
 	if d.Number == "" {
 		d.Number = v.text()
@@ -252,9 +252,9 @@ func (c *CarrierCall) dial(v *verb, base string) *step {
 	c.note("dial", d.Number+d.Sip+d.Client+d.Conference)
 	outcome := "completed"
 	if c.o.Transfer != nil && d.Conference == "" {
-		outcome = c.o.Transfer(d)
+		outcome = c.o.Transfer(ctx, d)
 	}
-	if v.attr("action") == "" {
+	if v.attr("action") == "" || ctx.Err() != nil {
 		return nil
 	}
 	return &step{address: resolve(base, v.attr("action")), form: url.Values{"DialCallStatus": {outcome}}}
