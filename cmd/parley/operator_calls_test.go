@@ -268,7 +268,7 @@ func testTroubledCarrier(t *testing.T, o *office) {
 		t.Error(err)
 	}
 	o.apart(command)
-	o.became(command, "done", "")
+	o.stands(call, "ended")
 }
 
 func room(command string) string { return command[strings.LastIndex(command, "/")+1:] }
