@@ -357,7 +357,7 @@ func TestCrossTenantIsNotFound(t *testing.T) {
 	}
 	theirs := map[string]string{"{id}": c.ID.String(), "{agent}": other.Agents[0].ID.String(),
 		"{flow}": other.Agents[0].Settings.FlowID.String()}
-	bodies := map[string]string{"/flows/{flow}/versions": `{"document":` + greeting + `}`, "/call-tokens": `{}`, "/v1/agents/{agent}": `{"public":true}`,
+	bodies := map[string]string{"/flows/{flow}/versions": `{"document":` + greeting + `}`, "/call-tokens": `{}`, "/test-call": `{}`, "/v1/agents/{agent}": `{"public":true}`,
 		"/v1/flows/{flow}": `{"public":true}`, "/simulate": `{}`, "/say": `{"text":"x"}`, "/whisper": `{"text":"x"}`, "/transfer": `{"to":"+15550009"}`, "/interact": `{"input":"x"}`, "/flows/{flow}/draft": `{"document":{}}`, "/agents/{agent}/draft": `{"settings":{"kind":"prompt"}}`, "/agents/{agent}/versions": `{}`,
 		"/v1/numbers/{id}": `{"display_name":"mine"}`, "/v1/carrier-accounts/{id}": `{"name":"mine"}`, "/state": `{"updates":{}}`,
 		"/v1/webhooks/{id}": `{"name":"mine"}`, "/v1/keys/{id}": `{"name":"mine"}`, "/v1/users/{id}": `{"role":"viewer"}`, "/v1/tenants/{id}": `{"name":"mine"}`, "/v1/sessions/{id}/events": `{"event":"paid"}`,

@@ -61,12 +61,16 @@ func number(s string) int { n, _ := strconv.Atoi(s); return n }
 // Every request of ours is one that Twilio's document knows, and we read what it
 // says is answered.
 func TestRequestsByTwiliosDocument(t *testing.T) {
+	b := documentOrNote(t)
+	if b == nil {
+		return
+	}
 	m := &mock{}
 	var err error
-	if m.document, err = newAPIDocument(twilioAPI); err != nil {
+	if m.document, err = newAPIDocument(b); err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(twilioAPI, &m.raw); err != nil {
+	if err := json.Unmarshal(b, &m.raw); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(m)

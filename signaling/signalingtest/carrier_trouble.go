@@ -34,9 +34,14 @@ func (r *REST) Strays() []string {
 }
 
 // ServeHTTP implements [http.Handler]. What Twilio's document does not know is
-// refused, and kept for [REST.Strays].
+// refused, and kept for [REST.Strays], where that document is at hand.
 func (r *REST) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	r.reading.Do(func() { r.document, r.unread = newAPIDocument(twilioAPI) })
+	r.reading.Do(func() {
+		var text []byte
+		if text, r.unread = twilioDocument(); r.unread == nil {
+			r.document, r.unread = newAPIDocument(text)
+		}
+	})
 	if r.unread != nil {
 		restError(w, http.StatusInternalServerError, 20500, r.unread.Error())
 		return
