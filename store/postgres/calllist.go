@@ -19,7 +19,6 @@ func (s *Store) Calls(ctx context.Context, f control.CallFilter) ([]control.Call
 // condition, and the index that serves it.
 func callsQuery(f control.CallFilter) (string, []any) {
 	var where strings.Builder
-	where.WriteString(`SELECT ` + callColumns + ` FROM calls WHERE tenant_id = current_tenant()`)
 	var args []any
 	and := func(use bool, condition string, values ...any) {
 		if !use {
@@ -52,7 +51,6 @@ func callsQuery(f control.CallFilter) (string, []any) {
 	}
 	party("caller", f.From, f.FromPrefix)
 	party("callee", f.To, f.ToPrefix)
-	and(f.Number != "", `(caller = ? OR callee = ?)`, f.Number, f.Number)
 	and(!f.StartedAfter.IsZero(), `started_at > ?`, f.StartedAfter)
 	and(!f.StartedBefore.IsZero(), `started_at < ?`, f.StartedBefore)
 	ms := func(d time.Duration) int64 { return d.Milliseconds() }
@@ -62,6 +60,18 @@ func callsQuery(f control.CallFilter) (string, []any) {
 	is(f.Transferred, `transfer_to <> ''`, `transfer_to = ''`)
 	is(f.Recorded, `recording <> '' AND recording_deleted_at IS NULL`, `(recording = '' OR recording_deleted_at IS NOT NULL)`)
 	args = append(args, limit(f.Page))
-	fmt.Fprintf(&where, " ORDER BY id DESC LIMIT $%d", len(args))
-	return where.String(), args
+	most := len(args)
+	list := func(more string) string {
+		return fmt.Sprintf(`SELECT %s FROM calls WHERE tenant_id = current_tenant()%s%s ORDER BY id DESC LIMIT $%d`,
+			callColumns, where.String(), more, most)
+	}
+	if f.Number == "" {
+		return list(""), args
+	}
+	// Two lists in order, each from its index: together as one condition they
+	// would be all calls of the number, to be sorted.
+	args = append(args, f.Number)
+	n := fmt.Sprintf("$%d", len(args))
+	return fmt.Sprintf(`(%s) UNION ALL (%s) ORDER BY id DESC LIMIT $%d`,
+		list(` AND caller = `+n), list(` AND callee = `+n+` AND caller <> `+n), most), args
 }
