@@ -1,9 +1,11 @@
 package postgres_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"parley/control"
 	"parley/store/postgres"
 )
 
@@ -29,6 +31,53 @@ func TestCallListsUseIndexes(t *testing.T) {
 	for name, plan := range postgres.PlansOf(t, v.ctx, v.store) {
 		if strings.Contains(plan, "Seq Scan on calls") {
 			t.Errorf("%s:\n%s", name, plan)
+		}
+	}
+}
+
+// Lists of a number's calls and searches, page by page, are all that a scan
+// finds, each call once and the newest first: among more calls than a search
+// looks at one by one.
+func TestPagesAreWhatAScanFinds(t *testing.T) {
+	w := newCallTown(t, server.New(t))
+	w.grow(t, 800)
+	w.run(t, `UPDATE calls SET callee = caller WHERE id = (SELECT min(id) FROM calls WHERE caller = '+49301003')`) // itself
+	for _, tt := range []struct{ name, scan, number, words string }{
+		{"number", `caller = '+49301003' OR callee = '+49301003'`, "+49301003", ""},
+		{"rare", `EXISTS (SELECT FROM turns WHERE call_id = c.id AND generated LIKE '% order4711')`, "", "order4711"},
+		{"common", `EXISTS (SELECT FROM turns WHERE call_id = c.id AND generated ~ '\mw1\M')`, "", "w1"},
+		{"some", `EXISTS (SELECT FROM turns WHERE call_id = c.id AND generated ~ '\mw9\M')`, "", "w9"},
+	} {
+		want := list(t, dial(t, w.db.SuperURL), `SELECT id::text FROM calls c WHERE `+tt.scan+` ORDER BY id DESC`)
+		var got []string
+		page := control.Page{Limit: 7}
+		for more := true; more; {
+			var calls []control.Call
+			var err error
+			if tt.number != "" {
+				calls, err = w.store.Calls(w.ctx, control.CallFilter{Number: tt.number, Page: page})
+			} else {
+				var q control.WordQuery
+				if q, err = control.ParseWordQuery(tt.words); err != nil {
+					t.Fatal(err)
+				}
+				var found []control.Found
+				found, err = w.store.SearchCalls(w.ctx, q, page)
+				for _, f := range found {
+					calls = append(calls, f.Call)
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range calls {
+				got = append(got, c.ID.String())
+				page.After = c.ID
+			}
+			more = len(calls) == page.Limit
+		}
+		if len(want) < 8 || !slices.Equal(got, want) {
+			t.Errorf("%s: %d calls, want %d\n%v\n%v", tt.name, len(got), len(want), got, want)
 		}
 	}
 }
