@@ -1,6 +1,6 @@
 # Parley. `make` lists what there is.
 #
-# GO, TESTFLAGS, BENCH, SOAK, BENCHTIME and FUZZTIME may be set on the command line:
+# GO, TESTFLAGS, BENCH, SOAK, CALLS, BENCHTIME and FUZZTIME may be set on the command line:
 #   make test TESTFLAGS='-run TestTurn -v'
 #   make bench BENCH=S1,S4
 
@@ -8,6 +8,7 @@ GO        ?= go
 TESTFLAGS ?=
 BENCH     ?=
 SOAK      ?= 30m
+CALLS     ?= 10000,100000
 BENCHTIME ?= 200ms
 FUZZTIME  ?= 10s
 IMAGE     ?= parley
@@ -16,7 +17,7 @@ IMAGE     ?= parley
 test_flags := -race -p 2 -timeout 30m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test rehearse build lint fuzz bench bench-control soak storm microbench verify vuln image clean install-run install-test
+.PHONY: help run test rehearse build lint fuzz bench bench-control bench-calls soak storm microbench verify vuln image clean install-run install-test
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +57,9 @@ bench: install-run build ## the gateway against bare relays: BENCH=S1,S4 or all 
 
 bench-control: install-test ## requests a second and p99 of key checks, secrets and the audit trail
 	$(GO) test -run '^$$' -bench 'Key|Secret|Audit|Access|Limit|TenantQuery' -benchtime $(BENCHTIME) -p 1 -timeout 40m ./control/... ./store/...
+
+bench-calls: install-test ## lists, search, figures and deletions among CALLS calls (10000,100000), on a Postgres of its own
+	PARLEY_CALLS=$(CALLS) $(GO) test -run '^$$' -bench '^BenchmarkCalls$$' -benchtime 1x -timeout 90m ./store/postgres
 
 soak: install-run build ## calls that come and go for SOAK (30m); nothing may be left
 	$(GO) build -trimpath -o bin/bench ./cmd/bench
