@@ -36,6 +36,8 @@ func lineDeeds() []deed {
 		{"POST /v1/calls/{id}/whisper", "told", `{"text":"Offer tea."}`, "", "key"},
 		{"POST /v1/calls/{id}/transfer", "moved", `{"to":"+12025550124"}`, "", "key"},
 		{"POST /v1/calls/{id}/hangup", "ended", `{}`, "", "key"},
+		{"DELETE /v1/calls/{id}/recording", "over", "", "", "key"},
+		{"POST /v1/calls/{id}/recording/restore", "over", "", "", "key"},
 		{"DELETE /v1/calls/{id}", "over", "", "", "key"},
 		{"POST /v1/calls/{id}/restore", "over", "", "", "key"},
 		{"POST /v1/sessions/{id}/restore", "session", "", "", "key"},

@@ -49,8 +49,6 @@ var noEntry = map[string]string{
 // entryElsewhere lists routes that need a device or an issuer, or are asked
 // without a tenant; the test named looks for entries of their kind.
 var entryElsewhere = map[string]string{
-	"DELETE /v1/calls/{id}/recording":       "TestDeletedRecordingIsKeptThirtyDays",
-	"POST /v1/calls/{id}/recording/restore": "TestDeletedRecordingIsKeptThirtyDays",
 	"POST /v1/auth/factors/totp/confirm":    "TestSignInWithAuthenticatorApp",
 	"DELETE /v1/auth/factors/totp":          "TestSignInWithAuthenticatorApp",
 	"POST /v1/auth/factors/recovery-codes":  "TestSignInWithAuthenticatorApp",
