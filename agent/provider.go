@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -164,3 +165,20 @@ var (
 // Credential returns a vendor's key. It is asked at each dial, so that a
 // rotated key needs no restart.
 type Credential func(context.Context) (string, error)
+
+// Read returns the key, "" where c is nil. Its error wraps ErrUnavailable where
+// what keeps the key is away, which is no reason to give the vendor up; else
+// ErrCredentials.
+func (c Credential) Read(ctx context.Context) (string, error) {
+	if c == nil {
+		return "", nil
+	}
+	key, err := c(ctx)
+	switch {
+	case err == nil:
+		return key, nil
+	case errors.Is(err, ErrUnavailable):
+		return "", fmt.Errorf("read key: %w", err)
+	}
+	return "", fmt.Errorf("read key: %w: %w", ErrCredentials, err)
+}

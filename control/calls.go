@@ -273,6 +273,9 @@ func (s *Calls) Status(ctx context.Context, carrier, carrierCallID, status strin
 	}
 	ctx = WithTenant(ctx, c.Tenant)
 	if c.Status == CallTransferring {
+		if reason == "caller" && s.met(ctx, c) {
+			reason = "transfer"
+		}
 		s.dropColleague(ctx, c)
 	}
 	_, err = s.Changes.EndCall(ctx, Hold{Call: c.ID}, reason, time.Now().UTC())

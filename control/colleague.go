@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -248,6 +249,21 @@ func insist(ctx context.Context, ask func(context.Context) error) error {
 			return err
 		}
 	}
+}
+
+// met tells whether a call that has been sent away is with a colleague who took
+// it: its end is then the end of a transfer that has worked.
+func (s *Calls) met(ctx context.Context, call Call) bool {
+	if s.Commands == nil {
+		return false
+	}
+	last, err := s.Commands.Commands(ctx, call.ID, Page{Limit: maxCommands})
+	if err != nil {
+		s.Log.Warn("whether a caller met a colleague is not known", "call", call.ID, "error", err)
+	}
+	return slices.ContainsFunc(last, func(c Command) bool {
+		return c.Kind == CommandWarm && c.Status == CommandTaken && c.Stage == StageAccepted
+	})
 }
 
 // dropColleague hangs up on a colleague whose caller has left.

@@ -355,7 +355,6 @@ func TestTransferEndsBeforeItIsWritten(t *testing.T) {
 
 // A moody carrier refuses a few times.
 type moody struct {
-	carrier
 	refuse atomic.Int32
 	done   chan string
 }

@@ -78,12 +78,9 @@ func (m *openaiModel) Reply(parent context.Context, p agent.Prompt) iter.Seq2[ag
 }
 
 func (m *openaiModel) open(ctx context.Context, p agent.Prompt) (*api.ChatCompletionStream, error) {
-	var key string
-	if m.o.Key != nil {
-		var err error
-		if key, err = m.o.Key(ctx); err != nil {
-			return nil, fmt.Errorf("read key: %w: %w", agent.ErrCredentials, err)
-		}
+	key, err := m.o.Key.Read(ctx)
+	if err != nil {
+		return nil, err
 	}
 	c := api.DefaultConfig(key)
 	c.BaseURL = strings.TrimRight(m.o.URL, "/")

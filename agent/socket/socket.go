@@ -75,14 +75,12 @@ func Dial(ctx, life context.Context, l Line) (*Conn, error) {
 	limited, cancel := context.WithTimeout(ctx, l.Limit)
 	defer cancel()
 	header := http.Header{}
-	if l.Key != nil {
-		key, err := l.Key(limited)
-		if err != nil {
-			return nil, fmt.Errorf("%s: read key: %w: %w", l.Vendor, agent.ErrCredentials, err)
-		}
-		if key != "" {
-			header.Set(l.Header, l.Scheme+key)
-		}
+	key, err := l.Key.Read(limited)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", l.Vendor, err)
+	}
+	if key != "" {
+		header.Set(l.Header, l.Scheme+key)
 	}
 	dialer := websocket.Dialer{Proxy: http.ProxyFromEnvironment, HandshakeTimeout: l.Limit}
 	conn, res, err := dialer.DialContext(limited, address, header)

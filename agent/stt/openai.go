@@ -225,12 +225,9 @@ func openaiFailed(parent context.Context, err error) error {
 
 // authorize sets the Authorization header from key, if there is one.
 func authorize(ctx context.Context, h http.Header, scheme string, key agent.Credential) error {
-	if key == nil {
-		return nil
-	}
-	k, err := key(ctx)
+	k, err := key.Read(ctx)
 	if err != nil {
-		return fmt.Errorf("read key: %w: %w", agent.ErrCredentials, err)
+		return err
 	}
 	if k != "" {
 		h.Set("Authorization", scheme+k)

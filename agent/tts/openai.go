@@ -142,14 +142,12 @@ func (v *openaiVoice) request(ctx context.Context, text string) (*http.Response,
 		return nil, fmt.Errorf("%w: %w", agent.ErrProtocol, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	if v.o.Key != nil {
-		key, err := v.o.Key(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("read key: %w: %w", agent.ErrCredentials, err)
-		}
-		if key != "" {
-			req.Header.Set("Authorization", "Bearer "+key)
-		}
+	key, err := v.o.Key.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	return v.o.Client.Do(req)
 }

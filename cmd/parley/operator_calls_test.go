@@ -268,7 +268,10 @@ func testTroubledCarrier(t *testing.T, o *office) {
 		t.Error(err)
 	}
 	o.apart(command)
-	o.stands(call, "ended")
+	if c := o.stands(call, "ended"); c["end_reason"] != "transfer" {
+		t.Errorf("a caller who has talked to a colleague: %v, want end_reason transfer", c)
+	}
+	o.became(command, "done", "")
 }
 
 func room(command string) string { return command[strings.LastIndex(command, "/")+1:] }
