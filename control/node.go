@@ -85,6 +85,11 @@ func (s *Calls) note(ctx context.Context, ids ...uuid.UUID) {
 	if err := s.Live.SetLive(ctx, s.lease(), ids...); err != nil && ctx.Err() == nil {
 		s.Log.Warn("note live calls", "error", err)
 	}
+	for _, id := range ids { // one that ended meanwhile would stay until it lapses
+		if s.serving(id) == nil {
+			_ = s.Live.Ended(ctx, id)
+		}
+	}
 }
 
 // drop ends the sessions of calls whose hold is lost.

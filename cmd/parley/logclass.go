@@ -40,7 +40,7 @@ var logKeys = map[string]class.Class{
 // metricLabels are all labels that metrics may have: fixed words, never of a
 // tenant, a call or a person.
 var metricLabels = map[string]class.Class{
-	"action": class.Public, "by": class.Public, "class": class.Public, "rule": class.Public, "signal": class.Public, "status": class.Public,
+	"action": class.Public, "at": class.Public, "by": class.Public, "class": class.Public, "rule": class.Public, "signal": class.Public, "status": class.Public,
 	"carrier": class.Public, "interrupted": class.Public, "kind": class.Public, "outcome": class.Public,
 	"reason": class.Public, "result": class.Public, "route": class.Public, "speaker": class.Public, "state": class.Public, "step": class.Public,
 	"unit": class.Public, "vendor": class.Public, "verdict": class.Public, "what": class.Public,

@@ -366,9 +366,9 @@ func (c *CarrierCall) run(ctx context.Context) {
 	if c.o.StatusURL == "" || c.o.Loses != nil && c.o.Loses(c.Status()) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	_, err = c.post(ctx, c.o.StatusURL, url.Values{
+	_, err = c.post(last, c.o.StatusURL, url.Values{
 		"CallStatus": {c.Status()}, "CallbackSource": {"call-progress-events"}, "SequenceNumber": {strconv.Itoa(c.told)},
 		"CallDuration": {fmt.Sprint(int(talked(c.answered) / time.Second))},
 	})
