@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -26,10 +27,13 @@ type TestAct struct {
 	Interrupt bool    `json:"interrupt,omitempty" doc:"The caller does it while the agent speaks, one second into it."`
 }
 
-// A TestCaller makes test calls; at most [MaxTestCalls] of a tenant at once, else
-// ErrBusy.
+// ErrTestCalls means that [MaxTestCalls] of the tenant are in progress already.
+var ErrTestCalls = errors.New("control: as many test calls as there may be are in progress")
+
+// A TestCaller makes test calls.
 type TestCaller interface {
-	// TestCall returns once the call has begun, within 20 s.
+	// TestCall returns once the call has begun, within 20 s. ErrTestCalls: when one
+	// of the tenant's has ended. ErrBusy: this process takes no more calls at the moment.
 	TestCall(ctx context.Context, c TestCall) (Call, error)
 }
 

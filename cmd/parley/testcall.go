@@ -88,7 +88,7 @@ func (t *testCalls) TestCall(ctx context.Context, c control.TestCall) (control.C
 	}
 	tenant, _ := control.TenantOf(ctx)
 	if !t.enter(tenant) {
-		return control.Call{}, control.ErrBusy
+		return control.Call{}, control.ErrTestCalls
 	}
 	begun := false
 	defer func() {

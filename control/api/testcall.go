@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"parley/control"
 )
@@ -37,8 +38,8 @@ func (s *Server) testAgent(ctx context.Context, in *struct {
 		t.Version = v.ID
 	}
 	c, err := s.o.TestCalls.TestCall(ctx, t)
-	if errors.Is(err, control.ErrBusy) {
-		return nil, newProblem(503, "busy", "two test calls of yours are in progress, or no capacity is left; try again when one has ended")
+	if errors.Is(err, control.ErrTestCalls) {
+		return nil, newProblem(503, "busy", fmt.Sprintf("%d test calls of yours are in progress; try again when one has ended", control.MaxTestCalls))
 	}
 	if err != nil {
 		return nil, err
