@@ -91,7 +91,7 @@ func (s *Server) createAgent(ctx context.Context, in *struct {
 
 func (s *Server) changeAgent(ctx context.Context, in *struct {
 	AgentPath
-	FlowMatch
+	Match
 	Body struct {
 		Name     *string                `json:"name,omitempty"`
 		Public   *bool                  `json:"public,omitempty"`
@@ -102,12 +102,8 @@ func (s *Server) changeAgent(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	revision, err := in.revision()
-	if err != nil {
+	if err := in.onto(&a.Revision); err != nil {
 		return nil, err
-	}
-	if revision != 0 {
-		a.Revision = revision
 	}
 	if in.Body.Name != nil {
 		a.Name = *in.Body.Name
@@ -126,7 +122,7 @@ func (s *Server) changeAgent(ctx context.Context, in *struct {
 
 func (s *Server) deleteAgent(ctx context.Context, in *struct {
 	AgentPath
-	FlowMatch
+	Match
 }) (*struct{}, error) {
 	_, a, err := s.o.Agents.Find(ctx, in.Agent)
 	if err != nil {

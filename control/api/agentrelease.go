@@ -87,7 +87,7 @@ func (s *Server) settingsProblems(ctx context.Context, set control.AgentSettings
 
 func (s *Server) putAgentDraft(ctx context.Context, in *struct {
 	AgentPath
-	FlowMatch
+	Match
 	Body struct {
 		Settings control.AgentSettings `json:"settings"`
 	}
@@ -96,22 +96,22 @@ func (s *Server) putAgentDraft(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return s.agentChange(ctx, in.AgentPath, in.FlowMatch, func(r *control.Releases, id uuid.UUID, revision int) error {
+	return s.agentChange(ctx, in.AgentPath, in.Match, func(r *control.Releases, id uuid.UUID, revision int) error {
 		return r.SaveDraft(ctx, id, document, revision)
 	})
 }
 
 func (s *Server) deleteAgentDraft(ctx context.Context, in *struct {
 	AgentPath
-	FlowMatch
+	Match
 }) (*agentOut, error) {
-	return s.agentChange(ctx, in.AgentPath, in.FlowMatch, func(r *control.Releases, id uuid.UUID, revision int) error {
+	return s.agentChange(ctx, in.AgentPath, in.Match, func(r *control.Releases, id uuid.UUID, revision int) error {
 		return r.DropDraft(ctx, id, revision)
 	})
 }
 
 // agentChange changes an agent and returns it.
-func (s *Server) agentChange(ctx context.Context, path AgentPath, m FlowMatch, change func(*control.Releases, uuid.UUID, int) error) (*agentOut, error) {
+func (s *Server) agentChange(ctx context.Context, path AgentPath, m Match, change func(*control.Releases, uuid.UUID, int) error) (*agentOut, error) {
 	_, a, err := s.o.Agents.Find(ctx, path.Agent)
 	if err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (s *Server) getAgentVersion(ctx context.Context, in *struct {
 
 func (s *Server) createAgentVersion(ctx context.Context, in *struct {
 	AgentPath
-	FlowMatch
+	Match
 	Body struct {
 		Settings *control.AgentSettings `json:"settings,omitempty" doc:"The draft by default, which is a draft no longer then."`
 		Label    string                 `json:"label,omitempty" maxLength:"100" doc:"What you call it."`
@@ -174,14 +174,14 @@ func (s *Server) createAgentVersion(ctx context.Context, in *struct {
 	if err := control.RefuseSecret("label", in.Body.Label); err != nil {
 		return nil, err
 	}
-	return s.agentRelease(ctx, in.AgentPath, in.FlowMatch, func(r *control.Releases, id uuid.UUID, revision int) (control.Version, error) {
+	return s.agentRelease(ctx, in.AgentPath, in.Match, func(r *control.Releases, id uuid.UUID, revision int) (control.Version, error) {
 		return addVersion(ctx, r, id, document, in.Body.Label, revision)
 	})
 }
 
 // agentRelease does something with an agent's versions and returns the one that
 // it came to.
-func (s *Server) agentRelease(ctx context.Context, path AgentPath, m FlowMatch,
+func (s *Server) agentRelease(ctx context.Context, path AgentPath, m Match,
 	do func(*control.Releases, uuid.UUID, int) (control.Version, error)) (*reply[agentVersionJSON], error) {
 	_, a, err := s.o.Agents.Find(ctx, path.Agent)
 	if err != nil {
@@ -200,20 +200,20 @@ func (s *Server) agentRelease(ctx context.Context, path AgentPath, m FlowMatch,
 
 func (s *Server) publishAgent(ctx context.Context, in *struct {
 	AgentPath
-	FlowMatch
+	Match
 	Body *ReleaseBody
 }) (*reply[agentVersionJSON], error) {
-	return s.agentRelease(ctx, in.AgentPath, in.FlowMatch, func(r *control.Releases, id uuid.UUID, revision int) (control.Version, error) {
+	return s.agentRelease(ctx, in.AgentPath, in.Match, func(r *control.Releases, id uuid.UUID, revision int) (control.Version, error) {
 		return r.Publish(ctx, id, in.Body.release(), revision)
 	})
 }
 
 func (s *Server) rollbackAgent(ctx context.Context, in *struct {
 	AgentPath
-	FlowMatch
+	Match
 	Body *RollbackBody
 }) (*reply[agentVersionJSON], error) {
-	return s.agentRelease(ctx, in.AgentPath, in.FlowMatch, func(r *control.Releases, id uuid.UUID, revision int) (control.Version, error) {
+	return s.agentRelease(ctx, in.AgentPath, in.Match, func(r *control.Releases, id uuid.UUID, revision int) (control.Version, error) {
 		return r.Rollback(ctx, id, in.Body.where(), revision)
 	})
 }

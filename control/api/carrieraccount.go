@@ -98,7 +98,7 @@ func (s *Server) createCarrierAccount(ctx context.Context, in *struct {
 
 func (s *Server) changeCarrierAccount(ctx context.Context, in *struct {
 	CarrierAccountPath
-	FlowMatch
+	Match
 	Body struct {
 		Name           *string `json:"name,omitempty" maxLength:"63"`
 		TokenSecret    *string `json:"token_secret,omitempty" maxLength:"200"`
@@ -113,12 +113,8 @@ func (s *Server) changeCarrierAccount(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	revision, err := in.revision()
-	if err != nil {
+	if err := in.onto(&a.Revision); err != nil {
 		return nil, err
-	}
-	if revision != 0 {
-		a.Revision = revision
 	}
 	set(&a.Name, in.Body.Name)
 	set(&a.Token, in.Body.TokenSecret)
@@ -135,22 +131,13 @@ func (s *Server) changeCarrierAccount(ctx context.Context, in *struct {
 
 func (s *Server) deleteCarrierAccount(ctx context.Context, in *struct {
 	CarrierAccountPath
-	FlowMatch
+	Match
 }) (*struct{}, error) {
 	revision, err := in.revision()
 	if err != nil {
 		return nil, err
 	}
 	return nil, in.unlessRefused(s.o.Carriers.Delete(ctx, in.ID, revision))
-}
-
-// unlessRefused is matched, but for what is refused whatever the revision.
-func (m FlowMatch) unlessRefused(err error) error {
-	var refused *control.Refusal
-	if errors.As(err, &refused) {
-		return err
-	}
-	return m.matched(err)
 }
 
 type carrierTestJSON struct {

@@ -149,7 +149,7 @@ func weight(w *int) int {
 
 func (s *Server) changeContent(ctx context.Context, in *struct {
 	ContentPath
-	FlowMatch
+	Match
 	Body struct {
 		Type    *string         `json:"type,omitempty" enum:"joke,fact,question,quote,message,prompt"`
 		Content json.RawMessage `json:"content,omitempty" doc:"Replaces all of it."`
@@ -159,7 +159,7 @@ func (s *Server) changeContent(ctx context.Context, in *struct {
 		Weight  *int            `json:"weight,omitempty" minimum:"0" maximum:"1000000"`
 	}
 }) (*contentOut, error) {
-	return s.updateContent(ctx, in.ContentPath, in.FlowMatch, func(c *control.Content) {
+	return s.updateContent(ctx, in.ContentPath, in.Match, func(c *control.Content) {
 		b := in.Body
 		set(&c.Type, b.Type)
 		set(&c.Tags, b.Tags)
@@ -174,12 +174,12 @@ func (s *Server) changeContent(ctx context.Context, in *struct {
 
 func (s *Server) archiveContent(ctx context.Context, in *struct {
 	ContentPath
-	FlowMatch
+	Match
 }) (*contentOut, error) {
-	return s.updateContent(ctx, in.ContentPath, in.FlowMatch, func(c *control.Content) { c.Status = control.ContentArchived })
+	return s.updateContent(ctx, in.ContentPath, in.Match, func(c *control.Content) { c.Status = control.ContentArchived })
 }
 
-func (s *Server) updateContent(ctx context.Context, path ContentPath, match FlowMatch, change func(*control.Content)) (*contentOut, error) {
+func (s *Server) updateContent(ctx context.Context, path ContentPath, match Match, change func(*control.Content)) (*contentOut, error) {
 	c, err := s.o.Contents.Store.Content(ctx, path.Content)
 	if err != nil {
 		return nil, err
@@ -248,7 +248,7 @@ func someJSON(raw json.RawMessage) json.RawMessage {
 
 func (s *Server) changeVariant(ctx context.Context, in *struct {
 	VariantPath
-	FlowMatch
+	Match
 	Body struct {
 		Key        *string         `json:"variant_key,omitempty" maxLength:"63"`
 		Data       json.RawMessage `json:"variant_data,omitempty" doc:"Replaces all of it."`
@@ -260,12 +260,8 @@ func (s *Server) changeVariant(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	revision, err := in.revision()
-	if err != nil {
+	if err := in.onto(&v.Revision); err != nil {
 		return nil, err
-	}
-	if revision != 0 {
-		v.Revision = revision
 	}
 	set(&v.Key, in.Body.Key)
 	set(&v.Weight, in.Body.Weight)
@@ -283,7 +279,7 @@ func (s *Server) changeVariant(ctx context.Context, in *struct {
 
 func (s *Server) deleteVariant(ctx context.Context, in *struct {
 	VariantPath
-	FlowMatch
+	Match
 }) (*struct{}, error) {
 	revision, err := in.revision()
 	if err != nil {

@@ -115,7 +115,7 @@ func (s *Server) createFlow(ctx context.Context, in *struct {
 
 func (s *Server) changeFlow(ctx context.Context, in *struct {
 	FlowPath
-	FlowMatch
+	Match
 	Body struct {
 		Name    *string   `json:"name,omitempty"`
 		Public  *bool     `json:"public,omitempty" doc:"Whether anybody may chat with it, without a key."`
@@ -170,7 +170,7 @@ func (s *Server) getVersion(ctx context.Context, in *struct {
 
 func (s *Server) createVersion(ctx context.Context, in *struct {
 	FlowPath
-	FlowMatch
+	Match
 	Body struct {
 		Document json.RawMessage `json:"document,omitempty" doc:"The draft by default, which is a draft no longer then."`
 	}

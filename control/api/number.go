@@ -92,7 +92,7 @@ func (s *Server) createNumber(ctx context.Context, in *struct {
 
 func (s *Server) changeNumber(ctx context.Context, in *struct {
 	NumberPath
-	FlowMatch
+	Match
 	Body struct {
 		DisplayName      *string          `json:"display_name,omitempty" maxLength:"100"`
 		AgentID          *uuid.UUID       `json:"agent_id,omitempty"`
@@ -105,12 +105,8 @@ func (s *Server) changeNumber(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	revision, err := in.revision()
-	if err != nil {
+	if err := in.onto(&n.Revision); err != nil {
 		return nil, err
-	}
-	if revision != 0 {
-		n.Revision = revision
 	}
 	set(&n.DisplayName, in.Body.DisplayName)
 	set(&n.Agent, in.Body.AgentID)
@@ -125,7 +121,7 @@ func (s *Server) changeNumber(ctx context.Context, in *struct {
 
 func (s *Server) deleteNumber(ctx context.Context, in *struct {
 	NumberPath
-	FlowMatch
+	Match
 }) (*struct{}, error) {
 	revision, err := in.revision()
 	if err != nil {

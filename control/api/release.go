@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,34 +13,6 @@ import (
 
 // Flows and agents go from a draft to what sessions run in the same way. What
 // is here serves both; their routes differ in paths and in what a document is.
-
-// FlowMatch is what a change is based on; exported for huma.
-type FlowMatch struct {
-	IfMatch string `header:"If-Match" doc:"The ETag that the change is based on."`
-}
-
-// revision that the client has seen; 0 where it does not say.
-func (m FlowMatch) revision() (int, error) {
-	s := strings.TrimSpace(m.IfMatch)
-	if s == "" || s == "*" {
-		return 0, nil
-	}
-	n, err := strconv.Atoi(strings.Trim(strings.TrimPrefix(s, "W/"), `"`))
-	if err != nil || n < 1 {
-		return 0, errChanged
-	}
-	return n, nil
-}
-
-var errChanged = newProblem(412, "changed", "it has changed meanwhile; read it again")
-
-// matched turns the conflict of a change that was based on an ETag into 412.
-func (m FlowMatch) matched(err error) error {
-	if m.IfMatch != "" && errors.Is(err, control.ErrConflict) {
-		return errChanged
-	}
-	return err
-}
 
 func listVersions[T any](ctx context.Context, r *control.Releases, of uuid.UUID, q PageQuery, view func(control.Version) T) (*listOut[T], error) {
 	if _, err := r.Store.Environments(ctx, r.Subject, of); err != nil {
@@ -153,7 +123,7 @@ func (s *Server) getFlowDraft(ctx context.Context, in *FlowPath) (*flowDraftOut,
 
 func (s *Server) putFlowDraft(ctx context.Context, in *struct {
 	FlowPath
-	FlowMatch
+	Match
 	Body struct {
 		Document json.RawMessage `json:"document"`
 	}
@@ -170,7 +140,7 @@ func (s *Server) putFlowDraft(ctx context.Context, in *struct {
 
 func (s *Server) deleteFlowDraft(ctx context.Context, in *struct {
 	FlowPath
-	FlowMatch
+	Match
 }) (*flowOut, error) {
 	revision, err := in.revision()
 	if err == nil {
@@ -184,7 +154,7 @@ func (s *Server) deleteFlowDraft(ctx context.Context, in *struct {
 
 func (s *Server) publishFlow(ctx context.Context, in *struct {
 	FlowPath
-	FlowMatch
+	Match
 	Body *ReleaseBody
 }) (*reply[versionJSON], error) {
 	revision, err := in.revision()
@@ -200,7 +170,7 @@ func (s *Server) publishFlow(ctx context.Context, in *struct {
 
 func (s *Server) rollbackFlow(ctx context.Context, in *struct {
 	FlowPath
-	FlowMatch
+	Match
 	Body *RollbackBody
 }) (*reply[versionJSON], error) {
 	revision, err := in.revision()

@@ -108,7 +108,7 @@ func (s *Server) getSecret(ctx context.Context, in *SecretPath) (*secretOut, err
 
 func (s *Server) putSecret(ctx context.Context, in *struct {
 	SecretPath
-	FlowMatch
+	Match
 	Body struct {
 		Value     *string  `json:"value,omitempty" writeOnly:"true" maxLength:"65536" doc:"The secret itself. It is never shown again."`
 		Reference *string  `json:"reference,omitempty" maxLength:"2048" doc:"Instead of a value: where it stands already, in this tenant's own place, such as vault://mount/tenants/ID/name#field."`
@@ -142,7 +142,7 @@ func (s *Server) putSecret(ctx context.Context, in *struct {
 
 func (s *Server) deleteSecret(ctx context.Context, in *struct {
 	SecretPath
-	FlowMatch
+	Match
 }) (*struct{}, error) {
 	revision, err := in.revision()
 	if err != nil {

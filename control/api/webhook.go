@@ -167,7 +167,7 @@ func (s *Server) createWebhook(ctx context.Context, in *struct{ Body WebhookFiel
 
 func (s *Server) changeWebhook(ctx context.Context, in *struct {
 	WebhookPath
-	FlowMatch
+	Match
 	Body WebhookFields
 }) (*webhookOut, error) {
 	revision, err := in.revision()
@@ -190,7 +190,7 @@ func (s *Server) changeWebhook(ctx context.Context, in *struct {
 
 func (s *Server) deleteWebhook(ctx context.Context, in *struct {
 	WebhookPath
-	FlowMatch
+	Match
 }) (*struct{}, error) {
 	revision, err := in.revision()
 	if err != nil {
@@ -201,7 +201,7 @@ func (s *Server) deleteWebhook(ctx context.Context, in *struct {
 
 func (s *Server) rotateWebhook(ctx context.Context, in *struct {
 	WebhookPath
-	FlowMatch
+	Match
 	Body *struct {
 		OverlapSeconds *int `json:"overlap_seconds,omitempty" minimum:"0" maximum:"604800" doc:"How long the old secret signs too; a day by default."`
 	}

@@ -1,0 +1,56 @@
+package api
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"parley/control"
+)
+
+// Match is what a change is based on; exported for huma.
+type Match struct {
+	IfMatch string `header:"If-Match" doc:"The ETag that the change is based on."`
+}
+
+// revision that the client has seen; 0 where it does not say.
+func (m Match) revision() (int, error) {
+	s := strings.TrimSpace(m.IfMatch)
+	if s == "" || s == "*" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(strings.Trim(strings.TrimPrefix(s, "W/"), `"`))
+	if err != nil || n < 1 {
+		return 0, errChanged
+	}
+	return n, nil
+}
+
+// onto puts the revision that the client has seen, if it says one, in the place of
+// the stored one, so that a change based on an older one is a conflict.
+func (m Match) onto(revision *int) error {
+	seen, err := m.revision()
+	if err == nil && seen != 0 {
+		*revision = seen
+	}
+	return err
+}
+
+var errChanged = newProblem(412, "changed", "it has changed meanwhile; read it again")
+
+// matched turns the conflict of a change that was based on an ETag into 412.
+func (m Match) matched(err error) error {
+	if m.IfMatch != "" && errors.Is(err, control.ErrConflict) {
+		return errChanged
+	}
+	return err
+}
+
+// unlessRefused is matched, but for what is refused whatever the revision.
+func (m Match) unlessRefused(err error) error {
+	var refused *control.Refusal
+	if errors.As(err, &refused) {
+		return err
+	}
+	return m.matched(err)
+}
