@@ -64,9 +64,14 @@ type claims struct {
 	AMR      oneOrMany `json:"amr"`
 	ACR      string    `json:"acr"`
 
+	Workspace string `json:"hd"`        // Google: the organisation that gave the account out
 	Object    string `json:"oid"`       // Entra
 	Directory string `json:"tid"`       // Entra
 	Use       string `json:"token_use"` // Cognito
+
+	// Elsewhere names the claims that stand at another address than the token
+	// (OpenID Connect Core 1.0 §5.6.2): Entra's groups, where they are too many.
+	Elsewhere map[string]json.RawMessage `json:"_claim_names"`
 }
 
 // loose is a boolean that some issuers write as a string or a number.
@@ -154,6 +159,13 @@ func (s ProviderSettings) outsider(c claims, all map[string]json.RawMessage) (ou
 	}
 	claim := s.GroupsClaim
 	switch s.Kind {
+	case KindGoogle:
+		// An account may have been made with an address that somebody else owns by
+		// now: Google vouches for its own, and for those of a Workspace
+		// (https://developers.google.com/identity/openid-connect/openid-connect#an-id-tokens-payload).
+		if c.Workspace == "" && !strings.HasSuffix(strings.ToLower(c.Email), "@gmail.com") {
+			o.email = ""
+		}
 	case KindMicrosoft:
 		if c.Object == "" || c.Directory == "" {
 			return o, errors.New("the token lacks oid or tid, which name a person of Entra")
@@ -186,8 +198,12 @@ func (s ProviderSettings) outsider(c claims, all map[string]json.RawMessage) (ou
 		}
 		o.email = proven
 	}
+	claim = cmp.Or(claim, "groups")
+	if _, ok := c.Elsewhere[claim]; ok && len(s.Groups) > 0 {
+		return o, errors.New("the token does not list the person's groups, which are too many: have the issuer send only those that are assigned to this application")
+	}
 	var groups oneOrMany
-	if raw, ok := all[cmp.Or(claim, "groups")]; ok {
+	if raw, ok := all[claim]; ok {
 		_ = groups.UnmarshalJSON(raw) // never fails: what is no list names no group
 	}
 	o.groups = groups
