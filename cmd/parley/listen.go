@@ -50,6 +50,7 @@ func (g *gateway) listen(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s cannot be listened on (%w): stop what uses it, or choose another with %s", at.address, bare(err), at.flag)
 		}
+		l = ingress.Listener{Listener: l, Secure: strings.HasPrefix(g.settings.PublicURL, "https://")}
 		if config != nil {
 			with := config
 			if at.plane == api.InternalPlane && g.settings.AdminClientCA != "" {

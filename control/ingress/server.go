@@ -29,7 +29,7 @@ const MaxWaiting = 100
 // nil: nobody. This machine always is.
 func NewServer(h http.Handler, exempt func(netip.Addr) bool, log *slog.Logger) *http.Server {
 	w := &waiting{exempt: exempt, by: map[netip.Prefix]int{}, conns: map[net.Conn]netip.Prefix{}}
-	return &http.Server{Handler: h, ReadHeaderTimeout: HeadTime, ReadTimeout: BodyTime, WriteTimeout: AnswerTime,
+	return &http.Server{Handler: handling(h), ConnContext: known, ReadHeaderTimeout: HeadTime, ReadTimeout: BodyTime, WriteTimeout: AnswerTime,
 		IdleTimeout: IdleTime, MaxHeaderBytes: HeadBytes - 4096, // net/http adds 4096 of its own
 		ConnState: w.changed, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 }
@@ -46,6 +46,9 @@ type waiting struct {
 
 // changed is http.Server's ConnState.
 func (w *waiting) changed(c net.Conn, state http.ConnState) {
+	if c, ok := c.(*conn); ok && state == http.StateIdle {
+		c.handled.Store(false)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if from, ok := w.conns[c]; ok && state != http.StateNew && state != http.StateIdle {
