@@ -133,7 +133,8 @@ func deeds() []deed {
 }
 
 // Whatever changes by the API is in the audit trail, under the request's own id,
-// or stands on a list with the reason.
+// or stands on a list with the reason; and nobody edits what somebody else has
+// edited meanwhile, without seeing it.
 func TestRoutesLeaveEntries(t *testing.T) {
 	w := newWired(t)
 	made := w.tenant("owner@example.com")
@@ -148,11 +149,16 @@ func TestRoutesLeaveEntries(t *testing.T) {
 	w.login("owner@example.com")
 	ids["browser"] = w.list(`SELECT id::text FROM browser_sessions ORDER BY created_at DESC LIMIT 1`)[0]
 	w.calling(made, ids)
-	done := map[string]bool{}
+	done, edits := map[string]bool{}, w.editor(made.APIKey)
+	for _, a := range drafts() {
+		if got := edits.do(a, ids, made.APIKey, &cookie); got.status >= 300 {
+			t.Errorf("%s: %d %s", a.route, got.status, got.body)
+		}
+	}
 	for _, a := range append(deeds(), lineDeeds()...) {
 		done[a.route] = true
 		w.forgive()
-		got := w.do(a, ids, made.APIKey, &cookie)
+		got := edits.do(a, ids, made.APIKey, &cookie)
 		if got.status >= 300 {
 			t.Errorf("%s: %d %s", a.route, got.status, got.body)
 			continue
@@ -161,6 +167,7 @@ func TestRoutesLeaveEntries(t *testing.T) {
 			t.Errorf("%s leaves no entry", a.route)
 		}
 	}
+	edits.finish(t)
 	for _, r := range w.api.Routes() {
 		what := r.Method + " " + r.Pattern
 		if !changes(r) || done[what] || noEntry[what] != "" || entryElsewhere[what] != "" {
@@ -183,8 +190,9 @@ func changes(r api.Route) bool {
 	return strings.HasPrefix(r.Pattern, "/v1/") && slices.Contains([]string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, r.Method)
 }
 
-// do sends a deed, and keeps what it asks to keep.
-func (w *wired) do(a deed, ids map[string]string, key string, cookie *string) told {
+// do sends a deed, based on an ETag if there is one, and keeps what it asks to
+// keep.
+func (w *wired) do(a deed, ids map[string]string, key string, cookie *string, match ...string) told {
 	w.t.Helper()
 	ids["id"] = ids[a.of]
 	method, path, _ := strings.Cut(a.route, " ")
@@ -195,6 +203,9 @@ func (w *wired) do(a deed, ids map[string]string, key string, cookie *string) to
 		return text
 	}
 	s := sending{method: method, path: fill(path), body: fill(a.body)}
+	if len(match) > 0 {
+		s.header = http.Header{"If-Match": match}
+	}
 	switch a.as {
 	case "key":
 		s.bearer = key

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"parley/control"
@@ -52,30 +51,20 @@ func (s *Server) getEgress(ctx context.Context, _ *struct{}) (*egressOut, error)
 }
 
 func (s *Server) putEgress(ctx context.Context, in *struct {
-	IfMatch string `header:"If-Match" doc:"The ETag that the change is based on."`
-	Body    EgressFields
+	Match
+	Body EgressFields
 }) (*egressOut, error) {
 	p, err := control.EgressPolicy{Hosts: in.Body.Hosts, Calls: in.Body.Calls, Bytes: in.Body.Bytes, Seconds: in.Body.Seconds}.Clean()
 	if err != nil {
 		return nil, err
 	}
-	revision := -1
-	if in.IfMatch != "" {
-		now, err := s.o.Egress.EgressPolicy(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if strings.TrimSpace(in.IfMatch) != etag(now.Revision) {
-			return nil, errChanged
-		}
-		revision = now.Revision
-	}
-	p, err = s.o.Egress.PutEgressPolicy(ctx, p, revision)
-	if revision >= 0 && errors.Is(err, control.ErrConflict) {
-		return nil, errChanged
-	}
+	revision, err := in.only()
 	if err != nil {
 		return nil, err
+	}
+	p, err = s.o.Egress.PutEgressPolicy(ctx, p, revision)
+	if err != nil {
+		return nil, in.matched(err)
 	}
 	return newEgressOut(p), nil
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -80,9 +79,9 @@ func (s *Server) createIssuer(ctx context.Context, in *struct {
 }
 
 func (s *Server) changeIssuer(ctx context.Context, in *struct {
-	ID      uuid.UUID `path:"id"`
-	IfMatch string    `header:"If-Match" doc:"The ETag that the change is based on."`
-	Body    struct {
+	ID uuid.UUID `path:"id"`
+	Match
+	Body struct {
 		Audience *string                  `json:"audience,omitempty" maxLength:"500"`
 		Settings *identity.IssuerSettings `json:"settings,omitempty" doc:"Replaces all settings."`
 		Enabled  *bool                    `json:"enabled,omitempty"`
@@ -92,13 +91,14 @@ func (s *Server) changeIssuer(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if in.IfMatch != "" && strings.TrimSpace(in.IfMatch) != etag(i.Revision) {
-		return nil, newProblem(412, "changed", "the issuer has changed meanwhile; read it again")
+	if err := in.onto(&i.Revision); err != nil {
+		return nil, err
 	}
 	set(&i.Audience, in.Body.Audience)
 	set(&i.Settings, in.Body.Settings)
 	set(&i.Enabled, in.Body.Enabled)
-	return newIssuerOut(s.o.Issuers.Update(ctx, i, i.Revision))
+	i, err = s.o.Issuers.Update(ctx, i, i.Revision)
+	return newIssuerOut(i, in.matched(err))
 }
 
 func (s *Server) deleteIssuer(ctx context.Context, in *struct {

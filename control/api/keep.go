@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -93,30 +92,20 @@ func (s *Server) getRetention(ctx context.Context, _ *struct{}) (*retentionOut, 
 }
 
 func (s *Server) putRetention(ctx context.Context, in *struct {
-	IfMatch string `header:"If-Match" doc:"The ETag that the change is based on."`
-	Body    RetentionFields
+	Match
+	Body RetentionFields
 }) (*retentionOut, error) {
 	r, err := in.Body.retention()
 	if err != nil {
 		return nil, err
 	}
-	revision := -1
-	if in.IfMatch != "" {
-		now, err := s.o.Keeper.Store.Retention(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if strings.TrimSpace(in.IfMatch) != etag(now.Revision) {
-			return nil, errChanged
-		}
-		revision = now.Revision
-	}
-	r, err = s.o.Keeper.Store.PutRetention(ctx, r, revision)
-	if revision >= 0 && errors.Is(err, control.ErrConflict) {
-		return nil, errChanged
-	}
+	revision, err := in.only()
 	if err != nil {
 		return nil, err
+	}
+	r, err = s.o.Keeper.Store.PutRetention(ctx, r, revision)
+	if err != nil {
+		return nil, in.matched(err)
 	}
 	return newRetentionOut(r), nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -120,8 +119,8 @@ func (s *Server) createKey(ctx context.Context, in *struct {
 
 func (s *Server) changeKey(ctx context.Context, in *struct {
 	KeyPath
-	IfMatch string `header:"If-Match" doc:"The ETag that the change is based on."`
-	Body    struct {
+	Match
+	Body struct {
 		Name           *string              `json:"name,omitempty"`
 		Scopes         []control.Permission `json:"scopes,omitempty" maxItems:"50" doc:"Some of those that it has."`
 		AllowedOrigins *[]string            `json:"allowed_origins,omitempty"`
@@ -132,12 +131,12 @@ func (s *Server) changeKey(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if in.IfMatch != "" && strings.TrimSpace(in.IfMatch) != etag(k.Revision) {
-		return nil, newProblem(412, "changed", "the key has changed meanwhile; read it again")
+	if err := in.onto(&k.Revision); err != nil {
+		return nil, err
 	}
 	k, err = s.o.Keys.Change(ctx, k, identity.KeyChange{Name: in.Body.Name, Scopes: in.Body.Scopes, Origins: in.Body.AllowedOrigins, ExpiresAt: in.Body.ExpiresAt})
 	if err != nil {
-		return nil, err
+		return nil, in.matched(err)
 	}
 	return newKeyOut(k, ""), nil
 }

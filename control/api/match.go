@@ -36,6 +36,18 @@ func (m Match) onto(revision *int) error {
 	return err
 }
 
+// only is revision for what a tenant has one of, whether it was ever stored: 0
+// where it was not, -1 where the client does not say.
+func (m Match) only() (int, error) {
+	switch s := strings.Trim(strings.TrimSpace(m.IfMatch), `"`); s {
+	case "", "*":
+		return -1, nil
+	case "0":
+		return 0, nil
+	}
+	return m.revision()
+}
+
 var errChanged = newProblem(412, "changed", "it has changed meanwhile; read it again")
 
 // matched turns the conflict of a change that was based on an ETag into 412.

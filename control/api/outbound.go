@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"strings"
 	"time"
 
 	"parley/control"
@@ -64,8 +63,8 @@ func (s *Server) getOutboundPolicy(ctx context.Context, _ *struct{}) (*policyOut
 }
 
 func (s *Server) putOutboundPolicy(ctx context.Context, in *struct {
-	IfMatch string `header:"If-Match" doc:"The ETag that the change is based on."`
-	Body    PolicyFields
+	Match
+	Body PolicyFields
 }) (*policyOut, error) {
 	b := in.Body
 	q, err := outbound.ParseQuiet(b.QuietHours.From, b.QuietHours.Until)
@@ -77,23 +76,13 @@ func (s *Server) putOutboundPolicy(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	revision := -1
-	if in.IfMatch != "" {
-		now, err := s.o.Policies.OutboundPolicy(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if strings.TrimSpace(in.IfMatch) != etag(now.Revision) {
-			return nil, errChanged
-		}
-		revision = now.Revision
-	}
-	p, err = s.o.Policies.PutOutboundPolicy(ctx, p, revision)
-	if revision >= 0 && errors.Is(err, control.ErrConflict) {
-		return nil, errChanged
-	}
+	revision, err := in.only()
 	if err != nil {
 		return nil, err
+	}
+	p, err = s.o.Policies.PutOutboundPolicy(ctx, p, revision)
+	if err != nil {
+		return nil, in.matched(err)
 	}
 	return newPolicyOut(p), nil
 }

@@ -82,9 +82,9 @@ func (s *Server) createProvider(ctx context.Context, in *struct {
 }
 
 func (s *Server) changeProvider(ctx context.Context, in *struct {
-	ID      uuid.UUID `path:"id"`
-	IfMatch string    `header:"If-Match" doc:"The ETag that the change is based on."`
-	Body    struct {
+	ID uuid.UUID `path:"id"`
+	Match
+	Body struct {
 		Name     *string                    `json:"name,omitempty"`
 		Settings *identity.ProviderSettings `json:"settings,omitempty" doc:"Replaces all settings."`
 		Secret   *string                    `json:"client_secret,omitempty" maxLength:"2000"`
@@ -95,13 +95,14 @@ func (s *Server) changeProvider(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if in.IfMatch != "" && strings.TrimSpace(in.IfMatch) != etag(p.Revision) {
-		return nil, newProblem(412, "changed", "the provider has changed meanwhile; read it again")
+	if err := in.onto(&p.Revision); err != nil {
+		return nil, err
 	}
 	set(&p.Name, in.Body.Name)
 	set(&p.Settings, in.Body.Settings)
 	set(&p.Enabled, in.Body.Enabled)
-	return s.newProviderOut(s.o.OIDC.Providers.Update(ctx, p, in.Body.Secret, p.Revision))
+	p, err = s.o.OIDC.Providers.Update(ctx, p, in.Body.Secret, p.Revision)
+	return s.newProviderOut(p, in.matched(err))
 }
 
 func (s *Server) deleteProvider(ctx context.Context, in *struct {

@@ -3,8 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -107,38 +105,18 @@ func (s *Server) getTenant(ctx context.Context, in *TenantPath) (*tenantOut, err
 
 func (s *Server) changeTenant(ctx context.Context, in *struct {
 	TenantPath
-	IfMatch string `header:"If-Match" doc:"The ETag that the change is based on."`
-	Body    struct {
+	Match
+	Body struct {
 		Name string `json:"name" maxLength:"200"`
 	}
 }) (*tenantOut, error) {
 	if err := in.own(ctx); err != nil {
 		return nil, err
 	}
-	revision, err := ifMatch(in.IfMatch)
+	revision, err := in.revision()
 	if err != nil {
 		return nil, err
 	}
 	t, err := s.o.Tenants.Rename(ctx, in.Body.Name, revision)
-	if revision != 0 && errors.Is(err, control.ErrConflict) {
-		return nil, changed("the tenant")
-	}
-	return newTenantOut(t), err
-}
-
-// ifMatch reads an If-Match of ours: the revision, or 0 where any will do.
-func ifMatch(header string) (int, error) {
-	header = strings.TrimSpace(header)
-	if header == "" || header == "*" {
-		return 0, nil
-	}
-	n, err := strconv.Atoi(strings.Trim(header, `"`))
-	if err != nil || n < 1 {
-		return 0, changed("it")
-	}
-	return n, nil
-}
-
-func changed(what string) *Problem {
-	return newProblem(412, "changed", what+" has changed meanwhile; read it again")
+	return newTenantOut(t), in.matched(err)
 }

@@ -75,20 +75,17 @@ func (s *Server) getUser(ctx context.Context, in *UserPath) (*userOut, error) {
 
 func (s *Server) changeUser(ctx context.Context, in *struct {
 	UserPath
-	IfMatch string `header:"If-Match" doc:"The ETag that the change is based on."`
-	Body    struct {
+	Match
+	Body struct {
 		Role control.Role `json:"role"`
 	}
 }) (*userOut, error) {
-	revision, err := ifMatch(in.IfMatch)
+	revision, err := in.revision()
 	if err != nil {
 		return nil, err
 	}
 	m, err := s.o.Members.ChangeRole(ctx, in.ID, in.Body.Role, revision)
-	if errors.Is(err, control.ErrConflict) {
-		return nil, changed("the user")
-	}
-	return newUserOut(m), err
+	return newUserOut(m), in.unlessRefused(err)
 }
 
 func (s *Server) removeUser(ctx context.Context, in *UserPath) (*struct{}, error) {
