@@ -207,4 +207,5 @@ func TestCredentialRotatesUnderLoad(t *testing.T) {
 			t.Errorf("the key is in the log of %s", n.name)
 		}
 	}
+	s.tokensAreRevoked(nodes...)
 }

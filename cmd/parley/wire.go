@@ -167,6 +167,7 @@ func (g *gateway) buildControl(ring *control.Keyring) {
 	g.once = &control.Idempotency{Store: g.db, Ring: ring, Log: g.log}
 	g.tokens = &identity.CallTokens{Ring: ring, Used: g.redis}
 	g.bearers = identity.NewBearers(g.db, g.people.users, g.keys, g.tokens, g.settings.PublicURL, g.log)
+	g.db.KeysChanged(g.bearers.Services.Signer.Changed)
 	graphs := &control.Graphs{Store: g.db}
 	g.trials = &control.Experiments{Store: g.db, Contents: g.db, Flows: g.db, Graphs: graphs}
 	g.calls = &control.Calls{Store: g.db, Changes: g.db, Records: g.db, Agents: g.agents, Graphs: graphs, Numbers: g.db, Accounts: g.db,

@@ -246,6 +246,26 @@ func TestSigningKeysFollowEachOther(t *testing.T) {
 		if _, err := b.public(t.Context(), next); err == nil {
 			t.Error("a revoked key is taken")
 		}
+		// One that was revoked elsewhere is refused as soon as a node is told, with
+		// nothing new having come by; untold, when what it has read is old.
+		c, last := newSigner(t, store), signs(b)
+		if _, err := c.public(t.Context(), last); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Rotate(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		c.Changed()
+		if _, err := c.public(t.Context(), last); !errors.Is(err, control.ErrCredentials) {
+			t.Errorf("told of a revocation: %v", err)
+		}
+		if _, err := b.public(t.Context(), last); err != nil {
+			t.Errorf("untold, at once: %v: this shows nothing of being told", err)
+		}
+		time.Sleep(signingFresh)
+		if _, err := b.public(t.Context(), last); !errors.Is(err, control.ErrCredentials) {
+			t.Errorf("untold, later: %v", err)
+		}
 	})
 }
 

@@ -56,12 +56,14 @@ type Signer struct {
 	Ring  *control.Keyring
 
 	seen atomic.Pointer[keySet]
+	told atomic.Int64 // how often [Signer.Changed] was called
 	read singleflight.Group
 }
 
 // A keySet is what was read of the keys, the newest first.
 type keySet struct {
 	at   time.Time
+	told int64 // when it began to be read
 	keys []derivedKey
 }
 
@@ -178,11 +180,15 @@ func (s *Signer) Rotate(ctx context.Context, revoke bool) error {
 	return err
 }
 
+// Changed says that keys may have been revoked by another process: what was read
+// before serves from now on only while storage is away.
+func (s *Signer) Changed() { s.told.Add(1) }
+
 // keys returns what was read at most fresh ago, or reads it. What it has read
 // before serves while storage is away.
 func (s *Signer) keys(ctx context.Context, fresh time.Duration) (*keySet, error) {
 	seen := s.seen.Load()
-	if seen != nil && time.Since(seen.at) < fresh {
+	if seen != nil && seen.told == s.told.Load() && time.Since(seen.at) < fresh {
 		return seen, nil
 	}
 	v, err, _ := s.read.Do("keys", func() (any, error) {
@@ -226,11 +232,12 @@ func (s *Signer) refresh(ctx context.Context) (*keySet, error) {
 }
 
 func (s *Signer) load(ctx context.Context) (*keySet, error) {
+	told := s.told.Load()
 	rows, err := s.Store.SigningKeys(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the signing keys: %w", err)
 	}
-	set := &keySet{at: time.Now()}
+	set := &keySet{at: time.Now(), told: told}
 	for i, r := range rows {
 		k := derivedKey{SigningKey: r, private: ed25519.NewKeyFromSeed(s.Ring.Key("signing/" + r.ID.String()))}
 		k.kid = thumbprint(k.public())

@@ -259,7 +259,7 @@ func (s *Store) listen(ctx context.Context, wake func()) {
 }
 
 func (s *Store) forgetKeys() {
-	if s.keysChanged != nil {
-		s.keysChanged()
+	for _, told := range s.keysChanged {
+		told()
 	}
 }

@@ -110,6 +110,9 @@ func (s *Store) InsertSigningKey(ctx context.Context, k identity.SigningKey, new
 
 // RevokeSigningKeys implements [identity.SigningStore].
 func (s *Store) RevokeSigningKeys(ctx context.Context, but uuid.UUID, at time.Time) error {
-	_, err := s.pool.Exec(ctx, `UPDATE signing_keys SET revoked_at = $2 WHERE id <> $1 AND revoked_at IS NULL`, but, at)
+	const q = `
+		WITH revoked AS (UPDATE signing_keys SET revoked_at = $2 WHERE id <> $1 AND revoked_at IS NULL RETURNING id)
+		SELECT pg_notify('` + keyChannel + `', '') FROM (SELECT count(*) FROM revoked) n`
+	_, err := s.pool.Exec(ctx, q, but, at)
 	return problem(err)
 }

@@ -33,7 +33,7 @@ type Store struct {
 
 	prices      []control.Price // built in
 	sealer      control.Sealer  // nil: texts are written in clear
-	keysChanged func()          // nil: nobody is told
+	keysChanged []func()
 }
 
 // Options tunes the pool of connections; the zero value is good.

@@ -15,9 +15,10 @@ import (
 // once, before the Store is used.
 func (s *Store) SealWith(k control.Sealer) { s.sealer = k }
 
-// KeysChanged has told called whenever keys may have been destroyed, by whatever
-// process, while [Store.Listen] runs. It is called before that.
-func (s *Store) KeysChanged(told func()) { s.keysChanged = told }
+// KeysChanged has told called, besides those of other calls, whenever data keys
+// may have been destroyed or signing keys revoked, by whatever process, while
+// [Store.Listen] runs. It is called before that.
+func (s *Store) KeysChanged(told func()) { s.keysChanged = append(s.keysChanged, told) }
 
 var errNoKeys = errors.New("postgres: a sealed text is read without keys")
 
