@@ -99,7 +99,7 @@ type meaning int
 
 const (
 	nothing   meaning = iota // no words, or few that may be the agent's
-	few                      // too few words to tell
+	few                      // too few words to tell, or "uh"
 	begun                    // what may become a sign of listening
 	listening                // signs of listening
 	echo                     // the agent's own voice
@@ -126,7 +126,7 @@ func (ev *evidence) meaning() meaning {
 		return echo
 	case listens:
 		return listening
-	case n < max(1, ev.minWords):
+	case n < max(1, ev.minWords) || hesitates(text):
 		return few
 	case ev.lexicon.mayListen(text):
 		return begun

@@ -29,6 +29,19 @@ func lexiconOf(language string) *lexicon {
 // hums are heard in every language. Recognizers write them in many ways.
 const hums = "uh huh|uhhuh|uh-huh|mhm|mm hmm|mm-hmm|hmm|hm|mm|mmm|aha|ah|oh|okay|ok|o.k."
 
+// hesitations hold nothing, and are what a recognizer makes of noise.
+var hesitations = phraseSet("uh", "um", "er", "erm", "uhm", "äh", "ähm", "öh", "öhm", "euh", "ehm", "eh")
+
+// hesitates reports whether text is nothing but hesitations.
+func hesitates(text string) bool {
+	for _, w := range words(text) {
+		if !hesitations[w] {
+			return false
+		}
+	}
+	return true
+}
+
 // lexicons by primary language. Entries are separated by "|", as recognizers
 // write them or without punctuation.
 var lexicons = map[string]*lexicon{
