@@ -92,6 +92,7 @@ type Settings struct {
 
 	DialPrices string   `name:"dial-prices" env:"PARLEY_DIAL_PRICES" type:"path" group:"Outbound" help:"File of what a minute to a number costs, a line such as '+44 0.025' each, '+' for all others: what is set aside of a tenant's daily spend. Empty: 0.02 for +1, 0.50 for all others."`
 	DialRisky  []string `name:"dial-risky" env:"PARLEY_DIAL_RISKY" group:"Outbound" help:"Prefixes that nobody calls, such as +883,+4470, besides premium-rate, shared-cost and satellite numbers."`
+	DialFraud  string   `name:"dial-fraud" env:"PARLEY_DIAL_FRAUD" group:"Outbound" help:"From which count in an hour on what looks like toll fraud stops a tenant's outbound calls, where it is not new_countries=6,number_range=20,short_calls=30,risky_numbers=10,spend=5 (times the usual); 0: never."`
 
 	LogLevel  string `name:"log-level" env:"PARLEY_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" group:"Logs" help:"debug, info, warn or error."`
 	LogFormat string `name:"log-format" env:"PARLEY_LOG_FORMAT" default:"" enum:",json,text" group:"Logs" help:"json or text. Default: json, text under parley dev."`

@@ -324,6 +324,8 @@ var unseeded = map[string]string{
 	"PATCH /v1/tenants/{id}":                "platform administrators look after all tenants",
 	"POST /v1/tenants/{id}/suspend":         "the same",
 	"POST /v1/tenants/{id}/resume":          "the same",
+	"GET /v1/tenants/{id}/outbound":         "the same",
+	"POST /v1/tenants/{id}/outbound/resume": "the same",
 	"PATCH /webrtc/session/{id}":            "a browser's call in progress; signaling's tests hold its bearer",
 	"DELETE /webrtc/session/{id}":           "the same",
 }

@@ -13,6 +13,7 @@ import (
 	"parley/control"
 	"parley/control/identity"
 	"parley/control/ingress"
+	"parley/control/outbound"
 )
 
 // lineDeeds are those of who runs a line: agents, numbers, calls, what is kept.
@@ -56,10 +57,13 @@ func lineDeeds() []deed {
 }
 
 // calling gives the deeds of a line what they are done to: calls, in progress
-// and over.
+// and over, and outbound calls that are stopped.
 func (w *wired) calling(made identity.DemoMade, ids map[string]string) {
 	w.t.Helper()
 	ids["tomorrow"] = time.Now().Add(30 * time.Hour).UTC().Format(time.RFC3339)
+	if _, err := w.gateway.db.PutOutboundStop(control.WithTenant(w.t.Context(), made.Tenant), outbound.Stop{Signal: outbound.NumberRange, At: time.Now()}); err != nil {
+		w.t.Fatal(err)
+	}
 	ids["over"] = w.list(`SELECT id::text FROM calls WHERE tenant_id = $1 AND ended_at IS NOT NULL LIMIT 1`, made.Tenant)[0]
 	for _, name := range []string{"said", "told", "moved", "ended"} {
 		call, err := w.calls.Arrive(w.t.Context(), control.Arrival{Carrier: "twilio", CarrierCallID: "CA" + name, Agent: made.Agents[0].ID.String()})

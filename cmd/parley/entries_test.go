@@ -120,6 +120,7 @@ func deeds() []deed {
 		{"POST /v1/tenants/{id}/resume", "other", "", "", "person"},
 		{"POST /v1/security/blocks", "", `{"network":"198.51.100.0/24","seconds":300,"reason":"test"}`, "", "person"},
 		{"POST /v1/security/blocks/lift", "", `{"network":"198.51.100.0/24"}`, "", "person"},
+		{"POST /v1/tenants/{id}/outbound/resume", "tenant", "", "", "person"},
 		{"DELETE /v1/sessions/{id}", "session", "", "", "key"},
 		{"POST /v1/auth/token", "", `{"grant_type":"password","email":"owner@example.com","password":"` + wiredPassword + `"}`, "refresh", "nobody"},
 		{"POST /v1/auth/revoke", "", `{"token":"{refresh}"}`, "", "nobody"},

@@ -36,7 +36,11 @@ func (g *gateway) buildOutbound(ring *control.Keyring) error {
 			return errors.New("PARLEY_DIAL_RISKY lists prefixes with the plus: +883,+4470")
 		}
 	}
-	g.orders = &outbound.Orders{Store: g.db, Changes: g.db, Policies: g.db, Agents: g.agents, Risky: risky}
+	fraud, err := g.fraudWatch(ring)
+	if err != nil {
+		return err
+	}
+	g.orders = &outbound.Orders{Store: g.db, Changes: g.db, Policies: g.db, Agents: g.agents, Risky: risky, Fraud: fraud}
 	if g.settings.PublicURL == "" && !g.dev {
 		return nil
 	}
@@ -55,7 +59,7 @@ func (g *gateway) buildOutbound(ring *control.Keyring) error {
 			rest, err := g.carriers.REST(ctx, account)
 			return dialCarrier{rest: rest, base: base}, err
 		},
-		Calls: lastWords{g.calls}, Prices: prices, Risky: risky, Ring: ring, Log: g.log}
+		Calls: lastWords{g.calls}, Prices: prices, Risky: risky, Fraud: fraud, Ring: ring, Log: g.log}
 	g.orders.Places = func(account uuid.UUID) bool { return account != uuid.Nil || g.carriers.own != nil || phones != nil }
 	g.orders.Wake, g.orders.Hangup = g.dialler.Wake, g.dialler.Hangup
 	g.desk.dialler = g.dialler

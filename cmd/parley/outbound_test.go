@@ -45,9 +45,10 @@ type town struct {
 	heard map[string]time.Time // when the agent was last heard, by callee
 }
 
-func newTown(t *testing.T) *town {
+func newTown(t *testing.T, env ...string) *town {
 	w := &town{rung: map[string]int{}, heard: map[string]time.Time{}}
 	w.site = newSite(t, func(db postgrestest.Database) string { w.db = db; return db.AppURL })
+	w.env = append(w.env, env...)
 	wait := w.twilio.Phones(t.Context(), w.phone)
 	t.Cleanup(wait)
 	w.n = w.start("a", "127.0.0.1:0")
@@ -269,12 +270,13 @@ func TestOutboundOutcomes(t *testing.T) {
 	if d := w.stands(busy, "completed"); d["outcome"] != "answered" || d["attempts_made"] != 2.0 || attempt(d, 1)["outcome"] != "answered" {
 		t.Errorf("busy, then not: %v", d)
 	}
+	w.byTheTenantsAccount()
 }
 
 // A call that lies in quiet hours is moved, and says so; a repeated order is the
 // same one.
 func TestOutboundOrdersAreKept(t *testing.T) {
-	w := newTown(t)
+	w := newTown(t, "PARLEY_SECOND_FACTOR=enrolled")
 	zone, err := time.LoadLocation("America/New_York") // of +1 202
 	if err != nil {
 		t.Fatal(err)
@@ -318,4 +320,5 @@ func TestOutboundOrdersAreKept(t *testing.T) {
 	if ids[0] != ids[1] || w.rung[calleeIsAway] != 1 {
 		t.Errorf("the same order twice is %v and rings %d times", ids, w.rung[calleeIsAway])
 	}
+	w.defrauded()
 }

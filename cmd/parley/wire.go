@@ -249,7 +249,7 @@ func (g *gateway) buildHTTP(ring *control.Keyring) error {
 		Keys: g.keys, Bearers: g.bearers, Agents: g.agents, Flows: g.flows, Numbers: &control.Numbers{Store: g.db, Agents: g.db, Accounts: g.db}, Carriers: g.carriers.accounts, CarrierCheck: g.carriers.check,
 		Factors: g.signIn.factors, OIDC: g.signIn.oidc, Issuers: g.signIn.issuers, SecondFactor: g.secondFactor(),
 		Calls: g.calls, Chats: g.chats, Events: g.events, Figures: g.db, Webhooks: g.webhooks, Deliveries: g.deliveries, Audit: g.db, Seals: g.db, Secrets: g.safe.service, Tokens: g.tokens, Blobs: g.recordings, Limits: g.redis, Log: g.log, Ready: g.db.Ping, Busy: g.slots.Refusing, Degraded: g.safe.degraded,
-		Egress: g.db, Ledger: g.db, Orders: g.orders, Dials: g.db, Policies: g.db, Keeper: g.keeper, TestCalls: g.tests,
+		Egress: g.db, Ledger: g.db, Orders: g.orders, Dials: g.db, Policies: g.db, Stops: g.db, Keeper: g.keeper, TestCalls: g.tests,
 		PublicURL: g.settings.PublicURL, Version: version,
 	})
 	if err != nil {

@@ -121,7 +121,8 @@ func newPlane(t *testing.T) *plane {
 	p.o.Bearers.Foreign = p.o.Issuers.Verify
 	p.o.Figures = store
 	p.o.TestCalls = silentTests{p.o.Calls}
-	p.o.Orders, p.o.Dials, p.o.Policies = &outbound.Orders{Store: store, Changes: store, Policies: store, Agents: agents, Places: func(uuid.UUID) bool { return true }}, store, store
+	p.o.Orders, p.o.Dials, p.o.Policies, p.o.Stops = &outbound.Orders{Store: store, Changes: store, Policies: store, Agents: agents,
+		Places: func(uuid.UUID) bool { return true }, Fraud: &outbound.Watch{Stops: store, Traffic: store}}, store, store, store
 	p.o.Events = &control.Events{Store: store, Log: log}
 	p.o.Keeper = &control.Keeper{Store: store, Tenants: store, Files: blobs, Once: p.o.Idempotency, Ring: ring, Log: log}
 	p.o.Carriers = &control.CarrierAccounts{Store: store, Entries: store, Address: &url.URL{Scheme: "https", Host: "api.twilio.com"}, Own: "AC" + strings.Repeat("0", 32)}

@@ -185,6 +185,9 @@ func (s *Server) createDial(ctx context.Context, in *struct{ Body DialFields }) 
 		return nil, errNoOrders
 	}
 	d, err := s.o.Orders.Create(ctx, in.Body.order())
+	if errors.Is(err, outbound.ErrStopped) {
+		return nil, newProblem(403, "outbound_stopped", told(err, "outbound calls are stopped"))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,12 @@ package api_test
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"parley/control"
+	"parley/control/outbound"
 )
 
 // Orders are checked when they are taken, stand as they were given, and are
@@ -54,4 +60,48 @@ func TestDialRoutes(t *testing.T) {
 	p.want(422, "PUT", "/v1/outbound-policy", key, strings.Replace(policy, "Europe/Berlin", "Moon/Tranquility", 1))
 	p.want(422, "PUT", "/v1/outbound-policy", key, strings.Replace(policy, "20:00", "25:00", 1))
 	p.want(422, "PUT", "/v1/outbound-policy", key, strings.Replace(policy, `"+49"`, `"49"`, 1))
+}
+
+// A stop is told to whoever orders and whoever reads the policy; the operator
+// alone lifts it, and the second who does is told how it stands.
+func TestOutboundStopRoutes(t *testing.T) {
+	p := newPlane(t)
+	key, ctx := p.demo.APIKey, control.WithTenant(t.Context(), p.demo.Tenant)
+	boss, _ := p.enter("admin@example.com", password)
+	p.want(201, "POST", "/v1/agents", key, `{"name":"day","settings":{"kind":"prompt","prompt":"x"}}`)
+	stop := "/v1/tenants/" + p.demo.Tenant.String() + "/outbound"
+	p.want(404, "GET", stop, "", "", "Cookie", boss)
+	if m := p.want(409, "POST", stop+"/resume", "", "", "Cookie", boss); m["code"] != "not_stopped" {
+		t.Errorf("lifted before it was stopped: %v", m)
+	}
+	if got := p.want(200, "GET", "/v1/outbound-policy", key, ""); got["stopped"] != nil {
+		t.Errorf("the policy says stopped: %v", got)
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	if _, err := p.o.Stops.PutOutboundStop(ctx, outbound.Stop{Signal: outbound.NumberRange, Count: 21, Threshold: 20, About: "+121255510", By: "key:1", At: at}); err != nil {
+		t.Fatal(err)
+	}
+	m := p.want(403, "POST", "/v1/calls", key, `{"agent_id":"day","to":"+12125550123","from":"+12025550199"}`)
+	for _, want := range []string{"since 2026-01-02T03:04:05Z", "21 numbers that begin with +121255510", "POST " + stop + "/resume"} {
+		if m["code"] != "outbound_stopped" || !strings.Contains(m["detail"].(string), want) {
+			t.Errorf("the order is answered %v, without %q", m, want)
+		}
+	}
+	stopped, _ := p.want(200, "GET", "/v1/outbound-policy", key, "")["stopped"].(map[string]any)
+	if stopped["signal"] != "number_range" || stopped["stopped_at"] != "2026-01-02T03:04:05Z" {
+		t.Errorf("the policy says of the stop: %v", stopped)
+	}
+	p.want(403, "POST", stop+"/resume", key, "") // not by itself
+	p.want(403, "GET", stop, key, "")
+	p.want(404, "POST", "/v1/tenants/"+uuid.NewString()+"/outbound/resume", "", "", "Cookie", boss)
+	if got := p.want(200, "POST", stop+"/resume", "", "", "Cookie", boss); got["lifted_at"] == nil || got["count"] != 21.0 {
+		t.Errorf("lifted: %v", got)
+	}
+	if m := p.want(409, "POST", stop+"/resume", "", "", "Cookie", boss); !strings.Contains(m["detail"].(string), "go on since") {
+		t.Errorf("lifted twice: %v", m)
+	}
+	if got := p.want(200, "GET", stop, "", "", "Cookie", boss); got["lifted_at"] == nil {
+		t.Errorf("the last stop: %v", got)
+	}
+	p.want(422, "POST", "/v1/calls", key, `{"agent_id":"day","to":"+12125550123","from":"+12025550199"}`)
 }

@@ -30,6 +30,22 @@ type PolicyFields struct {
 type policyJSON struct {
 	PolicyFields
 	UpdatedAt *time.Time `json:"updated_at"`
+	Stopped   *stopJSON  `json:"stopped" doc:"Null unless outbound calls are stopped, since they looked like toll fraud."`
+}
+
+type stopJSON struct {
+	Signal    string     `json:"signal" doc:"new_countries, number_range, short_calls, risky_numbers or spend."`
+	Count     int        `json:"count"`
+	Threshold int        `json:"threshold"`
+	About     string     `json:"about,omitempty" doc:"The countries, or how the numbers begin."`
+	CausedBy  string     `json:"caused_by,omitempty" doc:"Who ordered most of it: key:id."`
+	Reason    string     `json:"reason" doc:"The same in words."`
+	StoppedAt time.Time  `json:"stopped_at"`
+	LiftedAt  *time.Time `json:"lifted_at"`
+}
+
+func newStopJSON(s outbound.Stop) stopJSON {
+	return stopJSON{string(s.Signal), s.Count, s.Threshold, s.About, s.By, s.Reason(), s.At, when(s.Lifted)}
 }
 
 type policyOut struct {
@@ -37,13 +53,22 @@ type policyOut struct {
 	Body policyJSON
 }
 
-func newPolicyOut(p outbound.Policy) *policyOut {
+func (s *Server) newPolicyOut(ctx context.Context, p outbound.Policy) (*policyOut, error) {
 	f := PolicyFields{quietJSON{outbound.Clock(p.Quiet.From), outbound.Clock(p.Quiet.Until), p.Zone}, p.Concurrency, p.OfNumber, p.PerMinute,
 		float64(p.DailySpend) / 1e6, p.Prefixes, p.Consent}
 	if f.Prefixes == nil {
 		f.Prefixes = []string{}
 	}
-	return &policyOut{etag(p.Revision), policyJSON{f, when(p.Updated)}}
+	stop, err := s.o.Stops.OutboundStop(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &policyOut{etag(p.Revision), policyJSON{PolicyFields: f, UpdatedAt: when(p.Updated)}}
+	if stop.Holds() {
+		stopped := newStopJSON(stop)
+		out.Body.Stopped = &stopped
+	}
+	return out, nil
 }
 
 func (s *Server) outboundPolicy() error {
@@ -51,6 +76,10 @@ func (s *Server) outboundPolicy() error {
 		operation(s, reads("/v1/outbound-policy", control.TenantRead), "get-outbound-policy", "What outbound calls may do", 200, s.getOutboundPolicy),
 		operation(s, writes("PUT", "/v1/outbound-policy", control.TenantManage, 64<<10), "put-outbound-policy",
 			"Say what outbound calls may do; it holds for the next one", 200, s.putOutboundPolicy),
+		operation(s, reads("/v1/tenants/{id}/outbound", control.Platform), "get-tenant-outbound",
+			"Why a tenant's outbound calls are stopped, or last were; 404: they never were", 200, s.getOutboundStop),
+		operation(s, writes("POST", "/v1/tenants/{id}/outbound/resume", control.Platform, NoBody), "resume-tenant-outbound",
+			"Let a tenant's outbound calls go on that looked like toll fraud", 200, s.liftOutboundStop),
 	)
 }
 
@@ -59,7 +88,7 @@ func (s *Server) getOutboundPolicy(ctx context.Context, _ *struct{}) (*policyOut
 	if err != nil {
 		return nil, err
 	}
-	return newPolicyOut(p), nil
+	return s.newPolicyOut(ctx, p)
 }
 
 func (s *Server) putOutboundPolicy(ctx context.Context, in *struct {
@@ -84,5 +113,35 @@ func (s *Server) putOutboundPolicy(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, in.matched(err)
 	}
-	return newPolicyOut(p), nil
+	return s.newPolicyOut(ctx, p)
+}
+
+func (s *Server) getOutboundStop(ctx context.Context, in *TenantPath) (*reply[stopJSON], error) {
+	stop, err := s.o.Stops.OutboundStop(control.WithTenant(ctx, in.ID))
+	if err == nil && stop.At.IsZero() {
+		err = control.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &reply[stopJSON]{Body: newStopJSON(stop)}, nil
+}
+
+func (s *Server) liftOutboundStop(ctx context.Context, in *TenantPath) (*reply[stopJSON], error) {
+	ctx = control.WithTenant(ctx, in.ID)
+	stop, err := s.o.Stops.LiftOutboundStop(ctx)
+	if errors.Is(err, control.ErrConflict) {
+		last, err := s.o.Stops.OutboundStop(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if last.At.IsZero() {
+			return nil, newProblem(409, "not_stopped", "the tenant's outbound calls were never stopped")
+		}
+		return nil, newProblem(409, "not_stopped", "the tenant's outbound calls go on since "+last.Lifted.Format(time.RFC3339))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &reply[stopJSON]{Body: newStopJSON(stop)}, nil
 }

@@ -40,10 +40,12 @@ type Options struct {
 	Calls        *control.Calls
 	Chats        *control.Chats
 
-	// Orders takes orders to call, which Dials keeps; Policies bound them.
+	// Orders takes orders to call, which Dials keeps; Policies bound them, Stops
+	// keep them from being begun.
 	Orders   *outbound.Orders
 	Dials    outbound.Store
 	Policies outbound.Policies
+	Stops    outbound.Stops
 
 	// TestCalls have scripted callers talk to agents. Nil: there are none.
 	TestCalls control.TestCaller

@@ -46,7 +46,7 @@ type Dialler struct {
 	Policies Policies
 	Spend    Spend
 	Limits   Limits
-	Fraud    Fraud // nil: nobody watches
+	Fraud    *Watch // nil: nobody watches
 	// Carrier is that of an account of ctx's tenant, as [Attempt].Account has it.
 	// control.ErrNotFound: there is none (any more).
 	Carrier func(ctx context.Context, account uuid.UUID) (Carrier, error)
@@ -243,6 +243,10 @@ func (s *Dialler) holds(ctx context.Context, d Dial, p Policy, now time.Time) (b
 		from, _ := Inspect(d.From, nil) // its country, where it is known
 		err = p.allows(callee, from)
 	}
+	stop, unknown := s.Fraud.Stopped(ctx)
+	if unknown != nil {
+		return true, unknown
+	}
 	var refused *control.Invalid
 	var change func(*Dial) error
 	switch {
@@ -250,7 +254,7 @@ func (s *Dialler) holds(ctx context.Context, d Dial, p Policy, now time.Time) (b
 		change = func(d *Dial) error { d.finish(Failed, OutcomeExpired, now); return nil }
 	case errors.As(err, &refused): // since the policy was changed
 		return true, s.refuse(ctx, d.ID, "the number "+refused.Reason)
-	case s.Fraud != nil && s.Fraud.Stopped(ctx):
+	case stop.Holds():
 		change = func(d *Dial) error { d.DueAt, d.Reason = now.Add(time.Minute), ReasonBlocked; return nil }
 	default:
 		moved := d

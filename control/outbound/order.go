@@ -32,7 +32,7 @@ type Orders struct {
 	Policies Policies
 	Agents   AgentFinder
 	Risky    Prefixes // the operator's list
-	Fraud    Fraud    // nil: nobody watches for it
+	Fraud    *Watch   // nil: nobody watches for it
 	// Places tells whether calls can be placed on an account, zero being the
 	// operator's. Nil: on none.
 	Places func(account uuid.UUID) bool
@@ -60,8 +60,7 @@ type Order struct {
 
 // Create takes an order. It is due when it says, or when the callee's quiet
 // hours are over. Errors: [*control.Invalid]; ErrForbidden with the reason for
-// quiet hours that only [control.CallsAnyHour] steps over, for a tenant whose
-// outbound calls are stopped.
+// quiet hours that only [control.CallsAnyHour] steps over; [ErrStopped].
 func (s *Orders) Create(ctx context.Context, o Order) (Dial, error) {
 	now := time.Now().UTC()
 	d := Dial{ID: control.NewID(), To: o.To, From: o.From, Status: Scheduled, Settings: o.Settings, Variables: o.Variables,
@@ -84,6 +83,7 @@ func (s *Orders) Create(ctx context.Context, o Order) (Dial, error) {
 	if err != nil {
 		return d, err
 	}
+	d.Country = callee.Destination()
 	at := o.At.UTC()
 	if o.At.IsZero() || at.Before(now) {
 		at = now
@@ -104,10 +104,6 @@ func (s *Orders) Create(ctx context.Context, o Order) (Dial, error) {
 	return d, nil
 }
 
-// errStopped refuses the orders of a tenant that looks defrauded.
-var errStopped = control.Refuse(control.ErrForbidden,
-	"outbound calls are stopped for now, since they looked like toll fraud; ask whoever runs the service")
-
 // errNoCarrier refuses orders that nobody would carry out.
 var errNoCarrier = control.Refuse(control.ErrUnavailable, "no carrier is set up to call from this number: "+
 	"put it on an account of yours (POST /v1/carrier-accounts), or have the operator set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN; PARLEY_PUBLIC_URL is needed either way")
@@ -118,8 +114,13 @@ func (s *Orders) check(ctx context.Context, d Dial) (Callee, Policy, error) {
 	if err != nil {
 		return Callee{}, p, err
 	}
-	if s.Fraud != nil && s.Fraud.Stopped(ctx) {
-		return Callee{}, p, errStopped
+	stop, err := s.Fraud.Stopped(ctx)
+	if err != nil {
+		return Callee{}, p, err
+	}
+	if stop.Holds() {
+		tenant, _ := control.TenantOf(ctx)
+		return Callee{}, p, stop.refusal(tenant)
 	}
 	callee, err := Inspect(d.To, s.Risky)
 	if err != nil {
@@ -139,8 +140,8 @@ func (s *Orders) check(ctx context.Context, d Dial) (Callee, Policy, error) {
 	if p.Consent && (d.Settings.Consent == nil || !d.Settings.Consent.Given) {
 		return callee, p, control.Invalidf("consent", "the callee's consent is required: send given, source and at, or ask an administrator to change the outbound policy")
 	}
-	if s.Fraud != nil && s.Fraud.Ordered(ctx, callee, d.ID) {
-		return callee, p, errStopped
+	if err := s.Fraud.Refused(ctx, callee); err != nil {
+		return callee, p, err
 	}
 	return callee, p, p.allows(callee, from)
 }

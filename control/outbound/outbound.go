@@ -56,7 +56,7 @@ const (
 	ReasonSpend       = "daily_spend"         // the day's money is spent, or set aside
 	ReasonLimitsAway  = "limits_unavailable"  // nobody can say how many there are
 	ReasonCallee      = "callee_is_called"    // by another order
-	ReasonBlocked     = "blocked"             // outbound calls of the tenant are stopped
+	ReasonBlocked     = "blocked"             // outbound calls of the tenant are stopped, see [Stop]
 	ReasonCarrier     = "carrier_busy"        // it takes no more at the moment
 	ReasonCredentials = "carrier_credentials" // it refuses ours
 	ReasonAway        = "carrier_unavailable" // it does not answer
@@ -67,6 +67,7 @@ const (
 type Dial struct {
 	ID, Agent  uuid.UUID
 	To, From   string // E.164
+	Country    string // of To, see [Callee.Destination]
 	Status     string
 	DueAt      time.Time // of the next attempt, while scheduled
 	MovedFrom  time.Time // DueAt before quiet hours moved it; zero: they did not

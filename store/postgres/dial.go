@@ -19,13 +19,13 @@ var (
 )
 
 const dialColumns = `d.id, d.agent_id, d.callee, d.caller, d.status, d.due_at, d.moved_from, d.reason, d.expires_at, d.settings, d.variables,
-	d.reference, d.any_hour, d.attempts, d.outcome, d.error_code, d.error, d.created_by, d.created_at, d.finished_at`
+	d.reference, d.any_hour, d.attempts, d.outcome, d.error_code, d.error, d.created_by, d.created_at, d.finished_at, d.country`
 
 func scanDial(r pgx.CollectableRow) (d outbound.Dial, err error) {
 	var moved, finished *time.Time
 	var settings, variables []byte
 	if err := r.Scan(&d.ID, &d.Agent, &d.To, &d.From, &d.Status, &d.DueAt, &moved, &d.Reason, &d.ExpiresAt, &settings, &variables,
-		&d.Reference, &d.AnyHour, &d.Attempts, &d.Outcome, &d.ErrorCode, &d.Error, &d.CreatedBy, &d.CreatedAt, &finished); err != nil {
+		&d.Reference, &d.AnyHour, &d.Attempts, &d.Outcome, &d.ErrorCode, &d.Error, &d.CreatedBy, &d.CreatedAt, &finished, &d.Country); err != nil {
 		return d, err
 	}
 	d.DueAt, d.ExpiresAt, d.CreatedAt = d.DueAt.UTC(), d.ExpiresAt.UTC(), d.CreatedAt.UTC()
@@ -43,8 +43,8 @@ func scanDial(r pgx.CollectableRow) (d outbound.Dial, err error) {
 func (s *Store) InsertDial(ctx context.Context, d outbound.Dial) error {
 	const q = `
 		INSERT INTO dials (id, tenant_id, agent_id, callee, caller, status, due_at, moved_from, reason, expires_at, settings, variables,
-		    reference, any_hour, created_by, created_at)
-		VALUES ($1, current_tenant(), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`
+		    reference, any_hour, created_by, created_at, country)
+		VALUES ($1, current_tenant(), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
 	settings, err := json.Marshal(d.Settings)
 	if err != nil {
 		return fmt.Errorf("insert dial: %w", err)
@@ -57,7 +57,7 @@ func (s *Store) InsertDial(ctx context.Context, d outbound.Dial) error {
 		return fmt.Errorf("insert dial: %w", err)
 	}
 	_, err = exec(ctx, s, q, d.ID, d.Agent, d.To, d.From, d.Status, d.DueAt, nullTime(d.MovedFrom), d.Reason, d.ExpiresAt,
-		settings, variables, text(d.Reference), d.AnyHour, d.CreatedBy, d.CreatedAt)
+		settings, variables, text(d.Reference), d.AnyHour, d.CreatedBy, d.CreatedAt, d.Country)
 	return err
 }
 

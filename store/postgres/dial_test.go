@@ -21,6 +21,9 @@ func seedDial(t testing.TB, v tenancy, now time.Time) {
 	}
 	d := v.dial(t, "+12025550100", now)
 	v.attempt(t, d, "")
+	if _, err := v.store.PutOutboundStop(v.ctx, outbound.Stop{Signal: outbound.NumberRange, At: now}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // dial puts a dial that is due.

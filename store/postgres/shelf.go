@@ -66,7 +66,8 @@ func shelves() []shelf {
 		{table: "flow_publications", why: own}, {table: "agents", why: own}, {table: "numbers", why: own},
 		{table: "agent_versions", why: own}, {table: "agent_environments", why: own}, {table: "agent_publications", why: own},
 		{table: "number_routes", why: own}, {table: "carrier_accounts", why: own},
-		{table: "outbound_policies", why: own}, {table: "prices", why: own}, {table: "contents", why: own}, {table: "content_variants", why: own}, {table: "event_cursors", why: own},
+		{table: "outbound_policies", why: own}, {table: "outbound_stops", why: "one of a tenant, until the next; ids, and beginnings of numbers"},
+		{table: "prices", why: own}, {table: "contents", why: own}, {table: "content_variants", why: own}, {table: "event_cursors", why: own},
 	}
 }
 
