@@ -35,7 +35,15 @@ type WebRTCOptions struct {
 	// Authorize decides whether r may call agent, before anything is spent on
 	// it. It answers nil, ErrUnauthorized, ErrForbidden or ErrTooMany. A valid
 	// resume token stands for it.
-	Authorize func(r *http.Request, agent string) error
+	//
+	// Who is a name of the caller, in whatever words, for Flooded.
+	Authorize func(r *http.Request, agent string) (who string, err error)
+
+	// Flooded is told who had a session ended for sending too much, that the next
+	// one may be refused: a session's own limits begin anew with each. It is
+	// called by the session's goroutines and must not block for long. Nil: nobody
+	// is told.
+	Flooded func(who string)
 
 	Port       int    // UDP port of all media; 0 takes a free one
 	TCPPort    int    // ICE-TCP port for networks without UDP; 0: none

@@ -160,6 +160,9 @@ func (l *rtcLeg) flooded(bytes int, now time.Time) bool {
 	case out:
 		what = "closed"
 		l.end(tooMany)
+		if l.w.o.Flooded != nil && l.who != "" {
+			l.w.o.Flooded(l.who)
+		}
 	}
 	if l.w.o.Metrics.Flooded != nil {
 		l.w.o.Metrics.Flooded(what)

@@ -14,9 +14,10 @@ import (
 // A page that floods its data channel is warned, and its session ends.
 func TestWebRTCFlood(t *testing.T) {
 	d := newRTCDesk()
-	what := make(chan string, 8)
+	what, who := make(chan string, 8), make(chan string, 8)
 	url, _ := rtcGateway(t, d, func(o *signaling.WebRTCOptions) {
 		o.Metrics.Flooded = func(w string) { what <- w }
+		o.Flooded = func(w string) { who <- w }
 	})
 	p := dialPeer(t, signalingtest.PeerOptions{URL: url})
 	for range 2000 {
@@ -29,6 +30,9 @@ func TestWebRTCFlood(t *testing.T) {
 	}
 	if first, second := <-what, <-what; first != "warned" || second != "closed" {
 		t.Errorf("counted %s, %s; want warned, closed", first, second)
+	}
+	if got := <-who; got != "jane" || len(who) > 0 {
+		t.Errorf("%q is told to have flooded, and %d more; want jane alone", got, len(who))
 	}
 	late := time.After(10 * time.Second)
 	for {

@@ -88,14 +88,17 @@ func (w *WebRTC) post(rw http.ResponseWriter, r *http.Request) {
 
 // accept makes a session of a POST.
 func (w *WebRTC) accept(r *http.Request) (*rtcSession, string, error) {
-	agent, callID := r.PathValue("agent"), ""
+	agent, callID, who := r.PathValue("agent"), "", ""
 	if token := r.Header.Get(resumeHeader); token != "" {
 		var err error
 		if callID, err = w.redeem(r.Context(), token, agent); err != nil {
 			return nil, "", err
 		}
-	} else if err := w.o.Authorize(r, agent); err != nil {
-		return nil, "", err
+	} else {
+		var err error
+		if who, err = w.o.Authorize(r, agent); err != nil {
+			return nil, "", err
+		}
 	}
 	body, err := readBody(r, TypeOffer)
 	if err != nil {
@@ -113,6 +116,7 @@ func (w *WebRTC) accept(r *http.Request) (*rtcSession, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	s.leg.who = who
 	answer, err := s.answer(r.Context(), offer)
 	if err != nil {
 		s.abandon()

@@ -169,7 +169,7 @@ func FuzzWebRTCOffer(f *testing.F) {
 	f.Add(strings.ReplaceAll(goodOffer, "sha-256", "sha-999"))
 	d := newRTCDesk()
 	w, err := signaling.ListenWebRTC(signaling.WebRTCOptions{
-		Desk: d, Loopback: true, Authorize: func(*http.Request, string) error { return nil }, ConnectWait: 1,
+		Desk: d, Loopback: true, Authorize: func(*http.Request, string) (string, error) { return "", nil }, ConnectWait: 1,
 	})
 	if err != nil {
 		f.Fatal(err)

@@ -31,6 +31,8 @@ type rtcLeg struct {
 	due   time.Time
 	frame []int16
 
+	who string // has it; set before the offer is answered
+
 	teardownOnce sync.Once
 
 	mu     sync.Mutex // guards what follows

@@ -167,16 +167,16 @@ func rtcGateway(t *testing.T, d signaling.Desk, change func(*signaling.WebRTCOpt
 	t.Helper()
 	o := signaling.WebRTCOptions{
 		Desk: d, Loopback: true,
-		Authorize: func(r *http.Request, agent string) error {
+		Authorize: func(r *http.Request, agent string) (string, error) {
 			switch r.Header.Get("Authorization") {
 			case "Bearer " + rtcBearer:
-				return nil
+				return "jane", nil
 			case "Bearer wrong":
-				return signaling.ErrForbidden
+				return "", signaling.ErrForbidden
 			case "Bearer often":
-				return signaling.ErrTooMany
+				return "", signaling.ErrTooMany
 			}
-			return signaling.ErrUnauthorized
+			return "", signaling.ErrUnauthorized
 		},
 	}
 	if change != nil {

@@ -118,6 +118,7 @@ func (g *gateway) gate(key []byte) (api.Gate, error) {
 	if err != nil {
 		return api.Gate{}, err
 	}
+	g.pseudonyms = key
 	g.blocks = &ingress.Blocks{List: g.redis, Exempt: proxies.Trusts, Log: g.log}
 	gate := api.Gate{Proxies: proxies, Blocks: g.blocks, Metrics: ingress.NewMetrics(g.metrics), Key: key, Internal: internal, Apart: g.apart()}
 	gate.Watch = &ingress.Watch{Seen: g.redis, Blocks: g.blocks, BlockFor: g.settings.BlockFor, Key: key, Raise: g.alert(key, gate.Metrics)}

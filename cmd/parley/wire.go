@@ -81,8 +81,9 @@ type gateway struct {
 	keeper   *control.Keeper
 	closers  []func() // of ways out, at the end
 
-	blocks *ingress.Blocks
-	doors  []*door // the public one first
+	blocks     *ingress.Blocks
+	pseudonyms []byte  // key of the names by which clients are remembered
+	doors      []*door // the public one first
 }
 
 // newGateway builds a gateway that listens already but answers nothing yet.
@@ -217,7 +218,7 @@ func (g *gateway) buildSignaling(ring *control.Keyring, unsigned bool) (err erro
 		Logger: g.log, Metrics: g.noted.twilio(),
 	}
 	g.webrtc, err = signaling.ListenWebRTC(signaling.WebRTCOptions{
-		Desk: g.desk, Authorize: g.authorizeBrowser,
+		Desk: g.desk, Authorize: g.authorizeBrowser, Flooded: g.flooded,
 		Resume: &signaling.MediaTokens{Key: ring.Key("resume-token"), Life: signaling.ResumeLife, Shared: sharedUse{g.redis, "resume-token:"}},
 		Port:   s.RTCPort, TCPPort: s.RTCTCP, Bind: net.ParseIP(s.RTCBind), PublicAddr: s.RTCAddr, Loopback: g.dev,
 		ICEURLs: s.ICEURLs, TURNSecret: g.safe.setting(s.TURNSecret), MaxSessions: g.slots.Rated,
@@ -333,33 +334,6 @@ func (g *gateway) mountInternal() error {
 		g.api.Handle(route("/debug/pprof/profile"), http.HandlerFunc(pprof.Profile)),
 		g.api.Handle(route("/debug/pprof/trace"), http.HandlerFunc(pprof.Trace)),
 	)
-}
-
-// authorizeBrowser decides who may open a call: a call token of the agent, used
-// up by this, or an API key or signed-in person of its tenant.
-func (g *gateway) authorizeBrowser(r *http.Request, name string) error {
-	ctx, p := r.Context(), control.PrincipalOf(r.Context())
-	if p.Kind == "" {
-		return signaling.ErrUnauthorized
-	}
-	_, a, err := g.agents.Find(ctx, name)
-	if errors.Is(err, control.ErrNotFound) {
-		return signaling.ErrForbidden // of this tenant there is none
-	}
-	if err != nil {
-		return err
-	}
-	if err := control.Allow(p, control.CallsStart, control.Object{Tenant: p.Tenant, Agent: a.ID}); err != nil {
-		return signaling.ErrForbidden
-	}
-	if p.Kind != control.PrincipalCallToken {
-		return nil
-	}
-	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if _, err := g.tokens.Spend(ctx, token, r.Header.Get("Origin")); err != nil {
-		return signaling.ErrUnauthorized
-	}
-	return nil
 }
 
 // run serves until ctx ends; then it takes nothing new, lets calls finish, and

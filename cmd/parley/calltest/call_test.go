@@ -125,7 +125,7 @@ func (c *call) dialCarrier(mux *http.ServeMux, pipes *signalingtest.Pipes) (down
 func (c *call) dialPeer(mux *http.ServeMux, pipes *signalingtest.Pipes) (down func()) {
 	network := &signalingtest.Datagrams{}
 	w, err := signaling.ListenWebRTC(signaling.WebRTCOptions{Desk: desk{c}, Packets: network.Listen(),
-		Authorize: func(*http.Request, string) error { return nil }})
+		Authorize: func(*http.Request, string) (string, error) { return "", nil }})
 	if err != nil {
 		c.t.Fatal(err)
 	}
