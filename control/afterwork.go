@@ -47,6 +47,9 @@ type AfterworkStore interface {
 	// call_summarized: both, once. ErrConflict: none is pending any more, and
 	// nothing was written.
 	PutAfterwork(ctx context.Context, w Afterwork) error
+	// OrderAfterwork orders again what has failed, and notes so in the audit trail.
+	// ErrNotFound: the call has none. ErrConflict: it is pending, or done.
+	OrderAfterwork(ctx context.Context, call uuid.UUID) error
 	// Afterwork returns ErrNotFound for a call that has none.
 	Afterwork(ctx context.Context, call uuid.UUID) (Afterwork, error)
 }
@@ -55,7 +58,9 @@ type AfterworkStore interface {
 type AfterworkOrder struct {
 	Tenant     uuid.UUID `json:"tenant"`
 	Call       uuid.UUID `json:"call"`
-	Generation int       `json:"generation"` // of the call as it ended
+	Generation int       `json:"generation"`      // of the call as it ended
+	Begun      int       `json:"begun,omitempty"` // attempts at the time of the order, which are not of it
+	Last       bool      `json:"-"`               // nobody asks again
 }
 
 // ErrLater says that a job is to be looked at again after a while, which is no
@@ -90,12 +95,22 @@ type Afterworks struct {
 
 // Do is the worker. Models may be asked more than once for a call, such as by a
 // process that died before it could store the answer; what is stored, and told
-// by an event, is one answer. ErrLater; whatever else fails may be tried again.
+// by an event, is one answer. ErrLater; whatever else fails may be tried again,
+// unless it was the last time.
 func (s *Afterworks) Do(ctx context.Context, k AfterworkOrder) error {
 	ctx = WithTenant(ctx, k.Tenant)
+	err := s.do(ctx, k)
+	if err == nil || errors.Is(err, ErrLater) || !k.Last || ctx.Err() != nil {
+		return err
+	}
+	s.Log.Error("what a call's agent asks for is given up", "call", k.Call, "error", err)
+	return errors.Join(err, s.fail(ctx, k.Call, "given up: this server could not do it; ask for it again"))
+}
+
+func (s *Afterworks) do(ctx context.Context, k AfterworkOrder) error {
 	c, err := s.Calls.Call(ctx, k.Call)
 	if errors.Is(err, ErrNotFound) { // gone, or in the trash
-		return s.fail(ctx, k.Call, "the call was deleted before it could be read")
+		return s.fail(ctx, k.Call, "the call was deleted before it could be read; restore it, and ask for this again")
 	}
 	if err != nil {
 		return err
@@ -130,12 +145,13 @@ func (s *Afterworks) Do(ctx context.Context, k AfterworkOrder) error {
 	if err != nil {
 		return err
 	}
-	if attempt > afterworkAttempts {
+	tries := attempt - k.Begun
+	if tries > afterworkAttempts {
 		return s.fail(ctx, c.ID, fmt.Sprintf("given up after %d attempts, none of which came to its end", afterworkAttempts))
 	}
 	w, err := s.make(ctx, Hold{c.ID, attempt}, a.Settings, heard)
 	if err != nil {
-		return s.again(ctx, c.ID, attempt, err)
+		return s.again(ctx, c.ID, tries, err)
 	}
 	w.Call, w.Partial, w.At = c.ID, partial, time.Now().UTC()
 	return s.put(ctx, w)
@@ -165,12 +181,12 @@ func (s *Afterworks) wait(ctx context.Context, c Call, why error) error {
 }
 
 // again notes why an attempt failed, and whether there is another.
-func (s *Afterworks) again(ctx context.Context, call uuid.UUID, attempt int, cause error) error {
+func (s *Afterworks) again(ctx context.Context, call uuid.UUID, tries int, cause error) error {
 	if ctx.Err() != nil { // the process ends
 		return cause
 	}
 	why := modelTrouble(cause)
-	if attempt >= afterworkAttempts || errors.Is(cause, errNoFit) {
+	if tries >= afterworkAttempts || errors.Is(cause, errNoFit) {
 		return s.fail(ctx, call, why)
 	}
 	if err := s.Store.DelayAfterwork(ctx, call, why+"; it is tried again"); err != nil {

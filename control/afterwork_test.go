@@ -350,6 +350,93 @@ func TestAfterworkGivesUp(t *testing.T) {
 	}
 }
 
+// What has failed is asked for again, by a job of its own, whose attempts are
+// counted anew.
+func TestAfterworkIsAskedForAgain(t *testing.T) {
+	o := newOffice(t, fails(agent.ErrCredentials))
+	c := o.held("CA1", "goodbye", "three loaves")
+	if err := o.store.OrderAfterwork(o.ctx, c.ID); !errors.Is(err, control.ErrConflict) {
+		t.Errorf("asked for while it is pending: %v", err)
+	}
+	for range 6 {
+		_ = o.work.Do(t.Context(), o.order(c))
+	}
+	if w := o.made(c); w.Status != control.AfterworkFailed || w.Failure != "the model's vendor refused the key" {
+		t.Fatalf("%+v", w)
+	}
+	if err := o.store.OrderAfterwork(control.WithTenant(t.Context(), uuid.New()), c.ID); !errors.Is(err, control.ErrNotFound) {
+		t.Errorf("asked for by another tenant: %v", err)
+	}
+	must(t, o.store.OrderAfterwork(o.ctx, c.ID))
+	if w := o.made(c); w.Status != control.AfterworkPending || w.Failure != "" {
+		t.Errorf("asked for again: %+v", w)
+	}
+	if n := o.count(`SELECT (args ->> 'begun')::int FROM river_job WHERE args ->> 'call' = $1 ORDER BY id DESC LIMIT 1`, c.ID.String()); n != 6 {
+		t.Errorf("the job says that %d attempts were before it, want 6", n)
+	}
+	again := o.order(c)
+	again.Begun = 6
+	if err := o.work.Do(t.Context(), again); err == nil || o.made(c).Status != control.AfterworkPending {
+		t.Errorf("its first attempt: %v, %+v", err, o.made(c))
+	}
+	o.reader.mu.Lock()
+	o.reader.answers = append(o.reader.answers, fillsIn("record_call", goodForm))
+	o.reader.mu.Unlock()
+	must(t, o.work.Do(t.Context(), again))
+	if w := o.made(c); w.Status != control.AfterworkDone || w.Attempts != 8 || w.Failure != "" {
+		t.Errorf("done: %+v", w)
+	}
+	if err := o.store.OrderAfterwork(o.ctx, c.ID); !errors.Is(err, control.ErrConflict) {
+		t.Errorf("asked for once it is done: %v", err)
+	}
+}
+
+// A job that the queue asks for no more leaves nothing pending.
+func TestAfterworkIsNotLeftPending(t *testing.T) {
+	o := newOffice(t, fillsIn("record_call", goodForm))
+	c := o.held("CA1", "goodbye", "three loaves")
+	o.work.Models = func(context.Context, uuid.UUID, []control.VendorChoice) ([]agent.Model, error) {
+		return nil, errors.New("no such thing")
+	}
+	o.crash = func(before bool) error {
+		if before && o.made(c).Attempts < 2 {
+			return errors.New("the database is away")
+		}
+		return nil
+	}
+	last := o.order(c)
+	if err := o.work.Do(t.Context(), last); err == nil || o.made(c).Status != control.AfterworkPending {
+		t.Fatalf("the first time: %v, %+v", err, o.made(c))
+	}
+	last.Last = true
+	if err := o.work.Do(t.Context(), last); err == nil {
+		t.Error("the last time is no failure")
+	}
+	if w := o.made(c); w.Status != control.AfterworkFailed || !strings.HasPrefix(w.Failure, "given up") {
+		t.Errorf("after the last time: %+v", w)
+	}
+}
+
+// Of a call in the trash nothing is made until it is back, and that is said.
+func TestAfterworkOfWhatIsInTheTrash(t *testing.T) {
+	o := newOffice(t, fillsIn("record_call", goodForm))
+	c := o.held("CA1", "goodbye", "three loaves")
+	must(t, o.store.DeleteCall(o.ctx, c.ID))
+	o.do(c)
+	if err := o.store.OrderAfterwork(o.ctx, c.ID); !errors.Is(err, control.ErrNotFound) {
+		t.Errorf("asked for while it is in the trash: %v", err)
+	}
+	must(t, o.store.RestoreCall(o.ctx, c.ID))
+	if w := o.made(c); w.Status != control.AfterworkFailed || !strings.Contains(w.Failure, "restore it") {
+		t.Errorf("%+v", w)
+	}
+	must(t, o.store.OrderAfterwork(o.ctx, c.ID))
+	o.do(c)
+	if w := o.made(c); w.Status != control.AfterworkDone {
+		t.Errorf("restored and asked for again: %+v", w)
+	}
+}
+
 // What a caller says is data: it cannot leave its fence, is shown as part of no
 // instruction, and what a model makes of it stays within the schema.
 func TestAfterworkIsNotOrderedByTheCaller(t *testing.T) {

@@ -37,6 +37,7 @@ func lineDeeds() []deed {
 		{"POST /v1/calls/{id}/whisper", "told", `{"text":"Offer tea."}`, "", "key"},
 		{"POST /v1/calls/{id}/transfer", "moved", `{"to":"+12025550124"}`, "", "key"},
 		{"POST /v1/calls/{id}/hangup", "ended", `{}`, "", "key"},
+		{"POST /v1/calls/{id}/after-call", "over", "", "", "key"},
 		{"DELETE /v1/calls/{id}/recording", "over", "", "", "key"},
 		{"POST /v1/calls/{id}/recording/restore", "over", "", "", "key"},
 		{"DELETE /v1/calls/{id}", "over", "", "", "key"},
@@ -65,6 +66,8 @@ func (w *wired) calling(made identity.DemoMade, ids map[string]string) {
 		w.t.Fatal(err)
 	}
 	ids["over"] = w.list(`SELECT id::text FROM calls WHERE tenant_id = $1 AND ended_at IS NOT NULL LIMIT 1`, made.Tenant)[0]
+	w.list(`INSERT INTO call_afterwork (tenant_id, call_id, status, failure, at) VALUES ($1, $2, 'failed', 'no model answered', now()) RETURNING 'ok'`,
+		made.Tenant, ids["over"])
 	for _, name := range []string{"said", "told", "moved", "ended"} {
 		call, err := w.calls.Arrive(w.t.Context(), control.Arrival{Carrier: "twilio", CarrierCallID: "CA" + name, Agent: made.Agents[0].ID.String()})
 		if err == nil {

@@ -260,7 +260,7 @@ func TestAuditActionsPage(t *testing.T) {
 
 // madeActions are those whose names are put together, by what puts them together.
 var madeActions = map[string][]string{
-	"audit_signin":   {"factor.add", "factor.change", "factor.remove", "factor.codes", "provider.add", "provider.change", "provider.remove", "identity.add", "identity.remove", "issuer.add", "issuer.change", "issuer.remove"},
+	"audit_signin":   {"factor.add", "factor.change", "factor.remove", "provider.add", "provider.change", "provider.remove", "identity.add", "identity.remove", "issuer.add", "issuer.change", "issuer.remove"},
 	"audit_row":      {"content.create", "content.change", "content_variant.create", "content_variant.change", "content_variant.delete", "webhook.create", "webhook.change", "webhook.delete"},
 	"audit_released": {"flow.change", "agent.create", "agent.change", "agent.delete", "agent.version", "agent.publish", "agent.rollback"},
 	"audit_command":  {"call.hangup", "call.say", "call.transfer", "call.warm_transfer", "call.whisper"},
@@ -269,7 +269,7 @@ var madeActions = map[string][]string{
 }
 
 var (
-	inGo       = regexp.MustCompile(`(?:Action: |noteBlock\(ctx, |\.note\([^"\n]*)"([a-z_]+\.[a-z_]+)"`)
+	inGo       = regexp.MustCompile(`(?:Action: |noteBlock\(ctx, |\.note\([^"\n]*|note_audit\(current_tenant\(\), )["']([a-z_]+\.[a-z_]+)["']`)
 	auditing   = regexp.MustCompile(`(?s)FUNCTION audit_\w+\(\) RETURNS trigger.*?END \$\$`)
 	wordInSQL  = regexp.MustCompile(`'([a-z_]+\.[a-z_]+)'`)
 	onThePage  = regexp.MustCompile("`([a-z_]+\\.[a-z_]+)`")

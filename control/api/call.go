@@ -114,6 +114,7 @@ func (s *Server) calls() error {
 		operation(s, reads("/v1/calls/{id}", control.CallsRead), "get-call", "Get a call", 200, s.getCall),
 		operation(s, reads("/v1/calls/{id}/transcript", control.CallsRead), "get-transcript", "What was said and heard", 200, s.transcript),
 		operation(s, reads("/v1/calls/{id}/turns", control.CallsRead), "get-turns", "Turns with their latency", 200, s.turns),
+		operation(s, writes("POST", "/v1/calls/{id}/after-call", control.CallsControl, NoBody), "order-after-call", "Ask again for what a model was to make of the call, and failed", 202, s.orderAfterwork),
 		s.commands(),
 		s.Handle(recording, http.HandlerFunc(s.recording)),
 		s.Handle(message, http.HandlerFunc(s.message)),

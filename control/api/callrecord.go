@@ -77,6 +77,14 @@ func (s *Server) fullCall(ctx context.Context, c control.Call, row callJSON) (ca
 	return out, nil
 }
 
+// orderAfterwork asks again for what has failed.
+func (s *Server) orderAfterwork(ctx context.Context, in *CallPath) (*callOut, error) {
+	if err := s.o.Ledger.OrderAfterwork(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	return s.getCall(ctx, in)
+}
+
 type segmentJSON struct {
 	Name string  `json:"name" enum:"final_transcript,end_of_turn,first_token,first_clause,first_speech,first_audio" doc:"What ends it."`
 	MS   float64 `json:"ms"`

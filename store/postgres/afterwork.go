@@ -41,7 +41,9 @@ type afterworkWorker struct {
 
 // Work implements [river.Worker].
 func (w *afterworkWorker) Work(ctx context.Context, job *river.Job[afterworkArgs]) error {
-	err := w.do(ctx, control.AfterworkOrder(job.Args))
+	k := control.AfterworkOrder(job.Args)
+	k.Last = job.Attempt >= job.MaxAttempts
+	err := w.do(ctx, k)
 	switch {
 	case err == nil:
 		return nil
@@ -69,11 +71,49 @@ func (s *Store) orderAfterwork(ctx context.Context, tx pgx.Tx, c control.Call) e
 	if c.EndReason == "network" || c.EndReason == "crashed" {
 		when = when.Add(control.ResumeWindow + time.Second)
 	}
-	_, err = s.order.InsertTx(ctx, tx, afterworkArgs{c.Tenant, c.ID, c.Generation}, &river.InsertOpts{ScheduledAt: when})
+	_, err = s.order.InsertTx(ctx, tx, afterworkArgs{Tenant: c.Tenant, Call: c.ID, Generation: c.Generation}, &river.InsertOpts{ScheduledAt: when})
 	if err != nil {
 		return fmt.Errorf("order the afterwork of a call: %w", problem(err))
 	}
 	return nil
+}
+
+// OrderAfterwork implements [control.AfterworkStore].
+func (s *Store) OrderAfterwork(ctx context.Context, call uuid.UUID) error {
+	const q = `
+		UPDATE call_afterwork w SET status = 'pending', failure = '' FROM calls c
+		WHERE w.call_id = $1 AND c.id = w.call_id AND c.deleted_at IS NULL AND w.status = 'failed'
+		RETURNING c.tenant_id, c.generation, w.attempts`
+	err := s.tx(ctx, func(tx pgx.Tx, _ uuid.UUID) error {
+		k := afterworkArgs{Call: call}
+		err := tx.QueryRow(ctx, q, call).Scan(&k.Tenant, &k.Generation, &k.Begun)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return s.notFailed(ctx, tx, call)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := s.order.InsertTx(ctx, tx, k, nil); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `SELECT note_audit(current_tenant(), 'call.after_call', 'call:' || $1::uuid, '{}')`, call)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("order the afterwork of call %s again: %w", call, err)
+	}
+	return nil
+}
+
+// notFailed says why there is nothing to be ordered again.
+func (s *Store) notFailed(ctx context.Context, tx pgx.Tx, call uuid.UUID) error {
+	var status string
+	err := tx.QueryRow(ctx, `SELECT w.status FROM call_afterwork w JOIN calls c ON c.id = w.call_id
+		WHERE w.call_id = $1 AND c.deleted_at IS NULL`, call).Scan(&status)
+	if err != nil {
+		return err
+	}
+	return control.Refuse(control.ErrConflict, "it is %s: only what has failed is asked for again", status)
 }
 
 // BeginAfterwork implements [control.AfterworkStore].
