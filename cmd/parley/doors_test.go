@@ -179,6 +179,19 @@ func TestDoorsTLS(t *testing.T) {
 			t.Errorf("%s: %d, want %d", name, got, tt.want)
 		}
 	}
+	second := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: with().tls, ForceAttemptHTTP2: true, DisableKeepAlives: true}}
+	r, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+at[api.PublicPlane]+"/v1/agents", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := second.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.ProtoMajor != 2 || resp.TLS.Version != tls.VersionTLS13 {
+		t.Errorf("who offers HTTP/2 and TLS 1.3 gets %s and %s", resp.Proto, tls.VersionName(resp.TLS.Version))
+	}
 }
 
 // Without a token or an authority, serve answers nobody on the admin listener.

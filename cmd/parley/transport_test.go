@@ -31,6 +31,35 @@ func TestDatabaseWantsTLS(t *testing.T) {
 	}
 }
 
+// In production no listener takes plain requests from other machines, unless a
+// proxy stands before it and is named; and no secret stands in clear.
+func TestUnsafeSettings(t *testing.T) {
+	const plain = "sk-plain0123456789"
+	for name, tt := range map[string]struct {
+		s       Settings
+		setting string
+		refused bool
+	}{
+		"plain":             {Settings{Listen: ":8080"}, "PARLEY_LISTEN", true},
+		"plain-one-address": {Settings{Listen: "192.0.2.1:8080"}, "PARLEY_LISTEN", true},
+		"plain-control":     {Settings{ControlListen: ":8082"}, "PARLEY_CONTROL_LISTEN", true},
+		"plain-media":       {Settings{MediaListen: ":8083"}, "PARLEY_MEDIA_LISTEN", true},
+		"loopback":          {Settings{Listen: "127.0.0.1:8080"}, "PARLEY_LISTEN", false},
+		"tls":               {Settings{Listen: ":8080", TLSCert: "c.pem", TLSKey: "k.pem"}, "PARLEY_LISTEN", false},
+		"proxy":             {Settings{Listen: ":8080", BehindProxy: true, TrustedProxies: []string{"192.0.2.7"}}, "PARLEY_LISTEN", false},
+		"proxy-of-nobody":   {Settings{Listen: ":8080", BehindProxy: true}, "PARLEY_TRUSTED_PROXIES", true},
+		"secret":            {Settings{OpenAIKey: plain}, "PARLEY_PLAIN_SECRETS", true},
+		"vault-token":       {Settings{VaultToken: plain}, "PARLEY_PLAIN_SECRETS", true},
+		"allowed":           {Settings{OpenAIKey: plain, PlainSecrets: "allow"}, "PARLEY_PLAIN_SECRETS", false},
+		"reference":         {Settings{OpenAIKey: "vault://kv/parley#openai", VaultToken: "file:///run/vault"}, "PARLEY_PLAIN_SECRETS", false},
+	} {
+		said := tt.s.unsafe().Error() // of all else that is missing, too
+		if strings.Contains(said, "\n  "+tt.setting+" ") != tt.refused || strings.Contains(said, plain) {
+			t.Errorf("%s: want refused %v: %s", name, tt.refused, said)
+		}
+	}
+}
+
 // parley tokens rotate has tokens signed with another key, and takes the keys
 // before as long as their tokens live, or not any more.
 func TestTokensCommand(t *testing.T) {

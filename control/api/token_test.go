@@ -299,6 +299,14 @@ func TestIntrospect(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, inactive)
 		}
 	}
+	made := p.want(201, "POST", "/v1/keys", key, `{"name":"short","scopes":["agents.read"]}`)
+	if m := ask(made["secret"].(string)); m["active"] != true {
+		t.Errorf("a key: %v", m)
+	}
+	p.want(204, "DELETE", "/v1/keys/"+made["id"].(string), key, "")
+	if got := fmt.Sprint(ask(made["secret"].(string))); got != inactive {
+		t.Errorf("a key that was just revoked: %s", got)
+	}
 	p.want(200, "POST", "/auth/validate-token", key, `{"token":"`+access+`"}`)
 	p.want(403, "POST", "/v1/auth/introspect", access, `{"token":"`+access+`"}`)
 	p.want(422, "POST", "/v1/auth/introspect", key, `{}`)
