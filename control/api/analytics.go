@@ -45,12 +45,13 @@ type FiguresQuery struct {
 	Number       string    `query:"number" maxLength:"32" doc:"The tenant's own."`
 	Direction    string    `query:"direction" enum:"inbound,outbound"`
 	Carrier      string    `query:"carrier" maxLength:"32"`
+	Test         bool      `query:"include_test" doc:"Count test calls too. Default: only carrier=test shows them."`
 }
 
 func (q FiguresQuery) query() control.FigureQuery {
 	from, to := q.span()
 	return control.FigureQuery{From: from, To: to, By: control.FigureBy(q.By), Zone: q.TZ, Agent: q.Agent, AgentVersion: q.AgentVersion,
-		Flow: q.Flow, FlowVersion: q.FlowVersion, Number: q.Number, Direction: q.Direction, Carrier: q.Carrier}
+		Flow: q.Flow, FlowVersion: q.FlowVersion, Number: q.Number, Direction: q.Direction, Carrier: q.Carrier, Test: q.Test}
 }
 
 // FigureGroup says what figures are of; exported for huma.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"parley/control"
 	"parley/store/postgres"
@@ -35,20 +36,50 @@ func TestCallListsUseIndexes(t *testing.T) {
 	}
 }
 
+// Figures of a month read the sums and quarters that they are of by their index,
+// and what is summed along a dimension no quarter at all.
+func TestFiguresUseIndexes(t *testing.T) {
+	w := newCallTown(t, server.New(t))
+	w.grow(t, 800)
+	to := time.Now().UTC().Truncate(24 * time.Hour)
+	base := control.FigureQuery{From: to.Add(-30 * 24 * time.Hour), To: to, Zone: "Europe/Berlin"}
+	for _, by := range []control.FigureBy{control.ByNothing, control.ByHour, control.ByDay, control.ByAgent, control.ByAgentVersion,
+		control.ByFlow, control.ByFlowVersion, control.ByNumber, control.ByDirection, control.ByCarrier} {
+		for _, number := range []string{"", "+49301003"} {
+			q := base
+			q.By, q.Number = by, number
+			plan := postgres.FigurePlanOf(t, w.ctx, w.store, q)
+			for _, table := range []string{"figure_sums", "call_figures"} {
+				if strings.Contains(plan, "Seq Scan on "+table) {
+					t.Errorf("by %q of number %q:\n%s", by, number, plan)
+				}
+			}
+		}
+	}
+	// Nothing but sums is read of days that are over.
+	w.run(t, `TRUNCATE call_figures`)
+	got, err := w.store.CallFigures(w.ctx, base)
+	if err != nil || len(got) != 1 || got[0].Calls == 0 {
+		t.Errorf("of sums alone: %v %v", got, err)
+	}
+}
+
 // Lists of a number's calls and searches, page by page, are all that a scan
 // finds, each call once and the newest first: among more calls than a search
-// looks at one by one.
+// looks at one by one, of which some are deleted.
 func TestPagesAreWhatAScanFinds(t *testing.T) {
 	w := newCallTown(t, server.New(t))
 	w.grow(t, 800)
-	w.run(t, `UPDATE calls SET callee = caller WHERE id = (SELECT id FROM calls WHERE caller = '+49301003' ORDER BY id LIMIT 1)`) // itself
+	w.run(t, `UPDATE calls SET callee = caller WHERE id = (SELECT id FROM calls WHERE caller = '+49301003' ORDER BY id LIMIT 1)`, // itself
+		`UPDATE calls SET deleted_at = now() WHERE id IN (SELECT id FROM calls ORDER BY id DESC LIMIT 40)`, // more than a page
+		`UPDATE calls SET deleted_at = now() WHERE id IN (SELECT call_id FROM turns WHERE generated LIKE '% order4711' ORDER BY call_id LIMIT 1)`)
 	for _, tt := range []struct{ name, scan, number, words string }{
 		{"number", `caller = '+49301003' OR callee = '+49301003'`, "+49301003", ""},
 		{"rare", `EXISTS (SELECT FROM turns WHERE call_id = c.id AND generated LIKE '% order4711')`, "", "order4711"},
 		{"common", `EXISTS (SELECT FROM turns WHERE call_id = c.id AND generated ~ '\mw1\M')`, "", "w1"},
 		{"some", `EXISTS (SELECT FROM turns WHERE call_id = c.id AND generated ~ '\mw9\M')`, "", "w9"},
 	} {
-		want := list(t, dial(t, w.db.SuperURL), `SELECT id::text FROM calls c WHERE `+tt.scan+` ORDER BY id DESC`)
+		want := list(t, dial(t, w.db.SuperURL), `SELECT id::text FROM calls c WHERE deleted_at IS NULL AND (`+tt.scan+`) ORDER BY id DESC`)
 		var got []string
 		page := control.Page{Limit: 7}
 		for more := true; more; {

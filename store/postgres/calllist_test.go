@@ -12,10 +12,28 @@ import (
 	"parley/control"
 )
 
-// planOf explains a list of calls as the application role of ctx's tenant.
+// planOf explains a list of calls.
 func (s *Store) planOf(ctx context.Context, f control.CallFilter) (string, error) {
-	var plan []string
 	q, args := callsQuery(f)
+	return s.explain(ctx, q, args)
+}
+
+// FigurePlanOf explains a question for figures; for tests outside.
+func FigurePlanOf(t *testing.T, ctx context.Context, s *Store, q control.FigureQuery) string {
+	sql, args, err := figuresQuery(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := s.explain(ctx, sql, args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// explain explains a query as the application role of ctx's tenant.
+func (s *Store) explain(ctx context.Context, q string, args []any) (string, error) {
+	var plan []string
 	err := s.tx(ctx, func(tx pgx.Tx, _ uuid.UUID) error {
 		r, err := tx.Query(ctx, "EXPLAIN "+q, args...)
 		if err == nil {

@@ -138,6 +138,8 @@ func (w *callTown) operations(t testing.TB, s *postgres.Store) []callOperation {
 	figures("of 30 days by agent", control.FigureQuery{By: control.ByAgent}, 30)
 	figures("of 30 days by number", control.FigureQuery{By: control.ByNumber}, 30)
 	figures("of 30 days of an agent", control.FigureQuery{Agent: w.agent}, 30)
+	figures("of 30 days of an agent by day", control.FigureQuery{Agent: w.agent, By: control.ByDay}, 30)
+	figures("of 30 days of an agent by number", control.FigureQuery{Agent: w.agent, By: control.ByNumber}, 30)
 	return append(all, w.upkeep(t, s, today)...)
 }
 

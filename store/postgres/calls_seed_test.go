@@ -47,7 +47,13 @@ func (w *callTown) run(t testing.TB, statements ...string) {
 func (w *callTown) grow(t testing.TB, calls int) {
 	t.Helper()
 	const days = 30
-	w.run(t, fmt.Sprintf(`
+	w.run(t, `CREATE TABLE IF NOT EXISTS seed_indexes (relation text, name text, definition text)`,
+		// An index is made at once sooner than row by row.
+		`INSERT INTO seed_indexes SELECT c.relname, i.relname, pg_get_indexdef(i.oid) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+			JOIN pg_class c ON c.oid = x.indrelid WHERE c.relname IN ('turns', 'usage_entries', 'conversations', 'conversation_history')
+			AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.oid) AND NOT x.indisunique`,
+		`DO $$ DECLARE x record; BEGIN FOR x IN SELECT name FROM seed_indexes LOOP EXECUTE format('DROP INDEX %I', x.name); END LOOP; END $$`,
+		`SET maintenance_work_mem = '256MB'`, `SET work_mem = '128MB'`, fmt.Sprintf(`
 		CREATE TEMP TABLE new_calls AS
 		SELECT n, (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid AS id,
 			at, (random() * 400)::int AS seconds, random() AS luck, (random() * random() * 20)::int %% 20 AS desk, (random() * random() * 50)::int %% 50 AS line
@@ -62,13 +68,18 @@ func (w *callTown) grow(t testing.TB, calls int) {
 				CASE WHEN c.luck >= .95 THEN 'missed' WHEN c.luck < .6 THEN 'goodbye' WHEN c.luck < .8 THEN 'caller' WHEN c.luck < .948 THEN 'transfer' ELSE 'vendor' END,
 				CASE WHEN c.luck >= .8 AND c.luck < .948 THEN '+4930999' ELSE '' END, CASE WHEN c.n % 3 = 0 THEN 'r/' || c.id || '.wav' ELSE '' END
 			FROM new_calls c JOIN desks d USING (desk) ORDER BY c.id`,
+		// What is said is drawn from so many sayings: to make each anew takes minutes.
+		`CREATE TEMP TABLE sayings AS SELECT k, said, to_tsvector('simple', said) AS words FROM (
+			SELECT k, (SELECT string_agg('w' || floor(20000 ^ random())::int, ' ') FROM generate_series(1, 8) WHERE k >= 0) AS said
+			FROM generate_series(0, 49999) k) s`,
+		`ANALYZE sayings`,
 		`INSERT INTO turns (tenant_id, call_id, index, speaker, generated, start_ms, end_ms, end_of_turn_ms, first_audio_ms, written_at, words, interrupted, pauses)
-			SELECT current_tenant(), c.id, i, CASE WHEN i % 2 = 0 THEN 'agent' ELSE 'caller' END, s.said, i * 5000, i * 5000 + 4000,
+			SELECT current_tenant(), c.id, i, CASE WHEN i % 2 = 0 THEN 'agent' ELSE 'caller' END, s.said || o.said, i * 5000, i * 5000 + 4000,
 				CASE WHEN i % 2 = 0 THEN 200 + 300 * random() END, CASE WHEN i % 2 = 0 THEN exp(6.4 + .5 * (random() + random() + random() - 1.5)) END,
-				c.at, to_tsvector('simple', s.said), i % 2 = 0 AND random() < .1, CASE WHEN i % 2 = 0 AND random() < .1 THEN ARRAY['words/yield'] ELSE '{}' END
-			FROM new_calls c, generate_series(0, 5) i,
-			LATERAL (SELECT string_agg('w' || floor(20000 ^ random())::int, ' ') || CASE WHEN c.n <= 10 AND i = 1 THEN ' order4711' ELSE '' END AS said
-				FROM generate_series(1, 8) WHERE c.n + i > 0) s ORDER BY c.id, i`,
+				c.at, s.words || to_tsvector('simple', o.said), i % 2 = 0 AND random() < .1, CASE WHEN i % 2 = 0 AND random() < .1 THEN ARRAY['words/yield'] ELSE '{}' END
+			FROM new_calls c CROSS JOIN generate_series(0, 5) i
+			CROSS JOIN LATERAL (SELECT CASE WHEN c.n <= 10 AND i = 1 THEN ' order4711' ELSE '' END) o(said)
+			JOIN sayings s ON s.k = abs(hashint8(c.n * 6 + i) % 50000)`,
 		`INSERT INTO usage_entries (tenant_id, call_id, generation, turn, kind, vendor, agent_id, amount, currency, micros, at)
 			SELECT current_tenant(), c.id, 1, k, CASE WHEN k = 0 THEN 'stt' ELSE 'tts' END, 'v' || k, d.agent, 1000, 'USD', 1000, c.at
 			FROM new_calls c JOIN desks d USING (desk), generate_series(0, 3) k ORDER BY c.id`,
@@ -81,21 +92,45 @@ func (w *callTown) grow(t testing.TB, calls int) {
 				c.at + r * interval '10 seconds', CASE WHEN r = 2 AND c.n % 9 = 0 THEN 'ask' ELSE '' END
 			FROM new_calls c, generate_series(1, 2) r ORDER BY c.id`)
 	w.calls = calls
-	w.run(t, `VACUUM ANALYZE calls, turns, usage_entries, conversations, conversation_history`,
-		`TRUNCATE call_figures, call_tallies, node_figures, figure_marks`, fmt.Sprintf(`
+	w.run(t, `SET maintenance_work_mem = '256MB'`,
+		`DO $$ DECLARE x record; BEGIN FOR x IN SELECT definition FROM seed_indexes LOOP EXECUTE x.definition; END LOOP; END $$`, `DROP TABLE seed_indexes`,
+		`VACUUM ANALYZE calls, turns, usage_entries, conversations, conversation_history`)
+	w.count(t, days, 3)
+}
+
+// count counts the figures of the last days as the roll-up does. Those of the
+// other days are copies, as days are alike: to count all takes long.
+func (w *callTown) count(t testing.TB, days, counted int) {
+	t.Helper()
+	w.run(t, `TRUNCATE call_figures, node_figures, figure_sums, figure_spans, figure_marks`, fmt.Sprintf(`
 		DO $$
-		DECLARE ids uuid[];
+		DECLARE
+			ids uuid[];
+			since timestamptz;
 		BEGIN
 			SET LOCAL ROLE parley_app;
-			FOR day IN 0..%d LOOP
-				SELECT array_agg(id) INTO ids FROM calls WHERE tenant_id = current_tenant()
-					AND started_at >= date_trunc('day', now(), 'UTC') - (day + 1) * interval '1 day' AND started_at < date_trunc('day', now(), 'UTC') - day * interval '1 day';
+			FOR day IN 1..%[2]d LOOP
+				since := date_trunc('day', now(), 'UTC') - day * interval '1 day';
+				SELECT array_agg(id) INTO ids FROM calls WHERE tenant_id = current_tenant() AND started_at >= since AND started_at < since + interval '1 day';
 				INSERT INTO call_figures SELECT * FROM count_calls(ids);
-				INSERT INTO call_tallies SELECT * FROM count_tallies(ids);
 				INSERT INTO node_figures SELECT * FROM count_nodes(ids);
+				PERFORM open_spans(since + h * interval '1 hour') FROM generate_series(0, 23) h;
+				PERFORM sum_figures(1, since + h * interval '1 hour') FROM generate_series(0, 23) h;
+				PERFORM sum_figures(24, since);
 			END LOOP;
-		END $$`, days-1),
-		`VACUUM ANALYZE call_figures, call_tallies, node_figures`, `CHECKPOINT`)
+			FOR day IN 1..%[1]d - 1 LOOP
+				CONTINUE WHEN day %% %[2]d <> 0;
+				INSERT INTO call_figures SELECT (jsonb_populate_record(f, jsonb_build_object('slot', f.slot - day * interval '1 day'))).* FROM call_figures f
+					WHERE f.slot >= date_trunc('day', now(), 'UTC') - %[2]d * interval '1 day';
+				INSERT INTO node_figures SELECT (jsonb_populate_record(f, jsonb_build_object('slot', f.slot - day * interval '1 day'))).* FROM node_figures f
+					WHERE f.slot >= date_trunc('day', now(), 'UTC') - %[2]d * interval '1 day';
+				INSERT INTO figure_sums SELECT (jsonb_populate_record(f, jsonb_build_object('start', f.start - day * interval '1 day'))).* FROM figure_sums f
+					WHERE f.start >= date_trunc('day', now(), 'UTC') - %[2]d * interval '1 day';
+				INSERT INTO figure_spans SELECT (jsonb_populate_record(f, jsonb_build_object('start', f.start - day * interval '1 day'))).* FROM figure_spans f
+					WHERE f.start >= date_trunc('day', now(), 'UTC') - %[2]d * interval '1 day';
+			END LOOP;
+		END $$`, days, counted),
+		`VACUUM ANALYZE call_figures, node_figures, figure_sums, figure_spans`, `CHECKPOINT`)
 }
 
 // openCalls opens a store of the town's own, in front of the same database.

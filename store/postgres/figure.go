@@ -2,8 +2,8 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,6 +29,11 @@ func (s *Store) Uncounted(ctx context.Context, most int) ([]time.Time, error) {
 // moment, so that a call which is deleted meanwhile counts neither twice nor
 // never.
 func (s *Store) RollUp(ctx context.Context, slot time.Time) error {
+	return s.atOnce(ctx, `SELECT roll_up($1)`, slot)
+}
+
+// atOnce runs q as the tenant, seeing the database as it is at one moment.
+func (s *Store) atOnce(ctx context.Context, q string, args ...any) error {
 	t, ok := control.TenantOf(ctx)
 	if !ok {
 		return errNoTenant
@@ -37,142 +42,32 @@ func (s *Store) RollUp(ctx context.Context, slot time.Time) error {
 		if _, err := tx.Exec(ctx, setTenant, t.String(), "", ""); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `SELECT roll_up($1)`, slot)
+		_, err := tx.Exec(ctx, q, args...)
 		return err
 	}))
 }
 
-// figureKeys are the columns of each dimension. Times are cut in the zone $3,
-// which for hours keeps one that comes twice apart.
-var figureKeys = map[control.FigureBy]string{
-	control.ByNothing:      `NULL::timestamptz, NULL::uuid, NULL::int, NULL::uuid, NULL::int, NULL, NULL, NULL`,
-	control.ByHour:         `date_trunc('hour', slot, $3), NULL::uuid, NULL::int, NULL::uuid, NULL::int, NULL, NULL, NULL`,
-	control.ByDay:          `date_trunc('day', slot, $3), NULL::uuid, NULL::int, NULL::uuid, NULL::int, NULL, NULL, NULL`,
-	control.ByAgent:        `NULL::timestamptz, agent_id, NULL::int, NULL::uuid, NULL::int, NULL, NULL, NULL`,
-	control.ByAgentVersion: `NULL::timestamptz, agent_id, agent_version, NULL::uuid, NULL::int, NULL, NULL, NULL`,
-	control.ByFlow:         `NULL::timestamptz, NULL::uuid, NULL::int, flow_id, NULL::int, NULL, NULL, NULL`,
-	control.ByFlowVersion:  `NULL::timestamptz, NULL::uuid, NULL::int, flow_id, flow_version, NULL, NULL, NULL`,
-	control.ByNumber:       `NULL::timestamptz, NULL::uuid, NULL::int, NULL::uuid, NULL::int, number, NULL, NULL`,
-	control.ByDirection:    `NULL::timestamptz, NULL::uuid, NULL::int, NULL::uuid, NULL::int, NULL, direction, NULL`,
-	control.ByCarrier:      `NULL::timestamptz, NULL::uuid, NULL::int, NULL::uuid, NULL::int, NULL, NULL, carrier`,
-}
-
-const figureWhere = `
-	WHERE tenant_id = current_tenant() AND slot >= figure_slot($1) AND slot < figure_slot($2) AND $3::text <> ''
-	  AND ($4::uuid IS NULL OR agent_id = $4) AND ($5 = 0 OR agent_version = $5)
-	  AND ($6::uuid IS NULL OR flow_id = $6) AND ($7 = 0 OR flow_version = $7)
-	  AND ($8 = '' OR number = $8) AND ($9 = '' OR direction = $9) AND ($10 = '' OR carrier = $10)`
-
-// CallFigures implements [control.FigureStore].
-func (s *Store) CallFigures(ctx context.Context, q control.FigureQuery) ([]control.CallFigures, error) {
-	key, ok := figureKeys[q.By]
-	if !ok {
-		return nil, &control.Invalid{Field: "by", Reason: "is no dimension"}
-	}
-	args := []any{q.From, q.To, q.Zone, nullable(q.Agent), q.AgentVersion, nullable(q.Flow), q.FlowVersion,
-		text(q.Number), q.Direction, q.Carrier}
-	b, _, err := batch(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var groups grouped
-	b.Queue(`SELECT `+key+`, outcome, end_reason, sum(calls)::bigint, coalesce(sum(calls) FILTER (WHERE direction = 'inbound'), 0)::bigint,
-			sum(answered)::bigint, sum(talk_ms)::bigint, sum(contained)::bigint, sum(transfers)::bigint, sum(caller_turns)::bigint,
-			sum(agent_turns)::bigint, sum(cut_turns)::bigint, sum(no_input)::bigint, sum(no_match)::bigint
-		FROM call_figures`+figureWhere+` GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10`, args...).
-		Query(groups.calls)
-	b.Queue(`SELECT `+key+`, kind, key, sum(n)::bigint FROM call_tallies`+figureWhere+`
-		AND kind IN ('first_audio', 'end_of_turn', 'final_transcript', 'first_token', 'first_speech', 'pause', 'cost')
-		GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10`, args...).Query(groups.tallies)
-	if err := s.send(ctx, b); err != nil {
-		return nil, fmt.Errorf("figures of calls: %w", err)
-	}
-	return groups.list, nil
-}
-
-// grouped gathers figures by their key.
-type grouped struct {
-	list []control.CallFigures
-	at   map[control.FigureKey]int
-}
-
-// A scannedKey is a key whose parts may be null.
-type scannedKey struct {
-	start              *time.Time
-	agent, flow        *uuid.UUID
-	version, of        *int
-	number, dir, carry *string
-}
-
-func (k *scannedKey) into() []any {
-	return []any{&k.start, &k.agent, &k.version, &k.flow, &k.of, &k.number, &k.dir, &k.carry}
-}
-
-func (g *grouped) group(k scannedKey) *control.CallFigures {
-	key := control.FigureKey{Start: orZero(k.start), Agent: orNil(k.agent), AgentVersion: orEmptyOf(k.version), Flow: orNil(k.flow),
-		FlowVersion: orEmptyOf(k.of), Number: orEmptyOf(k.number), Direction: orEmptyOf(k.dir), Carrier: orEmptyOf(k.carry)}
-	if g.at == nil {
-		g.at = map[control.FigureKey]int{}
-	}
-	i, ok := g.at[key]
-	if !ok {
-		i = len(g.list)
-		g.at[key] = i
-		g.list = append(g.list, control.NewCallFigures(key))
-	}
-	return &g.list[i]
-}
-
-func orEmptyOf[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}
-
-func (g *grouped) calls(r pgx.Rows) error {
-	for r.Next() {
-		var k scannedKey
-		var outcome, reason string
-		var n control.CallFigures
-		var talk int64
-		if err := r.Scan(append(k.into(), &outcome, &reason, &n.Calls, &n.Inbound, &n.Answered, &talk, &n.Contained, &n.Transfers,
-			&n.CallerTurns, &n.AgentTurns, &n.CutTurns, &n.NoInput, &n.NoMatch)...); err != nil {
+// SumUp implements [control.FigureStore]: hours before the days that they are
+// part of. A span whose quarters are to be counted again waits for that.
+func (s *Store) SumUp(ctx context.Context, now time.Time, most int) error {
+	for _, hours := range []int{1, 24} {
+		spans, err := rows(ctx, s, pgx.RowTo[time.Time], `SELECT start FROM figure_spans s
+			WHERE tenant_id = current_tenant() AND hours = $1 AND NOT summed AND start + $1 * interval '1 hour' <= $2
+			  AND NOT EXISTS (SELECT FROM figure_marks m WHERE m.tenant_id = current_tenant()
+				AND m.slot >= s.start AND m.slot < s.start + $1 * interval '1 hour')
+			  AND NOT EXISTS (SELECT FROM figure_spans h WHERE h.tenant_id = current_tenant() AND $1 = 24 AND h.hours = 1
+				AND NOT h.summed AND h.start >= s.start AND h.start < s.start + interval '1 day')
+			ORDER BY start LIMIT $3`, hours, now, most)
+		if err != nil {
 			return err
 		}
-		n.Outbound, n.Talk = n.Calls-n.Inbound, time.Duration(talk)*time.Millisecond
-		n.Outcomes, n.EndReasons = map[string]int64{outcome: n.Calls}, map[string]int64{reason: n.Calls}
-		g.group(k).Add(n)
-	}
-	return r.Err()
-}
-
-func (g *grouped) tallies(r pgx.Rows) error {
-	for r.Next() {
-		var k scannedKey
-		var kind, key string
-		var n int64
-		if err := r.Scan(append(k.into(), &kind, &key, &n)...); err != nil {
-			return err
-		}
-		f := g.group(k)
-		switch kind {
-		case "pause":
-			f.Pauses[key] += n
-		case "cost":
-			f.Cost[key] += n
-		default:
-			i, err := strconv.Atoi(key)
-			if err != nil {
-				return fmt.Errorf("bucket %q: %w", key, err)
+		for _, start := range spans {
+			if err := s.atOnce(ctx, `SELECT sum_figures($1, $2)`, hours, start); err != nil && !errors.Is(err, control.ErrConflict) {
+				return fmt.Errorf("sum up %d hours from %s: %w", hours, start.Format(time.RFC3339), err)
 			}
-			if f.Latency[kind] == nil {
-				f.Latency[kind] = control.Histogram{}
-			}
-			f.Latency[kind][i] += n
 		}
 	}
-	return r.Err()
+	return nil
 }
 
 // FlowFigures implements [control.FigureStore].

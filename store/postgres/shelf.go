@@ -52,7 +52,8 @@ func shelves() []shelf {
 		{table: "data_keys", why: "destroyed by parley keys destroy, and kept as proof of it"},
 
 		// Figures: numbers without persons, which outlive what they were counted from.
-		{table: "call_figures", why: tallied}, {table: "call_tallies", why: tallied}, {table: "node_figures", why: tallied},
+		{table: "call_figures", why: tallied}, {table: "figure_sums", why: tallied}, {table: "node_figures", why: tallied},
+		{table: "figure_spans", why: "for good: which hours and days have figures"},
 		{table: "figure_marks", why: "deleted when their slot is counted, within minutes"},
 		{table: "figures_kept", why: "what a session counted for of which a part is deleted; goes with the session itself"},
 
