@@ -258,8 +258,11 @@ func (s *Dialler) holds(ctx context.Context, d Dial, p Policy, now time.Time) (b
 		change = func(d *Dial) error { d.DueAt, d.Reason = now.Add(time.Minute), ReasonBlocked; return nil }
 	default:
 		moved := d
-		if err := p.moved(&moved, callee, now); err != nil || !moved.DueAt.After(now) {
-			return false, nil // what has no hour at all was refused when it was ordered
+		switch err := p.moved(&moved, callee, now); {
+		case err != nil: // since the policy was changed
+			return true, s.refuse(ctx, d.ID, "the number "+noHour)
+		case !moved.DueAt.After(now):
+			return false, nil
 		}
 		change = func(d *Dial) error { return p.moved(d, callee, now) }
 	}

@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,8 +43,9 @@ func (p Prefixes) Has(number string) bool {
 }
 
 // Inspect reads a number in E.164. listed are prefixes that the operator takes
-// for risky too. The zones are all in which the number may be; none if that is
-// not known. An [*control.Invalid] of field "to" tells why it cannot be called.
+// for risky too. The zones are all in which the number may be: those of its area,
+// or of its whole country where it is bound to none, as mobile numbers are; none
+// if that is not known. An [*control.Invalid] of field "to" tells why it cannot be called.
 func Inspect(number string, listed Prefixes) (Callee, error) {
 	c := Callee{Number: number}
 	n, err := phonenumbers.Parse(number, "")
@@ -64,7 +66,7 @@ func Inspect(number string, listed Prefixes) (Callee, error) {
 	case kind == phonenumbers.SHARED_COST:
 		c.Risk = RiskShared
 	}
-	names, err := phonenumbers.GetTimezonesForNumber(n)
+	names, err := timezones(n)
 	if err != nil {
 		names = nil // not known
 	}
@@ -74,4 +76,15 @@ func Inspect(number string, listed Prefixes) (Callee, error) {
 		}
 	}
 	return c, nil
+}
+
+// timezones are those that a number's prefix stands for. The tables name one for
+// the prefixes of mobile numbers too, which nobody leaves behind who moves; only
+// in some countries they belong to an area.
+func timezones(n *phonenumbers.PhoneNumber) ([]string, error) {
+	kind, code := phonenumbers.GetNumberType(n), n.GetCountryCode()
+	if kind == phonenumbers.FIXED_LINE || kind == phonenumbers.FIXED_LINE_OR_MOBILE || phonenumbers.GEO_MOBILE_COUNTRIES[code] && kind == phonenumbers.MOBILE {
+		return phonenumbers.GetTimezonesForNumber(n)
+	}
+	return phonenumbers.GetTimezonesForPrefix(strconv.Itoa(int(code)))
 }

@@ -92,7 +92,7 @@ func (s *Orders) Create(ctx context.Context, o Order) (Dial, error) {
 		return d, control.Invalidf("at", "must be within 90 days")
 	}
 	if err := p.moved(&d, callee, at); err != nil {
-		return d, control.Invalidf("to", "lies in several time zones, and at no hour all of them may be called")
+		return d, control.Invalidf("to", noHour)
 	}
 	d.ExpiresAt = d.DueAt.Add(expiry)
 	if err := s.Store.InsertDial(ctx, d); err != nil {
@@ -103,6 +103,9 @@ func (s *Orders) Create(ctx context.Context, o Order) (Dial, error) {
 	}
 	return d, nil
 }
+
+// noHour refuses a number of which nobody can say when it may be called.
+const noHour = "lies in several time zones, and at no hour all of them may be called: have the quiet hours of the outbound policy shortened, or send quiet_hours ignore as who has calls.any_hour"
 
 // errNoCarrier refuses orders that nobody would carry out.
 var errNoCarrier = control.Refuse(control.ErrUnavailable, "no carrier is set up to call from this number: "+

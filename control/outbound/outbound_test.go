@@ -1,10 +1,13 @@
 package outbound
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"parley/control"
 )
@@ -72,6 +75,72 @@ func TestNoHourIsLeft(t *testing.T) {
 	}
 }
 
+// Quiet hours hold in every zone that a number may be in; in the tenant's own
+// where the number tells of none.
+func TestQuietHoursOfUncertainZones(t *testing.T) {
+	p := DefaultPolicy()
+	p.Zone = "Asia/Tokyo"
+	mobile, err := Inspect("+61412345678", nil) // anywhere in Australia
+	if err != nil || len(mobile.Zones) < 2 {
+		t.Fatalf("%+v, %v", mobile, err)
+	}
+	due := time.Date(2026, 7, 15, 11, 30, 0, 0, time.UTC) // 19:30 in Perth, 21:30 in Sydney, 20:30 in Tokyo
+	for _, tt := range []struct {
+		name   string
+		callee Callee
+		zone   string
+		due    time.Time
+		want   string // "" for later than due, and quiet in none of its zones
+	}{
+		{"several", mobile, p.Zone, due, ""},
+		{"unknown", Callee{}, p.Zone, due, "2026-07-15T11:30:00Z"},
+		{"unknown-later", Callee{}, p.Zone, due.Add(time.Hour), "2026-07-15T23:00:00Z"}, // 8:00 in Tokyo
+		{"tenant-without", Callee{}, "", due.Add(10 * time.Hour), "2026-07-16T08:00:00Z"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := p
+			p.Zone = tt.zone
+			var d Dial
+			if err := p.moved(&d, tt.callee, tt.due); err != nil {
+				t.Fatal(err)
+			}
+			if got := d.DueAt.Format(time.RFC3339); tt.want != "" && got != tt.want || tt.want == "" && !d.DueAt.After(tt.due) {
+				t.Errorf("called at %s, want %s", got, tt.want)
+			}
+			for _, z := range tt.callee.Zones {
+				if p.Quiet.at(d.DueAt, z) {
+					t.Errorf("it is quiet in %v at %v", z, d.DueAt)
+				}
+			}
+		})
+	}
+}
+
+// changes is storage of one dial.
+type changes struct {
+	Changes
+	d Dial
+}
+
+func (c *changes) ChangeDial(_ context.Context, _ uuid.UUID, f func(*Dial) error) (Dial, error) {
+	return c.d, f(&c.d)
+}
+
+// A dial that no hour is left for, since the policy was changed, is refused, not
+// placed at night.
+func TestDialWithoutAnHourIsRefused(t *testing.T) {
+	now := time.Date(2026, 1, 15, 3, 0, 0, 0, time.UTC)
+	p := DefaultPolicy()
+	p.Quiet, p.Prefixes = Quiet{12 * 60, 11 * 60}, Prefixes{"+"} // an hour a day
+	for _, any := range []bool{false, true} {
+		c := &changes{d: Dial{To: "+61412345678", From: "+12025550199", Status: Scheduled, ExpiresAt: now.Add(time.Hour), AnyHour: any}}
+		held, err := (&Dialler{Changes: c}).holds(t.Context(), c.d, p, now)
+		if err != nil || held == any || (c.d.Status == Failed && c.d.Outcome == OutcomeRefused && strings.Contains(c.d.Error, "several time zones")) == any {
+			t.Errorf("any hour %v: held %v, %v; it is %+v", any, held, err, c.d)
+		}
+	}
+}
+
 func TestInspect(t *testing.T) {
 	tests := []struct {
 		number, risk, country string
@@ -80,6 +149,9 @@ func TestInspect(t *testing.T) {
 	}{
 		{"+12125550123", "", "US", 1, true},
 		{"+4930123456", "", "DE", 1, true},
+		{"+61291234567", "", "AU", 1, true}, // Sydney
+		{"+61412345678", "", "AU", 8, true}, // a mobile's prefix is not a place
+		{"+34612345678", "", "ES", 2, true},
 		{"+19005550123", RiskPremium, "", 0, true},
 		{"+881612345678", RiskSatellite, "", 0, true},
 		{"+447012345678", RiskListed, "", 0, true},
