@@ -56,6 +56,22 @@ func TestFiguresUseIndexes(t *testing.T) {
 			}
 		}
 	}
+	// A call is counted, whenever something of it is deleted, by its keys.
+	super := dial(t, w.db.SuperURL)
+	tx, err := super.Begin(t.Context())
+	must(t, err)
+	var counted, scans int
+	_, err = tx.Exec(t.Context(), `SELECT set_config('app.tenant', $1, true)`, w.tenant.String())
+	must(t, err)
+	_, err = tx.Exec(t.Context(), `SET LOCAL ROLE parley_app`)
+	must(t, err)
+	must(t, tx.QueryRow(t.Context(), `SELECT count(*) FROM count_calls(ARRAY(SELECT id FROM calls ORDER BY id LIMIT 1))`).Scan(&counted))
+	must(t, tx.QueryRow(t.Context(), `SELECT sum(seq_scan) FROM pg_stat_xact_user_tables
+		WHERE relname IN ('turns', 'usage_entries', 'conversation_history')`).Scan(&scans))
+	must(t, tx.Rollback(t.Context()))
+	if counted != 1 || scans != 0 {
+		t.Errorf("%d rows of one call, by %d scans from end to end", counted, scans)
+	}
 	// Nothing but sums is read of days that are over.
 	w.run(t, `TRUNCATE call_figures`)
 	got, err := w.store.CallFigures(w.ctx, base)

@@ -107,7 +107,8 @@ ALTER TABLE figure_spans FORCE ROW LEVEL SECURITY;
 DROP FUNCTION carried;
 DROP TABLE old_figures, call_tallies;
 
--- What calls came to, each counted once.
+-- What calls came to, each counted once. Its parts are read call by call, each by
+-- its key (OFFSET keeps it so): one call is counted whenever something is deleted.
 CREATE FUNCTION count_calls(ids uuid[]) RETURNS SETOF call_figures
     LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
     WITH c AS MATERIALIZED (SELECT * FROM figured_calls(ids)), cell AS (
@@ -116,23 +117,24 @@ CREATE FUNCTION count_calls(ids uuid[]) RETURNS SETOF call_figures
             ('transfers', c.transferred::int), ('outcome/' || c.outcome, 1), ('reason/' || c.end_reason, 1)) v(key, n)
         WHERE v.n <> 0
         UNION ALL
-        SELECT t.call_id, v.key, 1 FROM c JOIN turns t ON t.call_id = c.id
+        SELECT t.call_id, v.key, 1 FROM c CROSS JOIN LATERAL (SELECT * FROM turns WHERE call_id = c.id OFFSET 0) t
         CROSS JOIN LATERAL (VALUES (CASE t.speaker WHEN 'agent' THEN 'agent_turns' ELSE 'caller_turns' END),
             (CASE WHEN t.speaker = 'agent' AND t.interrupted THEN 'cut_turns' END)) v(key)
         WHERE v.key IS NOT NULL
         UNION ALL
-        SELECT t.call_id, s.step || '/' || latency_bucket(s.ms), 1 FROM c JOIN turns t ON t.call_id = c.id
+        SELECT t.call_id, s.step || '/' || latency_bucket(s.ms), 1 FROM c CROSS JOIN LATERAL (SELECT * FROM turns WHERE call_id = c.id OFFSET 0) t
         CROSS JOIN LATERAL (VALUES ('first_audio', t.first_audio_ms), ('end_of_turn', t.end_of_turn_ms),
             ('final_transcript', t.final_transcript_ms), ('first_token', t.first_token_ms), ('first_speech', t.first_speech_ms)) s(step, ms)
         WHERE t.speaker = 'agent' AND s.ms IS NOT NULL
         UNION ALL
-        SELECT t.call_id, 'pause/' || p, 1 FROM c JOIN turns t ON t.call_id = c.id CROSS JOIN LATERAL unnest(t.pauses) p
+        SELECT t.call_id, 'pause/' || p, 1 FROM c CROSS JOIN LATERAL (SELECT * FROM turns WHERE call_id = c.id OFFSET 0) t CROSS JOIN LATERAL unnest(t.pauses) p
         UNION ALL
-        SELECT h.conversation_id, v.key, 1 FROM c JOIN conversation_history h ON h.conversation_id = c.id
+        SELECT h.conversation_id, v.key, 1 FROM c CROSS JOIN LATERAL (SELECT * FROM conversation_history WHERE conversation_id = c.id OFFSET 0) h
         CROSS JOIN LATERAL (VALUES ('no_input', h.no_input), ('no_match', h.no_match)) v(key, node) WHERE v.node <> ''
         UNION ALL
-        SELECT u.call_id, 'cost/' || u.currency, u.micros FROM c JOIN usage_entries u ON u.call_id = c.id
-        WHERE u.tenant_id = current_tenant() AND u.currency <> ''
+        SELECT u.call_id, 'cost/' || u.currency, u.micros FROM c
+        CROSS JOIN LATERAL (SELECT * FROM usage_entries WHERE tenant_id = current_tenant() AND call_id = c.id OFFSET 0) u
+        WHERE u.currency <> ''
     )
     SELECT current_tenant(), x.slot, false, x.agent_id, x.agent_version, x.flow_id, x.flow_version, x.number, x.direction, x.carrier,
         jsonb_object_agg(x.key, x.n)
