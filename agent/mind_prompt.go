@@ -280,10 +280,13 @@ func (m *promptMind) aside(text string) {
 	}
 }
 
-// note is a system's message: nothing that a caller says can look like one.
-func (m *promptMind) note(text string) {
-	m.messages = append(m.messages, Message{Role: "system",
-		Text: "A note from the operator. The caller does not hear it: use it, and do not read it out.\n" + text})
+func (m *promptMind) note(text string) { m.messages = append(m.messages, noteMessage(text)) }
+
+// noteMessage is an operator's note as a system's message: nothing that a caller
+// says can look like one.
+func noteMessage(text string) Message {
+	return Message{Role: "system",
+		Text: "A note from the operator. The caller does not hear it: use it, and do not read it out.\n" + text}
 }
 
 func (m *promptMind) retract() bool {

@@ -39,10 +39,6 @@ const (
 	DoReturn   = "return"   // the hold is over: nobody comes
 )
 
-// NoteEvent is the event by which a flow is told of an operator's note. Its data
-// hold "text".
-const NoteEvent = "operator_note"
-
 func (c Command) settle(reason string) {
 	if c.Settle != nil {
 		c.Settle(reason)
@@ -72,10 +68,9 @@ func (c *conductor) command(ctx context.Context, cmd Command) {
 	case DoDrop:
 		c.finish(Ending{Reason: "network"})
 	case DoEvent:
-		c.happen(cmd.Event, cmd.Data)
+		c.happen(flow.Happened{Event: cmd.Event, Data: cmd.Data})
 	case DoNote:
-		c.note(cmd.Text)
-		cmd.settle("")
+		cmd.settle(c.note(cmd.Text))
 	case DoSay, DoHold:
 		c.wish(ctx, cmd)
 	case DoReturn:
@@ -84,11 +79,14 @@ func (c *conductor) command(ctx context.Context, cmd Command) {
 }
 
 // happen has the mind told of something outside.
-func (c *conductor) happen(name string, data json.RawMessage) {
+func (c *conductor) happen(ev flow.Happened) bool {
+	ev.At = flow.At{At: time.Now()}
 	select {
-	case c.happened <- flow.Happened{At: flow.At{At: time.Now()}, Event: name, Data: data}:
+	case c.happened <- ev:
+		return true
 	default:
-		c.log.Warn("an event is dropped: too many wait", "event", name)
+		c.log.Warn("an event is dropped: too many wait", "event", ev.Event)
+		return false
 	}
 }
 
@@ -107,15 +105,22 @@ func (c *conductor) part(ctx context.Context, text string, mv move) {
 	c.finish(Ending{Reason: mv.reason})
 }
 
-// note tells the mind something before its next reply.
-func (c *conductor) note(text string) {
-	if c.spec.Flow != nil {
-		data, _ := json.Marshal(map[string]string{"text": text}) // strings always encode
-		c.happen(NoteEvent, data)
-		return
+// note tells the mind something before its next reply. It returns why it does
+// not, "" if it does.
+func (c *conductor) note(text string) (reason string) {
+	if c.spec.Flow == nil {
+		told, mind := c.before, c.mind
+		c.before = func() { told(); mind.note(text) }
+		return ""
 	}
-	told, mind := c.before, c.mind
-	c.before = func() { told(); mind.note(text) }
+	if !c.spec.Flow.Flow.TakesNotes() {
+		return "the flow has no node whose model talks to the caller, and none that waits for operator_note"
+	}
+	data, _ := json.Marshal(map[string]string{"text": text}) // strings always encode
+	if !c.happen(flow.Happened{Event: flow.NoteEvent, Data: data, Operator: true}) {
+		return "too many notes and events wait: try again"
+	}
+	return ""
 }
 
 // wish takes what needs the floor, if the call has time for it.

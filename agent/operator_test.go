@@ -72,6 +72,47 @@ func TestWhisperReachesTheModelAlone(t *testing.T) {
 	})
 }
 
+// In a flow the node whose model talks is told, and nobody else; one without such a
+// node says that it cannot be.
+func TestWhisperReachesTheModelOfAFlow(t *testing.T) {
+	const secret = "Offer twenty percent."
+	settled := make(chan string, 1)
+	whisper := Command{Do: DoNote, Text: secret, Settle: func(r string) { settled <- r }}
+	ordered(t, func(s *scene) {
+		atModel(s, talkFlow)
+		s.results = []string{"Is it expensive?"}
+		s.llm.answers = append(s.llm.answers, text("We find a price."))
+	}, func(s *scene, commands chan Command) {
+		s.wait(3 * time.Second)
+		commands <- whisper
+		s.wait(time.Second)
+		s.line.say(time.Second)
+		s.wait(5 * time.Second)
+		s.hangUp()
+		if r := <-settled; r != "" {
+			t.Errorf("settled %q", r)
+		}
+		if got := s.journal.said(); strings.Contains(got, secret) || !strings.Contains(got, "agent: We find a price.") {
+			t.Errorf("said:\n%s", got)
+		}
+		last := s.llm.prompts[len(s.llm.prompts)-1]
+		if !slices.ContainsFunc(last.Messages, func(m Message) bool {
+			return m.Role == "system" && strings.Contains(m.Text, secret) && strings.Contains(m.Text, "do not read it out")
+		}) {
+			t.Errorf("the model was asked without it: %+v", last.Messages)
+		}
+	})
+	ordered(t, atDesk, func(s *scene, commands chan Command) {
+		s.wait(3 * time.Second)
+		commands <- whisper
+		s.wait(time.Second)
+		s.hangUp()
+		if r := <-settled; !strings.Contains(r, "no node whose model talks") {
+			t.Errorf("settled %q", r)
+		}
+	})
+}
+
 // A sentence of the operator's waits until the agent has finished, and the model
 // knows of it.
 func TestSayWaitsForTheFloor(t *testing.T) {

@@ -63,6 +63,9 @@ func promptOf(e flow.Model) Prompt {
 	}
 	p.System = strings.TrimSpace(strings.Join(rules, "\n"))
 	p.Messages, p.Tools = messagesOf(e), toolsOf(e)
+	for _, note := range e.Notes {
+		p.Messages = append(p.Messages, noteMessage(note))
+	}
 	return p
 }
 

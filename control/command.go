@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"parley/agent/flow"
 )
 
 // Kinds of commands. The first three are decisive: a call goes one way at a time.
@@ -134,6 +136,9 @@ func (s *Calls) Order(ctx context.Context, c Command, revision int) (Command, er
 	if err := s.allows(call, c); err != nil {
 		return c, err
 	}
+	if err := s.reaches(ctx, c); err != nil {
+		return c, err
+	}
 	if c, err = s.Commands.PutCommand(ctx, c, revision); err != nil {
 		return c, err
 	}
@@ -183,6 +188,26 @@ func (s *Calls) allows(call Call, c Command) error {
 		return Refuse(ErrConflict, "a colleague can be asked for calls of a telephone carrier only: use mode cold, or hang up")
 	case c.Kind == CommandTransfer && call.CarrierCallID == "":
 		return Refuse(ErrConflict, "a browser's call has no carrier that could transfer it")
+	}
+	return nil
+}
+
+// reaches refuses a note that a call's flow could do nothing with. What cannot be
+// told here, the call's session tells.
+func (s *Calls) reaches(ctx context.Context, c Command) error {
+	if c.Kind != CommandWhisper {
+		return nil
+	}
+	var runs *flow.Flow
+	if v := s.serving(c.Call); v != nil {
+		runs = v.Flow
+	} else if conv, err := s.Records.Conversation(ctx, c.Call); err == nil && conv.FlowVersion != uuid.Nil {
+		if runs, err = s.Graphs.Load(ctx, conv.FlowVersion, conv.Pins); err != nil {
+			return nil // its session has it, or fails by itself
+		}
+	}
+	if runs != nil && !runs.TakesNotes() {
+		return Refuse(ErrConflict, "the call's flow has no node whose model talks to the caller, and none that waits for operator_note: nobody would read the text. Use say to have the agent say it, or transfer the call")
 	}
 	return nil
 }

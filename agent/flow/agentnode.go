@@ -63,7 +63,7 @@ func (t *turn) agentRound(n *node, k *Talk) move {
 	if k.Rounds >= maxRounds { // it goes in circles
 		return t.confused(n, k)
 	}
-	e := Model{Slots: t.slotsFor(b.slots)}
+	e := Model{Slots: t.slotsFor(b.slots), Notes: t.s.System.Notes}
 	for _, x := range b.exits {
 		e.Exits = append(e.Exits, Choice{Name: x.name, About: x.about})
 	}

@@ -18,6 +18,7 @@ type Model struct {
 	Kind   string        `json:"kind"` // agent, listen, intent or choice
 	Prompt string        `json:"prompt,omitempty"`
 	Said   []Line        `json:"said,omitempty"`
+	Notes  []string      `json:"notes,omitempty"`  // agent: of operators; the caller does not hear them
 	Slots  []Slot        `json:"slots,omitempty"`  // that it may fill
 	Exits  []Choice      `json:"exits,omitempty"`  // agent: that it may take
 	Tools  []Tool        `json:"tools,omitempty"`  // agent: that it may use

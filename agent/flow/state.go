@@ -73,6 +73,8 @@ type System struct {
 	Held *Input `json:"held,omitempty"`
 	// Arrived are events from outside that nobody has waited for yet.
 	Arrived []Arrival `json:"arrived,omitempty"`
+	// Notes are what operators had to say to the models that talk, the last of them.
+	Notes []string `json:"notes,omitempty"`
 	// Confirm is an answer that was read back and is not confirmed yet.
 	Confirm *Confirm `json:"confirm,omitempty"`
 	// Sensitive says that the last answer was given to a sensitive question.

@@ -73,6 +73,8 @@ type (
 		At
 		Event string          `json:"event"`
 		Data  json.RawMessage `json:"data,omitempty"`
+		// Operator says that it is an operator's note, [NoteEvent]: models are told.
+		Operator bool `json:"operator,omitempty"`
 	}
 
 	// Hangup says that the caller has left. The flow's on_hangup path runs

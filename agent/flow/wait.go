@@ -100,6 +100,9 @@ func (t *turn) happened(ev Happened) {
 		data = nil
 	}
 	t.emit("event_received", map[string]any{"event": name})
+	if ev.Operator {
+		t.noted(data)
+	}
 	if w := t.s.System.Waiting; w.For == ForResult {
 		for _, p := range t.s.System.Pending {
 			if e, ok := p.Effect.(Wait); ok && p.ID == w.ID && e.Event == name {
