@@ -100,6 +100,9 @@ type EventStore interface {
 	SessionEvents(ctx context.Context, session uuid.UUID, after int64, most int) ([]Event, error)
 	// LastEvent returns the tenant's last position.
 	LastEvent(ctx context.Context) (int64, error)
+	// FirstEvent returns the first position after one whose event is kept; 0 if
+	// none is.
+	FirstEvent(ctx context.Context, after int64) (int64, error)
 	// Written gets a value, without waiting, when this process may have written
 	// an event.
 	Written() <-chan struct{}

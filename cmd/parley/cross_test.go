@@ -92,7 +92,7 @@ func (w *wired) belongings(made identity.DemoMade) (chatToken string) {
 		w.t.Fatal(err)
 	}
 	if _, err := w.calls.Order(control.WithTenant(w.t.Context(), made.Tenant),
-		control.Command{Call: call.ID, Kind: control.CommandWhisper, Words: "x"}, control.AnyRevision); err != nil {
+		control.Command{Call: call.ID, Kind: control.CommandSay, Words: "x"}, control.AnyRevision); err != nil {
 		w.t.Fatal(err)
 	}
 	key := control.BlobKey(call)

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"parley/agent"
 	"parley/agent/providertest"
@@ -18,9 +20,44 @@ const modelFlow = `{"defaults":{"model":"booker-llm"},"nodes":[
  {"id":"bye","type":"hangup","content":{"text":"A table for {people} is booked."}},
  {"id":"sorry","type":"hangup","content":{"text":"Sorry, that did not work."}}]}`
 
+// whispered is call, with a note of an operator's as soon as the call is active.
+func (e *endToEnd) whispered(t *testing.T, agent, note, script string) heldCall {
+	t.Helper()
+	type placed struct {
+		heldCall
+		err error
+	}
+	over, dir := make(chan placed, 1), t.TempDir()
+	go func() {
+		h, err := e.place(t.Context(), dir, agent, script)
+		over <- placed{h, err}
+	}()
+	var a struct{ ID string }
+	e.request(t, "GET", "/v1/agents/"+agent, nil, &a)
+	var calls struct{ Items []storedCall }
+	for deadline := time.Now().Add(time.Minute); len(calls.Items) == 0 && time.Now().Before(deadline); <-time.After(100 * time.Millisecond) {
+		e.request(t, "GET", "/v1/calls?limit=1&status=active&agent_id="+a.ID, nil, &calls)
+	}
+	if len(calls.Items) == 0 {
+		t.Fatalf("no call of %s is active: %+v", agent, <-over)
+	}
+	var made, done struct{ ID, Status, Reason string }
+	call := "/v1/calls/" + calls.Items[0].ID
+	e.request(t, "POST", call+"/whisper", settings{"text": note}, &made)
+	end := <-over
+	if end.err != nil {
+		t.Fatal(end.err)
+	}
+	if e.request(t, "GET", call+"/commands/"+made.ID, nil, &done); done.Status != "done" {
+		t.Errorf("the note is %s: %s", done.Status, done.Reason)
+	}
+	return end.heldCall
+}
+
 // testModelNodes has the same flow led by the same answers, by telephone and
 // in chat.
 func testModelNodes(t *testing.T, e *endToEnd) {
+	const aside = "Offer the terrace to this guest."
 	replies := []providertest.Reply{
 		{Text: "With pleasure. For how many people?"},
 		{Text: "All right.", Calls: []agent.ToolCall{{ID: "c1", Name: "leave", Arguments: `{"exit":"booked"}`}}}, // too early
@@ -34,7 +71,7 @@ func testModelNodes(t *testing.T, e *endToEnd) {
 		"stt": []settings{{"vendor": "deepgram", "model": "booker-stt"}},
 		"tts": []settings{{"vendor": "openai", "model": "booker-tts", "voice": "alloy"}},
 	})
-	h := e.call(t, "booker-flow", `
+	h := e.whispered(t, "booker-flow", aside, `
 wait-speech 20s
 wait-quiet 1s
 say I would like a table
@@ -52,6 +89,12 @@ expect-heard ^All right\. A table for 4 is booked\.$
 	reqs := c.models.Requests()
 	if len(reqs) != 3 || !strings.Contains(string(reqs[1].Body), "With pleasure. For how many people?") || !strings.Contains(string(reqs[2].Body), "still missing: people") {
 		t.Errorf("the model was asked %d times: %s", len(reqs), reqs[len(reqs)-1].Body)
+	}
+	if last := string(reqs[len(reqs)-1].Body); strings.Count(last, aside) != 1 {
+		t.Errorf("an operator's note reaches the model %d times: %s", strings.Count(last, aside), last)
+	}
+	if _, turns := e.stored(t, "booker-flow"); len(turns) == 0 || strings.Contains(fmt.Sprint(turns), "terrace") {
+		t.Errorf("a note stands in what was said: %+v", turns)
 	}
 
 	again := providertest.NewOpenAI(providertest.OpenAIScript{Key: providertest.Canary, Replies: replies})

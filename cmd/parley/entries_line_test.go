@@ -69,7 +69,7 @@ func (w *wired) calling(made identity.DemoMade, ids map[string]string) {
 	w.list(`INSERT INTO call_afterwork (tenant_id, call_id, status, failure, at) VALUES ($1, $2, 'failed', 'no model answered', now()) RETURNING 'ok'`,
 		made.Tenant, ids["over"])
 	for _, name := range []string{"said", "told", "moved", "ended"} {
-		call, err := w.calls.Arrive(w.t.Context(), control.Arrival{Carrier: "twilio", CarrierCallID: "CA" + name, Agent: made.Agents[0].ID.String()})
+		call, err := w.calls.Arrive(w.t.Context(), control.Arrival{Carrier: "twilio", CarrierCallID: "CA" + name, Agent: made.Agents[1].ID.String()}) // it has a model, that is told
 		if err == nil {
 			_, _, err = w.calls.Begin(w.t.Context(), call.ID.String(), func(string) {})
 		}

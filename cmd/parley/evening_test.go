@@ -173,7 +173,7 @@ func testForgedWebhooks(t *testing.T, e *evening) {
 // The victim's ids, alone and behind one's own: as if they were not.
 func testForeignIDs(t *testing.T, e *evening) {
 	ctx := control.WithTenant(t.Context(), e.victim.Tenant)
-	c, err := e.calls.Order(ctx, control.Command{Call: e.call.ID, Kind: control.CommandWhisper, Words: "x"}, control.AnyRevision)
+	c, err := e.calls.Order(ctx, control.Command{Call: e.call.ID, Kind: control.CommandSay, Words: "x"}, control.AnyRevision)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -142,6 +142,9 @@ func testHangUp(t *testing.T, o *office) {
 	if got := p.said("the kitchen is closed on monday", "would you like red or blue", "thank you goodbye"); got != "the kitchen is closed on monday" {
 		t.Errorf("the caller hears %q", got)
 	}
+	if status, no := o.n.ask(o.site, "POST", call+"/whisper", `{"text":"Offer tea."}`); status != 409 || !strings.Contains(fmt.Sprint(no["detail"]), "no node whose model talks") {
+		t.Errorf("a note to a flow without a model: %d %v", status, no)
+	}
 	p.listen()
 	command := o.order(call+"/hangup", `{"text":"We are closing now, good night."}`)
 	if status, now := o.n.ask(o.site, "POST", call+"/transfer", `{"to":"+15550008"}`); status != 409 || now["call"] == nil {

@@ -22,7 +22,13 @@ const cookieName = "parley_session"
 // used up by this; a temporary token that is good once is. Errors:
 // control.ErrCredentials, ErrForbidden, ErrUnavailable.
 func (s *Server) Authenticate(r *http.Request) (control.Principal, error) {
-	v := identity.Visit{Origin: r.Header.Get("Origin"), Network: identity.Network(address(r))}
+	return s.identify(r, false)
+}
+
+// identify returns whom a request's credentials are of. again: they have let them
+// in before; they count neither as used nor as used up.
+func (s *Server) identify(r *http.Request, again bool) (control.Principal, error) {
+	v := identity.Visit{Origin: r.Header.Get("Origin"), Network: identity.Network(address(r)), Peek: again, Again: again}
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		// Chats and calls have bearers of their own, which are no keys.
 		v.Imported = s.routes[r.Pattern].Class != Session
@@ -38,6 +44,9 @@ func (s *Server) Authenticate(r *http.Request) (control.Principal, error) {
 	}
 	if err := s.csrf.Check(r); err != nil {
 		return control.Principal{}, newProblem(403, "cross_origin", "the request comes from another page")
+	}
+	if again {
+		return s.o.Users.Peek(r.Context(), c.Value)
 	}
 	return s.o.Users.Verify(r.Context(), c.Value)
 }

@@ -29,8 +29,7 @@ const (
 	// them for one tenant.
 	streamMost   = 256
 	streamTenant = 32
-	// streamLife bounds a stream, so that a key that was revoked or a person who
-	// has left does not follow for ever; a client comes again by itself.
+	// streamLife bounds a stream; a client comes again by itself.
 	streamLife = time.Hour
 )
 
@@ -111,7 +110,7 @@ func (s *Server) sessionEvents(ctx context.Context, in *EventsQuery) (*listOut[a
 // from now on.
 func (s *Server) followEvents(w http.ResponseWriter, r *http.Request) {
 	f, err := eventFilter(r)
-	var at int64
+	var at place
 	if err == nil {
 		at, err = s.streamFrom(r)
 	}
@@ -133,20 +132,42 @@ func eventFilter(r *http.Request) (f control.EventFilter, err error) {
 	return f, nil
 }
 
-// streamFrom is the position to go on from.
-func (s *Server) streamFrom(r *http.Request) (int64, error) {
-	last := r.Header.Get("Last-Event-ID")
-	if last == "" {
-		last = r.URL.Query().Get("last_event_id") // for who cannot set headers
+// A place is where a stream goes on from.
+type place struct {
+	at int64
+	// gap is why what came before at is not told: "too_old" where it is kept no
+	// longer, "unknown" where the id is of no event that there was.
+	gap string
+}
+
+// streamFrom is where to go on from.
+func (s *Server) streamFrom(r *http.Request) (place, error) {
+	asked := r.Header.Get("Last-Event-ID")
+	if asked == "" {
+		asked = r.URL.Query().Get("last_event_id") // for who cannot set headers
 	}
-	if last == "" {
-		return s.o.Events.Store.LastEvent(r.Context())
+	at, err := strconv.ParseInt(asked, 10, 64)
+	if asked != "" && (err != nil || at < 0) {
+		return place{}, &control.Invalid{Field: "Last-Event-ID", Reason: "is not an id of this stream"}
 	}
-	at, err := strconv.ParseInt(last, 10, 64)
-	if err != nil || at < 0 {
-		return 0, &control.Invalid{Field: "Last-Event-ID", Reason: "is not an id of this stream"}
+	last, err := s.o.Events.Store.LastEvent(r.Context())
+	switch {
+	case err != nil || asked == "":
+		return place{at: last}, err
+	case at > last: // storage was put back, or it is of another tenant
+		return place{last, "unknown"}, nil
+	case at == last || at == 0: // 0 asks for all that there is
+		return place{at: at}, nil
 	}
-	return at, nil
+	switch first, err := s.o.Events.Store.FirstEvent(r.Context(), at); {
+	case err != nil:
+		return place{}, err
+	case first == 0:
+		return place{last, "too_old"}, nil
+	case first > at+1:
+		return place{first - 1, "too_old"}, nil
+	}
+	return place{at: at}, nil
 }
 
 // follow sends events until ctx ends or the client is too slow, and says why it
@@ -208,25 +229,23 @@ func (s *Server) page(ctx context.Context, st *stream, f control.EventFilter) (m
 			return false, "unavailable"
 		}
 		b = fmt.Appendf(b, "id: %d\nevent: %s\ndata: %s\n\n", e.Position, e.Type, text)
+		st.over = st.over || e.Type == st.ends
 	}
 	if len(events) == 0 || events[len(events)-1].Position < at {
 		b = fmt.Appendf(b, "id: %d\n\n", at) // seen, and not wanted: no event, but where to resume
 	}
-	began := time.Now()
-	if err := st.write(b); err != nil {
-		return false, "slow"
+	if why := st.send(b); why != "" {
+		return false, why
 	}
 	st.at = at
-	if time.Since(began) > streamSlow {
-		return false, "slow"
-	}
 	return true, ""
 }
 
-// serveStream answers with the events that run sends, from position at, unless err
-// or too many streams refuse it. It lasts until run says why it ends, "" where
+// serveStream answers with the events that run sends, from a place on, unless err
+// or too many streams refuse it. A client that has missed something is told first,
+// so that it reads anew what it shows. It lasts until run says why it ends, "" where
 // nobody is left to be told; run's ctx ends with the client, and after streamLife.
-func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, at int64, err error, run func(ctx context.Context, st *stream) (why string)) {
+func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, from place, err error, run func(ctx context.Context, st *stream) (why string)) {
 	tenant, _ := control.TenantOf(r.Context())
 	if err == nil && !s.streams.enter(tenant) {
 		err = newProblem(503, "busy", "too many streams are open; close one")
@@ -236,12 +255,18 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, at int64, e
 		return
 	}
 	defer s.streams.leave(tenant)
-	ctx, cancel := context.WithTimeout(r.Context(), streamLife)
-	defer cancel()
+	ctx, leave := s.whileAllowed(r, streamLife)
+	defer leave()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // for proxies that would hold it back
-	st := &stream{w: w, to: http.NewResponseController(w), at: at}
+	st := &stream{w: w, to: http.NewResponseController(w), at: from.at}
+	if from.gap != "" && st.write(fmt.Appendf(nil, "id: %d\nevent: gap\ndata: {\"reason\":%q}\n\n", from.at, from.gap)) != nil {
+		return
+	}
 	why := run(ctx, st)
+	if errors.Is(context.Cause(ctx), errWithdrawn) {
+		why = "forbidden"
+	}
 	if why != "" && r.Context().Err() == nil || s.draining.Load() {
 		_ = st.write(fmt.Appendf(nil, "event: end\ndata: {\"reason\":%q}\n\n", why)) // to whom still listens
 	}
@@ -252,6 +277,18 @@ type stream struct {
 	w  http.ResponseWriter
 	to *http.ResponseController
 	at int64
+
+	ends string // the type of a kept event behind which nothing comes; "": none
+	over bool   // it was read
+}
+
+// send is write, and tells whether the client is too slow to go on: "slow", or "".
+func (s *stream) send(b []byte) (why string) {
+	began := time.Now()
+	if s.write(b) != nil || time.Since(began) > streamSlow {
+		return "slow"
+	}
+	return ""
 }
 
 // write sends b, within streamStuck.

@@ -29,6 +29,9 @@ func (s *Server) guard(route Route, h http.Handler) http.Handler {
 		p, err := s.admit(route, r)
 		out.who = p
 		if p.Kind != "" {
+			if route.Long {
+				r = r.WithContext(s.staying(route, r, p))
+			}
 			r = r.WithContext(control.WithPrincipal(r.Context(), p))
 		}
 		if route.crosses() {
@@ -106,16 +109,21 @@ func (s *Server) admit(route Route, r *http.Request) (control.Principal, error) 
 	if p.Kind == control.PrincipalKey {
 		s.o.Gate.Watch.KeyUsed(r.Context(), p.Tenant.String(), p.ID.String(), control.ClientOf(r.Context()))
 	}
+	return p, s.permit(route, p)
+}
+
+// permit tells whether p may come to a route that somebody was let in to.
+func (s *Server) permit(route Route, p control.Principal) error {
 	if p.Kind == control.PrincipalCallToken {
-		return p, control.ErrForbidden // opens a call, by its own route
+		return control.ErrForbidden // opens a call, by its own route
 	}
 	if route.Class == Admin && p.Kind == control.PrincipalUser && p.Role != control.RoleOwner && p.Role != control.RoleAdmin {
-		return p, control.ErrForbidden
+		return control.ErrForbidden
 	}
 	if err := control.Allow(p, route.Permission, control.Object{}); err != nil {
-		return p, err
+		return err
 	}
-	return p, s.o.SecondFactor.Demand(p, route.Class == Admin, route.Dangerous(), time.Now())
+	return s.o.SecondFactor.Demand(p, route.Class == Admin, route.Dangerous(), time.Now())
 }
 
 // admitInternal checks who asks on the admin listener, whatever the address.

@@ -34,8 +34,8 @@ func (s *Server) listen(w http.ResponseWriter, r *http.Request) {
 		err = s.o.Audit.Note(r.Context(), control.AuditEntry{Action: "call.listen", Object: "call:" + c.ID.String()})
 	}
 	if err == nil {
-		ctx, cancel := context.WithTimeout(r.Context(), streamLife)
-		defer cancel()
+		ctx, leave := s.whileAllowed(r, streamLife)
+		defer leave()
 		l := &listener{w: w, to: http.NewResponseController(w)}
 		err = s.o.Calls.Hub.Follow(ctx, control.SoundTopic(c.Tenant, c.ID), func(f *control.Follower) error { return l.run(ctx, f) })
 		if l.rate != 0 {
@@ -55,8 +55,13 @@ func (s *Server) mayListen(ctx context.Context, c control.Call) error {
 	case c.Status != control.CallActive:
 		return control.Refuse(control.ErrConflict, "nobody talks to the caller here at this moment: listen when the call is active")
 	}
-	a, err := s.o.Agents.Store.Agent(ctx, c.Agent)
-	if err == nil && a.Settings.NoListening {
+	a, err := s.o.Agents.At(ctx, c.Agent, c.AgentVersion) // what the caller was told
+	forbidden := a.Settings.NoListening
+	if err == nil && !forbidden { // or what has been decided since
+		a, err = s.o.Agents.Store.Agent(ctx, c.Agent)
+		forbidden = a.Settings.NoListening
+	}
+	if err == nil && forbidden {
 		err = control.Refuse(control.ErrForbidden, "this agent's settings let nobody listen in on its calls")
 	}
 	return err

@@ -49,7 +49,7 @@ type watching struct {
 	filter control.EventFilter
 	// snapshot is how things stand; a text equal to the last is not sent again.
 	snapshot func(ctx context.Context) (any, error)
-	ends     string // the kept event that ends the stream
+	ends     string // see [stream]
 	last     []byte
 }
 
@@ -124,7 +124,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, v watching) {
 		err = control.ErrUnavailable
 	}
 	s.serveStream(w, r, at, err, func(ctx context.Context, st *stream) (why string) {
-		v.stream = st
+		v.stream, st.ends = st, v.ends
 		err := s.o.Calls.Hub.Follow(ctx, v.topic, func(f *control.Follower) error {
 			why = v.run(ctx, f)
 			return nil
@@ -164,12 +164,15 @@ func (v *watching) run(ctx context.Context, f *control.Follower) (why string) {
 			}
 		}
 		for _, n := range notes {
-			if v.write(fmt.Appendf(nil, "event: %s\ndata: %s\n\n", n.Type, n.Data)) != nil {
-				return ""
+			if why := v.send(fmt.Appendf(nil, "event: %s\ndata: %s\n\n", n.Type, n.Data)); why != "" {
+				return why
 			}
 			if n.Type == "ended" && v.ends != "" {
 				return "ended"
 			}
+		}
+		if v.over { // of whoever served the call nothing more is heard
+			return "ended"
 		}
 		select {
 		case <-ctx.Done():
@@ -207,14 +210,14 @@ func (v *watching) state(ctx context.Context, lost int) (why string) {
 	}
 	var b []byte
 	if lost > 0 {
-		b = fmt.Appendf(b, "event: gap\ndata: {\"lost\":%d}\n\n", lost)
+		b = fmt.Appendf(b, "event: gap\ndata: {\"reason\":\"slow\",\"lost\":%d}\n\n", lost)
 	}
 	if lost > 0 || !slices.Equal(text, v.last) {
 		b = fmt.Appendf(b, "id: %d\nevent: snapshot\ndata: %s\n\n", v.at, text)
 		v.last = text
 	}
-	if len(b) > 0 && v.write(b) != nil {
-		return "slow"
+	if len(b) == 0 {
+		return ""
 	}
-	return ""
+	return v.send(b)
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -91,6 +92,10 @@ type Options struct {
 	// Degraded says in a word what is away that calls go on without for a while,
 	// or "". Nil: nothing.
 	Degraded func() string
+	// StayCheck is how often it is asked whether who follows a stream still may.
+	// Default 15 s.
+	StayCheck time.Duration
+
 	// PublicURL of the server, "https://…"; cookies are Secure if it is https.
 	PublicURL string
 	// SecurityContact is where holes are reported, a mailto: or https: address.
@@ -110,6 +115,7 @@ type Server struct {
 	secure   bool
 	draining atomic.Bool
 	streams  streams
+	now      figuresNow
 }
 
 // New returns a Server with the control plane's own routes. Others join by

@@ -24,6 +24,7 @@ type memory struct {
 	control.EventStore
 	mu   sync.Mutex
 	list []control.Event
+	gone int64 // the first so many are kept no longer
 	wake func()
 }
 
@@ -35,6 +36,13 @@ func (m *memory) Events(_ context.Context, _ control.EventFilter, after int64, m
 }
 
 func (m *memory) LastEvent(context.Context) (int64, error) { return int64(len(m.list)), nil }
+
+func (m *memory) FirstEvent(_ context.Context, after int64) (int64, error) {
+	if first := max(after, m.gone) + 1; first <= int64(len(m.list)) {
+		return first, nil
+	}
+	return 0, nil
+}
 
 func (m *memory) Listen(ctx context.Context, wake func()) error {
 	m.mu.Lock()

@@ -16,6 +16,9 @@ type Visit struct {
 	// Peek only looks: neither is it held to its origin, nor used up, nor marked
 	// as used.
 	Peek bool
+	// Again is of one whom it has let in, and who stays: what is good once is
+	// good for that.
+	Again bool
 	// Imported looks for what has none of our forms among imported keys.
 	Imported bool
 }

@@ -220,6 +220,15 @@ func (s *Users) Rotate(ctx context.Context, p control.Principal) (string, error)
 
 // Verify returns the principal of a cookie; control.ErrCredentials if it has ended.
 func (s *Users) Verify(ctx context.Context, cookie string) (control.Principal, error) {
+	return s.verify(ctx, cookie, true)
+}
+
+// Peek is Verify that does not count as a use: who only looks on lapses.
+func (s *Users) Peek(ctx context.Context, cookie string) (control.Principal, error) {
+	return s.verify(ctx, cookie, false)
+}
+
+func (s *Users) verify(ctx context.Context, cookie string, uses bool) (control.Principal, error) {
 	at, err := s.Sessions.LocateBrowserSession(ctx, s.Ring.MAC(sessionPurpose, cookie))
 	if err != nil {
 		return control.Principal{}, control.NotFoundIs(err, control.ErrCredentials)
@@ -233,7 +242,7 @@ func (s *Users) Verify(ctx context.Context, cookie string) (control.Principal, e
 	if !b.live(now) {
 		return control.Principal{}, control.ErrCredentials
 	}
-	if now.Sub(b.LastUsedAt) > time.Minute {
+	if uses && now.Sub(b.LastUsedAt) > time.Minute {
 		if err := s.Sessions.TouchBrowserSession(ctx, b.ID, now.UTC()); err != nil {
 			return control.Principal{}, err
 		}

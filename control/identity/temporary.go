@@ -120,7 +120,7 @@ func (s *TemporaryTokens) Verify(ctx context.Context, token string, v Visit) (co
 		return control.Principal{}, control.NotFoundIs(err, control.ErrCredentials)
 	}
 	now := time.Now()
-	if !hmac.Equal(t.Hash, s.marked().hash(token)) || !t.RevokedAt.IsZero() || !t.UsedAt.IsZero() || !now.Before(t.ExpiresAt) ||
+	if !hmac.Equal(t.Hash, s.marked().hash(token)) || !t.RevokedAt.IsZero() || !v.Again && !t.UsedAt.IsZero() || !now.Before(t.ExpiresAt) ||
 		!v.Peek && t.Origin != "" && t.Origin != v.Origin {
 		return control.Principal{}, control.ErrCredentials
 	}

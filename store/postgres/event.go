@@ -174,6 +174,12 @@ func (s *Store) LastEvent(ctx context.Context) (int64, error) {
 		WHERE tenant_id = current_tenant() AND reader = $1`, publisher)
 }
 
+// FirstEvent implements [control.EventStore].
+func (s *Store) FirstEvent(ctx context.Context, after int64) (int64, error) {
+	return one(ctx, s, pgx.RowTo[int64], `SELECT coalesce(min(position), 0) FROM events
+		WHERE tenant_id = current_tenant() AND position > $1`, after)
+}
+
 // Written implements [control.EventStore].
 func (s *Store) Written() <-chan struct{} { return s.written }
 
