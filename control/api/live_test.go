@@ -244,7 +244,6 @@ func TestSlowWatcher(t *testing.T) {
 // flaky is a network between processes that comes and goes.
 type flaky struct {
 	mu    sync.Mutex
-	heard map[string]func(string)
 	hears []func(bool)
 }
 
