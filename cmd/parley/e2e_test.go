@@ -25,11 +25,14 @@ import (
 
 // TestEndToEnd holds calls over Twilio's protocol with the whole program.
 func TestEndToEnd(t *testing.T) {
-	b, books := newExchange(t), newBookService(t)
+	b, books, box := newExchange(t), newBookService(t), newMailbox(t)
+	hooks := httptest.NewServer(box)
+	t.Cleanup(hooks.Close)
 	g := startGateway(t, "--log-level", "warn", "--openai-api-key", providertest.Canary, "--openai-base-url", b.url+"/v1",
-		"--deepgram-api-key", providertest.Canary, "--deepgram-base-url", b.url, "--internal-url", books.URL)
+		"--deepgram-api-key", providertest.Canary, "--deepgram-base-url", b.url, "--internal-url", books.URL,
+		"--egress-allow", strings.TrimPrefix(hooks.URL, "http://"))
 	books.open(t, g.data)
-	e := &endToEnd{gatewayRun: g, vendors: b, books: books}
+	e := &endToEnd{gatewayRun: g, vendors: b, books: books, box: box, hooks: hooks.URL}
 	for _, tt := range []struct {
 		name string
 		test func(*testing.T, *endToEnd)
@@ -39,6 +42,7 @@ func TestEndToEnd(t *testing.T) {
 		{"prompt-agent", testPromptAgent},
 		{"transfer", testTransfer},
 		{"model-nodes", testModelNodes},
+		{"after-call", testAfterCall},
 		{"vendor-faults", testVendorFaults},
 		{"call-command", testCallCommand},
 		{"example-scripts", testExampleScripts},
@@ -52,6 +56,8 @@ type endToEnd struct {
 	*gatewayRun
 	vendors *exchange
 	books   *bookService
+	box     *mailbox // behind hooks, an address
+	hooks   string
 }
 
 // A gatewayRun is parley dev, run in this process.

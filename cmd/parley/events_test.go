@@ -26,6 +26,17 @@ type mailbox struct {
 	last map[string]string
 }
 
+func newMailbox(t *testing.T) *mailbox {
+	return &mailbox{t: t, seqs: map[string][]int{}, seen: map[string]bool{}, last: map[string]string{}}
+}
+
+// lastOf is the type of the last event of a session that has come.
+func (m *mailbox) lastOf(session string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.last[session]
+}
+
 func (m *mailbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	var e struct {
@@ -57,7 +68,7 @@ func (m *mailbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestEventsReachTheWorld(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, directly)
-	box := &mailbox{t: t, seqs: map[string][]int{}, seen: map[string]bool{}, last: map[string]string{}}
+	box := newMailbox(t)
 	receiver := httptest.NewServer(box)
 	t.Cleanup(receiver.Close)
 	inside := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("an inner address was reached") }))
