@@ -14,13 +14,14 @@ CREATE OR REPLACE FUNCTION locate_calls_by_words(of_tenant uuid, wanted tsquery,
         SELECT n.id FROM newest n CROSS JOIN LATERAL (SELECT FROM turns t WHERE t.call_id = n.id AND t.words @@ $2 LIMIT 1) t
     ), found AS MATERIALIZED (SELECT t.call_id FROM turns t WHERE t.tenant_id = $1 AND t.words @@ $2
     ), there AS (
-        SELECT f.call_id FROM (SELECT DISTINCT g.call_id FROM found g WHERE $3 IS NULL OR g.call_id < $3) f
+        SELECT f.call_id FROM (SELECT DISTINCT g.call_id FROM found g
+            WHERE ($3 IS NULL OR g.call_id < $3) AND (SELECT count(*) FROM near) < $4) f -- else nothing of it is looked at
         CROSS JOIN LATERAL (SELECT FROM calls c WHERE c.id = f.call_id AND c.deleted_at IS NULL OFFSET 0) c
     )
     SELECT $1, x.id FROM (
         SELECT n.id FROM near n
         UNION -- and so without what is in both
-        SELECT h.call_id FROM there h WHERE (SELECT count(*) FROM near) < $4) x
+        SELECT h.call_id FROM there h) x
     ORDER BY 2 DESC LIMIT $4 $$;
 -- +goose StatementEnd
 RESET ROLE;
