@@ -34,6 +34,9 @@ func TestDeletedRecordingIsKeptThirtyDays(t *testing.T) {
 	if listed() != 1 || seen() {
 		t.Errorf("%d recordings are listed, and it is shown: %v", listed(), seen())
 	}
+	if trash, err := a.store.Trash(a.ctx, control.Page{}); err != nil || len(trash) != 1 || trash[0].ID != c.ID || trash[0].Kind != "recording" {
+		t.Errorf("trash: %+v, %v", trash, err)
+	}
 	if err := a.store.DeleteRecording(a.ctx, c.ID); !errors.Is(err, control.ErrNotFound) {
 		t.Errorf("deleted again: %v, want ErrNotFound", err)
 	}

@@ -96,8 +96,8 @@ type Retentions interface {
 
 // Trashed is something that was deleted by hand.
 type Trashed struct {
-	Kind      string // "call", "session"
-	ID        uuid.UUID
+	Kind      string    // "call", "session", "recording"
+	ID        uuid.UUID // of a recording: its call's
 	DeletedAt time.Time
 }
 

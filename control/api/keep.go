@@ -140,8 +140,8 @@ func (s *Server) restoreSession(ctx context.Context, in *SessionPath) (*reply[se
 }
 
 type trashedJSON struct {
-	Kind      string    `json:"kind" enum:"call,session"`
-	ID        uuid.UUID `json:"id"`
+	Kind      string    `json:"kind" enum:"call,session,recording"`
+	ID        uuid.UUID `json:"id" doc:"Of a recording: its call's."`
 	DeletedAt time.Time `json:"deleted_at"`
 	Until     time.Time `json:"restorable_until" doc:"It is gone with the first pass after it."`
 }

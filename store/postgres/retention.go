@@ -139,6 +139,9 @@ func (s *Store) Trash(ctx context.Context, p control.Page) (list []control.Trash
 			(SELECT 'call', c.id AS id, c.deleted_at FROM calls c WHERE c.tenant_id = current_tenant() AND c.deleted_at IS NOT NULL
 			   AND ($1::uuid IS NULL OR c.id < $1) ORDER BY c.id DESC LIMIT $2)
 			UNION ALL
+			(SELECT 'recording', c.id, c.recording_deleted_at FROM calls c WHERE c.tenant_id = current_tenant() AND c.recording_deleted_at IS NOT NULL
+			   AND c.recording <> '' AND c.deleted_at IS NULL AND ($1::uuid IS NULL OR c.id < $1) ORDER BY c.id DESC LIMIT $2)
+			UNION ALL
 			(SELECT 'session', v.id, v.deleted_at FROM conversations v WHERE v.tenant_id = current_tenant() AND v.deleted_at IS NOT NULL
 			   AND ($1::uuid IS NULL OR v.id < $1) AND NOT EXISTS (SELECT FROM calls c WHERE c.id = v.id AND c.deleted_at IS NOT NULL)
 			 ORDER BY v.id DESC LIMIT $2)) t
