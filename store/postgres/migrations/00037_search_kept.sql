@@ -10,8 +10,10 @@ CREATE OR REPLACE FUNCTION locate_calls_by_words(of_tenant uuid, wanted tsquery,
     WITH newest AS MATERIALIZED (
         SELECT c.id FROM calls c WHERE c.tenant_id = $1 AND c.deleted_at IS NULL AND ($3 IS NULL OR c.id < $3) ORDER BY c.id DESC LIMIT 500
     ), near AS MATERIALIZED (
-        -- The limit keeps it a walk over the calls, each by its key.
-        SELECT n.id FROM newest n CROSS JOIN LATERAL (SELECT FROM turns t WHERE t.call_id = n.id AND t.words @@ $2 LIMIT 1) t
+        -- The limit keeps it a walk over the calls, the offset each by its key: by the index of words it
+        -- would be a common word's turns again for each.
+        SELECT n.id FROM newest n CROSS JOIN LATERAL (
+            SELECT FROM (SELECT t.words FROM turns t WHERE t.call_id = n.id OFFSET 0) t WHERE t.words @@ $2 LIMIT 1) t
     ), found AS MATERIALIZED (SELECT t.call_id FROM turns t WHERE t.tenant_id = $1 AND t.words @@ $2
     ), there AS (
         SELECT f.call_id FROM (SELECT DISTINCT g.call_id FROM found g
