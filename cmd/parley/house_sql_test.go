@@ -24,6 +24,7 @@ var builtStatements = map[string]string{
 	"store/postgres/bootstrap.go Bootstrap":           "roles' passwords: statements that define take no parameters, so literal quotes them",
 	"store/postgres/calllist.go Calls":                "conditions of one list, of which a filter picks; its values are parameters",
 	"store/postgres/erasure.go eraseOthers":           "tables and columns of shelves",
+	"store/postgres/figuregroup.go CallFigures":       "groups, dimensions and conditions, of which a query picks; its values are parameters",
 	"store/postgres/keep.go FinishDeletion":           "tables and columns of shelves",
 	"store/postgres/keep.go DeleteAged":               "tables and columns of shelves",
 	"store/postgres/provider.go Admit":                "its steps are constants, beside it",
