@@ -10,11 +10,13 @@ import (
 )
 
 // Roles of the database. Migrate owns the schema, App works in it, Locate owns
-// the functions that look over all tenants and cannot log in.
+// the functions that look over all tenants and cannot log in. Read is for who
+// reports: it is granted to a login of theirs.
 const (
 	RoleMigrate = "parley_migrate"
 	RoleApp     = "parley_app"
 	RoleLocate  = "parley_locate"
+	RoleRead    = "parley_read"
 )
 
 // Passwords of the roles that log in; "" leaves a role as it is (peer
@@ -54,12 +56,13 @@ func bootstrapSQL(pw Passwords, database string) []string {
 		makeRole(RoleLocate), `ALTER ROLE parley_locate NOLOGIN` + plain,
 		makeRole(RoleMigrate), `ALTER ROLE parley_migrate LOGIN NOINHERIT` + plain,
 		makeRole(RoleApp), `ALTER ROLE parley_app LOGIN` + plain,
+		makeRole(RoleRead), `ALTER ROLE parley_read NOLOGIN` + plain,
 		// Owners of functions are set by a member; NOINHERIT keeps the member
 		// from seeing over the tenants' walls by it.
 		`GRANT parley_locate TO parley_migrate`,
 		`CREATE EXTENSION IF NOT EXISTS btree_gin WITH SCHEMA public`, // indexes of a tenant's texts
 		`REVOKE CREATE ON SCHEMA public FROM PUBLIC`,
-		`GRANT USAGE ON SCHEMA public TO parley_app`,
+		`GRANT USAGE ON SCHEMA public TO parley_app, parley_read`,
 		`GRANT USAGE, CREATE ON SCHEMA public TO parley_migrate, parley_locate`,
 		`GRANT CONNECT ON DATABASE ` + db + ` TO parley_app, parley_migrate`,
 		`ALTER DEFAULT PRIVILEGES FOR ROLE parley_migrate IN SCHEMA public GRANT SELECT ON TABLES TO parley_app`,

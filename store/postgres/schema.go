@@ -28,10 +28,14 @@ type Migration struct {
 // MigrateUp brings the schema to the newest version, as the role that owns it,
 // over a direct connection. Many may run it at once: one does, the others wait.
 func MigrateUp(ctx context.Context, url string) error {
-	return withGoose(url, func(p *goose.Provider) error {
+	err := withGoose(url, func(p *goose.Provider) error {
 		_, err := p.Up(ctx)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return grantReading(ctx, url)
 }
 
 // MigrateDown takes the newest step back.
