@@ -43,6 +43,7 @@ func TestEndToEnd(t *testing.T) {
 		{"transfer", testTransfer},
 		{"model-nodes", testModelNodes},
 		{"after-call", testAfterCall},
+		{"listening", testListening},
 		{"vendor-faults", testVendorFaults},
 		{"call-command", testCallCommand},
 		{"example-scripts", testExampleScripts},
