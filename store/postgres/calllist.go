@@ -2,9 +2,12 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"parley/control"
 )
@@ -13,6 +16,20 @@ import (
 func (s *Store) Calls(ctx context.Context, f control.CallFilter) ([]control.Call, error) {
 	q, args := callsQuery(f)
 	return rows(ctx, s, scanCall, q, args...)
+}
+
+// idLag is by how much at most the time in a call's id is another than that of
+// its start. Both are taken together, of the same clock.
+const idLag = time.Hour
+
+// idAt is the least id of version 7 (RFC 9562 section 5.7) of a millisecond. Lists
+// are in the order of ids, so that a span of time, as one of ids, is read from
+// where it begins and needs no sorting.
+func idAt(t time.Time) (id uuid.UUID) {
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(max(0, t.UnixMilli())))
+	copy(id[:6], ms[2:])
+	return id
 }
 
 // callsQuery asks for what the filter names alone, so that the planner sees each
@@ -51,8 +68,8 @@ func callsQuery(f control.CallFilter) (string, []any) {
 	}
 	party("caller", f.From, f.FromPrefix)
 	party("callee", f.To, f.ToPrefix)
-	and(!f.StartedAfter.IsZero(), `started_at > ?`, f.StartedAfter)
-	and(!f.StartedBefore.IsZero(), `started_at < ?`, f.StartedBefore)
+	and(!f.StartedAfter.IsZero(), `started_at > ? AND id > ?`, f.StartedAfter, idAt(f.StartedAfter.Add(-idLag)))
+	and(!f.StartedBefore.IsZero(), `started_at < ? AND id < ?`, f.StartedBefore, idAt(f.StartedBefore.Add(idLag)))
 	ms := func(d time.Duration) int64 { return d.Milliseconds() }
 	and(f.MinTalk > 0, `talked_ms >= ?`, ms(f.MinTalk))
 	and(f.MaxTalk > 0, `talked_ms <= ?`, ms(f.MaxTalk))

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -89,7 +90,9 @@ func TestPagesAreWhatAScanFinds(t *testing.T) {
 	w.run(t, `UPDATE calls SET callee = caller WHERE id = (SELECT id FROM calls WHERE caller = '+49301003' ORDER BY id LIMIT 1)`, // itself
 		`UPDATE calls SET deleted_at = now() WHERE id IN (SELECT id FROM calls ORDER BY id DESC LIMIT 40)`, // more than a page
 		`UPDATE calls SET deleted_at = now() WHERE id IN (SELECT call_id FROM turns WHERE generated LIKE '% order4711' ORDER BY call_id LIMIT 1)`)
+	from, until := time.Now().Add(-3*24*time.Hour), time.Now().Add(-2*24*time.Hour)
 	for _, tt := range []struct{ name, scan, number, words string }{
+		{"between", fmt.Sprintf(`started_at > '%s' AND started_at < '%s'`, from.Format(time.RFC3339Nano), until.Format(time.RFC3339Nano)), "", ""},
 		{"number", `caller = '+49301003' OR callee = '+49301003'`, "+49301003", ""},
 		{"rare", `EXISTS (SELECT FROM turns WHERE call_id = c.id AND generated LIKE '% order4711')`, "", "order4711"},
 		{"common", `EXISTS (SELECT FROM turns WHERE call_id = c.id AND generated ~ '\mw1\M')`, "", "w1"},
@@ -101,9 +104,12 @@ func TestPagesAreWhatAScanFinds(t *testing.T) {
 		for more := true; more; {
 			var calls []control.Call
 			var err error
-			if tt.number != "" {
+			switch {
+			case tt.name == "between":
+				calls, err = w.store.Calls(w.ctx, control.CallFilter{StartedAfter: from, StartedBefore: until, Page: page})
+			case tt.number != "":
 				calls, err = w.store.Calls(w.ctx, control.CallFilter{Number: tt.number, Page: page})
-			} else {
+			default:
 				var q control.WordQuery
 				if q, err = control.ParseWordQuery(tt.words); err != nil {
 					t.Fatal(err)
