@@ -60,7 +60,10 @@ type AfterworkOrder struct {
 	Call       uuid.UUID `json:"call"`
 	Generation int       `json:"generation"`      // of the call as it ended
 	Begun      int       `json:"begun,omitempty"` // attempts at the time of the order, which are not of it
-	Last       bool      `json:"-"`               // nobody asks again
+	// Again tells orders that were asked for again apart: the queue takes what is
+	// alike for one job, and would leave it out.
+	Again uuid.UUID `json:"again,omitzero"`
+	Last  bool      `json:"-"` // the queue does not try again
 }
 
 // ErrLater says that a job is to be looked at again after a while, which is no

@@ -430,7 +430,12 @@ func TestAfterworkOfWhatIsInTheTrash(t *testing.T) {
 	if w := o.made(c); w.Status != control.AfterworkFailed || !strings.Contains(w.Failure, "restore it") {
 		t.Errorf("%+v", w)
 	}
+	// The queue is through with its job, none of whose attempts reached a model.
+	o.count(`UPDATE river_job SET state = 'completed', finalized_at = now() WHERE args ->> 'call' = $1 RETURNING 1`, c.ID.String())
 	must(t, o.store.OrderAfterwork(o.ctx, c.ID))
+	if n := o.count(`SELECT count(*) FROM river_job WHERE args ->> 'call' = $1 AND state = 'available'`, c.ID.String()); n != 1 {
+		t.Errorf("%d jobs are to do what was asked for again, want 1", n)
+	}
 	o.do(c)
 	if w := o.made(c); w.Status != control.AfterworkDone {
 		t.Errorf("restored and asked for again: %+v", w)

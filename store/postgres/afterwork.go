@@ -85,7 +85,7 @@ func (s *Store) OrderAfterwork(ctx context.Context, call uuid.UUID) error {
 		WHERE w.call_id = $1 AND c.id = w.call_id AND c.deleted_at IS NULL AND w.status = 'failed'
 		RETURNING c.tenant_id, c.generation, w.attempts`
 	err := s.tx(ctx, func(tx pgx.Tx, _ uuid.UUID) error {
-		k := afterworkArgs{Call: call}
+		k := afterworkArgs{Call: call, Again: control.NewID()}
 		err := tx.QueryRow(ctx, q, call).Scan(&k.Tenant, &k.Generation, &k.Begun)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return s.notFailed(ctx, tx, call)
