@@ -26,7 +26,7 @@ type Price struct {
 	Per       int64
 	Increment int64 // amounts are rounded up to a multiple of it
 	ValidFrom time.Time
-	Source    string // built in: where it was read
+	Source    string // built in: where the vendor says what it is today
 	List      string // built in: the list's version
 }
 
@@ -56,8 +56,9 @@ func (p Price) Cost(amount int64) Money {
 //go:embed prices.json
 var priceList []byte
 
-// BuiltInPrices returns the vendors' list prices that this version of the
-// program knows, each with where and when it was read. A tenant's own come first.
+// BuiltInPrices returns examples: what vendors' lists were about when this version
+// of the program was made, each with the page that says what it is today. Nobody
+// has compared them with those pages. A tenant's own prices come first.
 func BuiltInPrices() ([]Price, error) {
 	var list struct {
 		Version string `json:"version"`

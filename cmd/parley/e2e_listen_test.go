@@ -35,7 +35,9 @@ hangup
 `, "--via", "webrtc")
 		held <- outcome{h, err}
 	}()
-	var active struct{ Items []struct{ ID, Carrier string } }
+	var active struct {
+		Items []struct{ ID, Carrier string }
+	}
 	e.until(t, "the call is answered", func() bool {
 		e.request(t, "GET", "/v1/calls?status=active&carrier=webrtc", nil, &active)
 		return len(active.Items) == 1

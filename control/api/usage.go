@@ -49,7 +49,7 @@ func (s *Server) usage() error {
 		s.Handle(export, http.HandlerFunc(s.exportUsage)),
 		operation(s, reads("/v1/calls/{id}/usage", control.BillingRead), "get-call-usage", "The ledger of a call", 200, s.callUsage),
 		operation(s, reads("/v1/prices", control.BillingRead), "list-prices", "The tenant's own prices, newest first", 200, s.listPrices),
-		operation(s, reads("/v1/prices/built-in", control.BillingRead), "list-built-in-prices", "List prices that this version of the program knows", 200, s.builtInPrices),
+		operation(s, reads("/v1/prices/built-in", control.BillingRead), "list-built-in-prices", "Examples of list prices, to be replaced by your own", 200, s.builtInPrices),
 		operation(s, writes("POST", "/v1/prices", control.BillingWrite, 4<<10), "create-price", "Add a price, from a time on", 201, s.createPrice),
 	)
 }

@@ -49,7 +49,7 @@ func TestTableOfTokenTypes(t *testing.T) {
 	}
 	for what, said := range map[string]string{
 		"skew": fmt.Sprintf("by %d seconds", int(ClockSkew.Seconds())), "period": "signs for " + lives(SigningPeriod),
-		"fresh": fmt.Sprintf("within %d seconds on all", int(signingFresh.Seconds())),
+		"fresh": fmt.Sprintf("again within %d seconds", int(signingFresh.Seconds())),
 	} {
 		if !strings.Contains(string(text), said) {
 			t.Errorf("%s: the record does not say %q", what, said)
