@@ -20,6 +20,7 @@ func testAfterCall(t *testing.T, e *endToEnd) {
 	c := e.addClerk(t, "noter-vendors", []string{"One rye bread, please."}, endCall(goodbye), filled)
 	e.addAgent(t, "noter", settings{"kind": "prompt", "prompt": "You are the clerk of a bakery.", "greeting": "Bakery, hello?",
 		"tools": []string{"end_call"},
+		"turns": settings{"no_speculation": true}, // what a guess that was dropped has read, no vendor tells
 		"stt":   []settings{{"vendor": "deepgram", "model": c.name + "-stt"}},
 		"llm":   []settings{{"vendor": "openai", "model": c.name + "-llm"}},
 		"tts":   []settings{{"vendor": "openai", "model": c.name + "-tts", "voice": "alloy"}},

@@ -122,7 +122,7 @@ func (c *Cluster) run(ctx context.Context, bin string, o Options, u *osUser) err
 func (c *Cluster) arguments(o Options) []string {
 	set := []string{
 		"listen_addresses=", "unix_socket_directories=" + c.socket, "unix_socket_permissions=0700",
-		"port=5432", "max_connections=60", "shared_buffers=32MB", "jit=off",
+		"port=5432", "max_connections=120", "shared_buffers=32MB", "jit=off",
 		"wal_level=minimal", "max_wal_senders=0", "max_wal_size=256MB",
 		"log_min_messages=warning", "log_statement=none", "log_min_error_statement=panic",
 	}
