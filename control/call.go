@@ -205,8 +205,9 @@ type LiveCalls interface {
 // RecordStore keeps what was said and what a flow came to. What is written
 // under a hold that is not the call's last is ErrTaken.
 type RecordStore interface {
-	// WriteTurn is idempotent by (call, index).
-	WriteTurn(ctx context.Context, h Hold, t agent.Turn) error
+	// WriteTurn is idempotent by (call, index). What the turn used is entered,
+	// and priced, as of at, when the turn ended: it may be written hours later.
+	WriteTurn(ctx context.Context, h Hold, t agent.Turn, at time.Time) error
 	// WriteUsage writes what vendors did that belongs to no turn: see NoTurn. It
 	// is idempotent by (hold, turn, use), as what a turn has used is, and no
 	// claim is in its way: vendors are paid all the same.

@@ -256,7 +256,7 @@ func TestCallEvents(t *testing.T) {
 	c := d.arrive()
 	ctx, v := d.begin(c)
 	turn := func(i int, speaker string) {
-		must(t, d.store.WriteTurn(ctx, v.Call.Hold(), agent.Turn{Index: i, Speaker: speaker, Heard: "my number is 4111", Input: "speech"}))
+		must(t, d.store.WriteTurn(ctx, v.Call.Hold(), agent.Turn{Index: i, Speaker: speaker, Heard: "my number is 4111", Input: "speech"}, time.Now()))
 	}
 	turn(0, "agent")
 	must(t, d.store.WriteCommit(ctx, v.Call.Hold(), control.Conversation{ID: c.ID, Call: c.ID},

@@ -51,7 +51,9 @@ func newJournal(store func(context.Context, record) error, c Call, conv Conversa
 }
 
 // Turn implements [agent.Journal].
-func (j *Journal) Turn(_ context.Context, t agent.Turn) { j.add(record{Turn: &t}) }
+func (j *Journal) Turn(_ context.Context, t agent.Turn) {
+	j.add(record{Turn: &t, At: time.Now().UTC()})
+}
 
 // Commit implements [agent.Journal].
 func (j *Journal) Commit(_ context.Context, m agent.Commit) {

@@ -22,6 +22,7 @@ type records struct {
 	taken   bool // by another process
 	refuse  string
 	written []string
+	turned  []time.Time // of each turn written
 	tries   int
 }
 
@@ -45,6 +46,9 @@ func (r *records) store(_ context.Context, e record) error {
 		return fmt.Errorf("a constraint")
 	}
 	r.written = append(r.written, what)
+	if e.Turn != nil {
+		r.turned = append(r.turned, e.At)
+	}
 	return nil
 }
 
@@ -87,6 +91,11 @@ func TestJournalWritesInOrderAfterAnOutage(t *testing.T) {
 		want := []string{"turn 0", "commit 1", "commit 2", "turn 2", "commit 3"}
 		if !slices.Equal(r.written, want) {
 			t.Errorf("written %v, want %v", r.written, want)
+		}
+		for i, at := range r.turned {
+			if !at.Equal(begin) {
+				t.Errorf("turn %d is dated %v after its end: what it used would be priced then", i, at.Sub(begin))
+			}
 		}
 		if r.tries > 45 {
 			t.Errorf("%d tries in a minute without storage", r.tries)

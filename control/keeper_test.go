@@ -55,7 +55,7 @@ func (a *attic) call(from string, days int) control.Call {
 	c, err := a.store.InsertCall(a.ctx, control.Call{ID: control.NewID(), Agent: agents[0].ID, Carrier: "twilio", CarrierCallID: fmt.Sprint("CAattic", a.calls),
 		Direction: "inbound", From: from, To: "+15550001111", Status: control.CallArrived, StartedAt: at.Add(-time.Minute)})
 	must(a.t, err)
-	must(a.t, a.store.WriteTurn(a.ctx, control.Hold{Call: c.ID}, agent.Turn{Speaker: "caller", Heard: "hello"}))
+	must(a.t, a.store.WriteTurn(a.ctx, control.Hold{Call: c.ID}, agent.Turn{Speaker: "caller", Heard: "hello"}, time.Now()))
 	must(a.t, a.store.WriteCommit(a.ctx, control.Hold{Call: c.ID}, control.Conversation{ID: c.ID, Call: c.ID},
 		control.Revision{Entry: control.Entry{Revision: 1, Status: "completed", Hash: strings.Repeat("0", 44)}, State: []byte(`{}`)}))
 	for _, key := range []string{control.BlobKey(c), control.MessageKey(c.Tenant, c.ID, uuid.New())} {

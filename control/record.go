@@ -26,6 +26,7 @@ type record struct {
 	Hold   Hold      `json:"hold"`
 
 	Turn      *agent.Turn `json:"turn,omitempty"`
+	At        time.Time   `json:"at,omitzero"` // of Turn: when it was handed over
 	Commit    *committed  `json:"commit,omitempty"`
 	Recording *Recording  `json:"recorded,omitempty"`
 	Ending    *ending     `json:"ending,omitempty"`
@@ -68,7 +69,11 @@ func (s *Calls) store(ctx context.Context, r record) error {
 	var err error
 	switch {
 	case r.Turn != nil:
-		return s.Records.WriteTurn(ctx, r.Hold, *r.Turn)
+		at := r.At
+		if at.IsZero() {
+			at = time.Now().UTC() // spooled by a version that did not note it
+		}
+		return s.Records.WriteTurn(ctx, r.Hold, *r.Turn, at)
 	case r.Commit != nil:
 		return s.Records.WriteCommit(ctx, r.Hold, r.Commit.Conversation, r.Commit.Revision)
 	case r.Settled != nil:

@@ -90,7 +90,7 @@ func seedFigures(t *testing.T, db postgrestest.Database, v tenancy) {
 	hold := control.Hold{Call: over.ID}
 	_, err := v.store.InsertCall(v.ctx, over)
 	if err == nil {
-		err = v.store.WriteTurn(v.ctx, hold, agent.Turn{Speaker: "agent", Heard: "hi", Pauses: []string{"words/yield"}})
+		err = v.store.WriteTurn(v.ctx, hold, agent.Turn{Speaker: "agent", Heard: "hi", Pauses: []string{"words/yield"}}, time.Now())
 	}
 	if err == nil {
 		err = v.store.WriteCommit(v.ctx, hold, control.Conversation{ID: over.ID, Call: over.ID, Flow: v.flow},

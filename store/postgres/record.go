@@ -38,7 +38,7 @@ func (s *Store) held(ctx context.Context, h control.Hold, then func(*pgx.Batch))
 }
 
 // WriteTurn implements [control.RecordStore].
-func (s *Store) WriteTurn(ctx context.Context, h control.Hold, t agent.Turn) error {
+func (s *Store) WriteTurn(ctx context.Context, h control.Hold, t agent.Turn, at time.Time) error {
 	const q = `
 		INSERT INTO turns (tenant_id, call_id, index, speaker, generated, sent, heard, interrupted, input, node,
 		    confidence, start_ms, end_ms, end_of_turn_ms, final_transcript_ms, first_token_ms, first_clause_ms,
@@ -58,7 +58,7 @@ func (s *Store) WriteTurn(ctx context.Context, h control.Hold, t agent.Turn) err
 	if sealed != nil {
 		said = turnText{}
 	}
-	uses, err := s.priced(ctx, usesOf(h, t.Index, t.Uses, time.Now().UTC()))
+	uses, err := s.priced(ctx, usesOf(h, t.Index, t.Uses, at))
 	if err != nil {
 		return fmt.Errorf("write turn %d: %w", t.Index, err)
 	}

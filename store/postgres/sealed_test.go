@@ -51,7 +51,7 @@ func (v tenancy) says(t testing.TB, n int) {
 		}
 	}
 	said := json.RawMessage(`{"text":"` + canary + `"}`)
-	must(v.store.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Index: n, Speaker: "caller", Generated: canary, Sent: canary, Heard: canary}))
+	must(v.store.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Index: n, Speaker: "caller", Generated: canary, Sent: canary, Heard: canary}, time.Now()))
 	must(v.store.WriteCommit(v.ctx, control.Hold{Call: v.call}, control.Conversation{ID: v.call, Call: v.call}, control.Revision{
 		Entry: control.Entry{Revision: n, Status: "active", Hash: fmt.Sprintf("%044d", 0), Event: said,
 			Messages: json.RawMessage(`["` + canary + `"]`), Trace: json.RawMessage(`["` + canary + `"]`), Base: said},
@@ -330,7 +330,7 @@ func TestWithoutTheKeyThingsWait(t *testing.T) {
 		return nil
 	}
 	v.store.SealWith(away{})
-	if err := v.store.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Index: 5, Speaker: "agent"}); !errors.Is(err, control.ErrUnavailable) {
+	if err := v.store.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Index: 5, Speaker: "agent"}, time.Now()); !errors.Is(err, control.ErrUnavailable) {
 		t.Errorf("a turn: %v", err)
 	}
 	if n, err := v.store.ReadEvents(v.ctx, "q", 100, queue); !errors.Is(err, control.ErrUnavailable) {

@@ -68,7 +68,7 @@ func seed(t testing.TB, db postgrestest.Database, name string) tenancy {
 	must(second(s.PutCommand(v.ctx, control.Command{ID: id(), Call: v.call, Kind: control.CommandWhisper, Words: "hi", Status: control.CommandPending,
 		CreatedAt: now, ExpiresAt: now.Add(time.Hour)}, control.AnyRevision)))
 	must(s.WriteTurn(v.ctx, control.Hold{Call: v.call}, agent.Turn{Speaker: "caller", Heard: "hi",
-		Uses: []agent.Use{{Kind: agent.UseHeard, Vendor: "deepgram", Model: "nova-3", Amount: 60_000}}}))
+		Uses: []agent.Use{{Kind: agent.UseHeard, Vendor: "deepgram", Model: "nova-3", Amount: 60_000}}}, now))
 	must(s.InsertPrice(v.ctx, control.Price{ID: id(), Kind: agent.UseHeard, Vendor: "other", Currency: "USD", Per: 1, Increment: 1, ValidFrom: now}))
 	must(second(dial(t, db.SuperURL).Exec(v.ctx, `INSERT INTO call_afterwork (tenant_id, call_id, status, at) VALUES ($1, $2, 'pending', now())`, v.tenant, v.call)))
 	must(s.PutAfterwork(v.ctx, control.Afterwork{Call: v.call, Status: control.AfterworkDone, Summary: "hi", At: now}))
@@ -148,7 +148,7 @@ func TestTenantsAreWalledOff(t *testing.T) {
 			t.Errorf("%s of another tenant: %v, want ErrNotFound", name, err)
 		}
 	}
-	if err := s.WriteTurn(a.ctx, control.Hold{Call: b.call}, agent.Turn{Index: 9, Speaker: "agent"}); err == nil {
+	if err := s.WriteTurn(a.ctx, control.Hold{Call: b.call}, agent.Turn{Index: 9, Speaker: "agent"}, now); err == nil {
 		t.Error("a turn is written to another tenant's call")
 	}
 	if err := s.InsertNumber(a.ctx, control.Number{ID: uuid.New(), E164: "+15550009999", Agent: b.agent, CreatedAt: now}); err == nil {

@@ -40,7 +40,7 @@ func TestUsageCountsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := a.store.WriteTurn(a.ctx, control.Hold{Call: a.call}, turn); err != nil {
+		if err := a.store.WriteTurn(a.ctx, control.Hold{Call: a.call}, turn, now); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,7 +52,7 @@ func TestUsageCountsOnce(t *testing.T) {
 		Micros: 9, Per: 1, Increment: 1, ValidFrom: now}); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.store.WriteTurn(a.ctx, control.Hold{Call: a.call}, turn); err != nil {
+	if err := a.store.WriteTurn(a.ctx, control.Hold{Call: a.call}, turn, now); err != nil {
 		t.Fatal(err)
 	}
 	from, to := control.Today(now)
@@ -76,6 +76,19 @@ func TestUsageCountsOnce(t *testing.T) {
 		}
 		if e.Agent != a.agent {
 			t.Errorf("of agent %s, want the call's", e.Agent)
+		}
+	}
+	late := agent.Turn{Index: 8, Speaker: "agent", Uses: turn.Uses[:1]}
+	if err := a.store.WriteTurn(a.ctx, control.Hold{Call: a.call}, late, now.Add(-time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	entries, err = a.store.CallUsage(a.ctx, a.call)
+	if err != nil || len(entries) != 4 {
+		t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	for _, e := range entries {
+		if e.Turn == 8 && (e.Cost.Micros != 5_000_000 || !e.At.Before(now)) {
+			t.Errorf("a turn written after a price changed is dated and priced as of its writing: %+v", e)
 		}
 	}
 }
@@ -132,7 +145,7 @@ func TestUsageSums(t *testing.T) {
 		err := a.store.WriteTurn(a.ctx, control.Hold{Call: a.call}, agent.Turn{Index: i + 10, Speaker: "agent", Uses: []agent.Use{
 			{Kind: agent.UseHeard, Vendor: "deepgram", Model: "nova-3", Amount: 60_000},
 			{Kind: agent.UseCharacters, Vendor: "openai", Model: "tts-1", Amount: 1000},
-		}})
+		}}, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -32,7 +33,7 @@ func TestSearchCalls(t *testing.T) {
 	write := func(n int, turn agent.Turn) {
 		t.Helper()
 		turn.Index = n
-		if err := a.store.WriteTurn(a.ctx, control.Hold{Call: a.call}, turn); err != nil {
+		if err := a.store.WriteTurn(a.ctx, control.Hold{Call: a.call}, turn, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -86,7 +87,7 @@ func FuzzSearchCalls(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		n++
 		ctx := control.WithTenant(context.Background(), a.tenant)
-		if err := a.store.WriteTurn(ctx, control.Hold{Call: a.call}, agent.Turn{Index: n, Speaker: "caller", Heard: text}); err != nil {
+		if err := a.store.WriteTurn(ctx, control.Hold{Call: a.call}, agent.Turn{Index: n, Speaker: "caller", Heard: text}, time.Now()); err != nil {
 			t.Fatalf("write %q: %v", text, err)
 		}
 		q, err := control.ParseWordQuery(text)
