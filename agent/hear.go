@@ -140,6 +140,7 @@ func (e *ears) run() error {
 		}
 		now := time.Now()
 		e.hearFar(len(f.PCM))
+		e.record.skip(f)
 		e.record.frame(f.PCM, e.far)
 		if m := e.message.Load(); m != nil {
 			m.write(f.PCM)
@@ -167,7 +168,8 @@ func (e *ears) run() error {
 	}
 }
 
-// A tap writes both sides of the call to the recording, on the caller's clock.
+// A tap writes both sides of the call to the recording, on our clock: what the
+// leg had no frames for is silence, so that the recording is as long as the call.
 type tap struct {
 	to     Recording   // nil: not recorded
 	fail   func(error) // once; the call goes on without a recording
@@ -182,15 +184,31 @@ type Recording interface {
 	Write(caller, agent []int16) error
 }
 
+// tapSkip bounds the silence that one stall leaves in a recording: a machine that
+// slept for hours is no reason to fill the disk.
+const tapSkip = time.Minute
+
+// skip writes the silence that stands for what was left out before f.
+func (t *tap) skip(f media.Frame) {
+	for left := min(f.Skipped, tapSkip); left >= media.Ptime; left -= media.Ptime {
+		blank := t.silence(len(f.PCM))
+		t.frame(blank, blank)
+	}
+}
+
+func (t *tap) silence(n int) []int16 {
+	if len(t.blank) != n {
+		t.blank = make([]int16, n)
+	}
+	return t.blank
+}
+
 func (t *tap) frame(caller, agent []int16) {
 	if t.to == nil {
 		return
 	}
 	if t.paused.Load() {
-		if len(t.blank) != len(caller) {
-			t.blank = make([]int16, len(caller))
-		}
-		caller = t.blank
+		caller = t.silence(len(caller))
 	}
 	if err := t.to.Write(caller, agent); err != nil {
 		t.to = nil

@@ -18,6 +18,10 @@ const Ptime = 20 * time.Millisecond
 type Frame struct {
 	Rate int     // samples per second: 8000, 16000, 24000 or 48000
 	PCM  []int16 // Rate/50 samples
+
+	// Skipped is for how much time before it a leg has no frames, because its
+	// reader came too late for them. It is 0 elsewhere.
+	Skipped time.Duration
 }
 
 // A Writer accepts audio.

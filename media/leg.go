@@ -40,8 +40,9 @@ type Leg interface {
 
 	// ReadFrame returns the party's next frame at Info().Rate. It comes every
 	// Ptime of our clock, come what may: loss is concealed, the far clock's
-	// drift is taken out in silences. It returns io.EOF after the party hung
-	// up. The frame is valid until the next call.
+	// drift is taken out in silences. A reader that comes much too late finds
+	// frames left out, and how many in Frame.Skipped. It returns io.EOF after
+	// the party hung up. The frame is valid until the next call.
 	ReadFrame() (Frame, error)
 
 	// Events yields what else the party does. The leg's user must drain it.

@@ -43,8 +43,7 @@ type ScriptedLeg struct {
 
 	// Of the goroutine that reads.
 	acts  []Act
-	tick  *time.Timer
-	due   time.Time
+	ticks ticks
 	frame []int16
 	from  time.Time // since when it waits for its turn
 	keyed time.Time
@@ -71,26 +70,18 @@ func (l *ScriptedLeg) Info() media.LegInfo {
 // Events implements [media.Leg].
 func (l *ScriptedLeg) Events() <-chan media.LegEvent { return l.events }
 
-// ReadFrame implements [media.Leg]. Ticks stand on absolute time.
+// ReadFrame implements [media.Leg].
 func (l *ScriptedLeg) ReadFrame() (media.Frame, error) {
-	now := time.Now()
-	if l.tick == nil {
-		l.tick, l.due, l.from = time.NewTimer(0), now, now
+	if l.ticks.due.IsZero() {
+		l.from = time.Now()
 	}
-	if now.Sub(l.due) > rtcBehind {
-		l.due = now
-	}
-	l.tick.Reset(l.due.Sub(now))
-	select {
-	case <-l.done:
-		l.tick.Stop()
+	due, skipped, ok := l.ticks.wait(l.done)
+	if !ok {
 		return media.Frame{}, io.EOF
-	case <-l.tick.C:
 	}
 	clear(l.frame)
-	l.act(l.due)
-	l.due = l.due.Add(media.Ptime)
-	return media.Frame{Rate: ScriptedRate, PCM: l.frame}, nil
+	l.act(due)
+	return media.Frame{Rate: ScriptedRate, PCM: l.frame, Skipped: skipped}, nil
 }
 
 // act goes on with the script by one tick.

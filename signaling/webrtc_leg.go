@@ -27,8 +27,7 @@ type rtcLeg struct {
 	gone   chan struct{} // closed when nothing of it is left
 	tasks  sync.WaitGroup
 
-	tick  *time.Timer // of ReadFrame
-	due   time.Time
+	ticks ticks // of ReadFrame
 	frame []int16
 
 	who string // has it; set before the offer is answered
@@ -108,31 +107,15 @@ func (l *rtcLeg) Info() media.LegInfo {
 // Events implements [media.Leg].
 func (l *rtcLeg) Events() <-chan media.LegEvent { return l.events.out }
 
-// rtcBehind is how late ReadFrame may be before it starts its count of ticks
-// anew rather than give frames in a burst.
-const rtcBehind = 200 * time.Millisecond
-
-// ReadFrame implements [media.Leg]. Ticks stand on absolute time: one that is
-// late does not move the next.
+// ReadFrame implements [media.Leg].
 func (l *rtcLeg) ReadFrame() (media.Frame, error) {
-	now := time.Now()
-	if l.tick == nil {
-		l.tick, l.due = time.NewTimer(0), now
-	}
-	if now.Sub(l.due) > rtcBehind {
-		l.due = now
-	}
-	l.tick.Reset(l.due.Sub(now))
-	select {
-	case <-l.done:
-		l.tick.Stop()
+	due, skipped, ok := l.ticks.wait(l.done)
+	if !ok {
 		return media.Frame{}, io.EOF
-	case <-l.tick.C:
 	}
-	l.in.next(l.frame, l.due)
-	l.out.rest(l.due)
-	l.due = l.due.Add(media.Ptime)
-	return media.Frame{Rate: media.OpusRate, PCM: l.frame}, nil
+	l.in.next(l.frame, due)
+	l.out.rest(due)
+	return media.Frame{Rate: media.OpusRate, PCM: l.frame, Skipped: skipped}, nil
 }
 
 // Write implements [media.Leg].
