@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -231,6 +232,7 @@ type scriptedSTT struct {
 	out chan Transcript
 	// results are given in order, one an utterance, after delay.
 	results *[]string
+	rest    atomic.Pointer[string] // of every utterance after them, "" if nil
 	delay   time.Duration
 	interim bool
 	fail    chan error
@@ -249,6 +251,8 @@ func (s *scriptedSTT) Speech(on bool) error {
 		text := ""
 		if len(*s.results) > 0 {
 			text, *s.results = (*s.results)[0], (*s.results)[1:]
+		} else if rest := s.rest.Load(); rest != nil {
+			text = *rest
 		}
 		time.AfterFunc(s.delay, func() { s.out <- Transcript{Text: text, Final: true, Flushed: true} })
 	}
