@@ -139,7 +139,7 @@ func (s *Server) listAgentVersions(ctx context.Context, in *struct {
 
 func (s *Server) getAgentVersion(ctx context.Context, in *struct {
 	AgentPath
-	Number int `path:"number" minimum:"1"`
+	Number int `path:"number" minimum:"1" maximum:"2147483647"`
 }) (*reply[agentVersionJSON], error) {
 	_, a, err := s.o.Agents.Find(ctx, in.Agent)
 	if err != nil {
@@ -238,8 +238,8 @@ type agentDiffJSON struct {
 
 func (s *Server) diffAgent(ctx context.Context, in *struct {
 	AgentPath
-	From int `query:"from" minimum:"1" required:"true" doc:"Number of a version."`
-	To   int `query:"to" minimum:"1" doc:"Number of a version; the newest by default."`
+	From int `query:"from" minimum:"1" maximum:"2147483647" required:"true" doc:"Number of a version."`
+	To   int `query:"to" minimum:"1" maximum:"2147483647" doc:"Number of a version; the newest by default."`
 }) (*reply[agentDiffJSON], error) {
 	_, a, err := s.o.Agents.Find(ctx, in.Agent)
 	if err != nil {
@@ -268,7 +268,7 @@ type settingsValidityJSON struct {
 func (s *Server) validateAgent(ctx context.Context, in *struct {
 	AgentPath
 	Body *struct {
-		Number   int                    `json:"number,omitempty" minimum:"1" doc:"The version; the newest by default."`
+		Number   int                    `json:"number,omitempty" minimum:"1" maximum:"2147483647" doc:"The version; the newest by default."`
 		Settings *control.AgentSettings `json:"settings,omitempty" doc:"Looked at instead of a version."`
 	}
 }) (*reply[settingsValidityJSON], error) {

@@ -39,9 +39,9 @@ type FiguresQuery struct {
 	By           string    `query:"by" enum:"hour,day,agent,agent_version,flow,flow_version,number,direction,carrier" doc:"By hour at most 31 days, else 400. Default: all in one."`
 	TZ           string    `query:"tz" maxLength:"64" doc:"Whose hours and days, such as Asia/Kolkata. Default: UTC."`
 	Agent        uuid.UUID `query:"agent_id"`
-	AgentVersion int       `query:"agent_version" minimum:"0"`
+	AgentVersion int       `query:"agent_version" minimum:"0" maximum:"2147483647"`
 	Flow         uuid.UUID `query:"flow_id"`
-	FlowVersion  int       `query:"flow_version" minimum:"0"`
+	FlowVersion  int       `query:"flow_version" minimum:"0" maximum:"2147483647"`
 	Number       string    `query:"number" maxLength:"32" doc:"The tenant's own."`
 	Direction    string    `query:"direction" enum:"inbound,outbound"`
 	Carrier      string    `query:"carrier" maxLength:"32"`
@@ -273,7 +273,7 @@ type funnelJSON struct {
 func (s *Server) analyzeFlow(ctx context.Context, in *struct {
 	FlowPath
 	FigureRange
-	Version int    `query:"version" minimum:"0"`
+	Version int    `query:"version" minimum:"0" maximum:"2147483647"`
 	Channel string `query:"channel" enum:"voice,chat"`
 }) (*reply[funnelJSON], error) {
 	from, to := in.span()

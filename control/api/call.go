@@ -99,7 +99,7 @@ type CallPath struct {
 
 type turnsIn struct {
 	CallPath
-	After int `query:"after" default:"-1" minimum:"-1" doc:"Index of the last turn of the page before."`
+	After int `query:"after" default:"-1" minimum:"-1" maximum:"2147483647" doc:"Index of the last turn of the page before."`
 	Limit int `query:"limit" default:"200" minimum:"1" maximum:"1000"`
 }
 

@@ -207,7 +207,7 @@ func (s *Server) interact(ctx context.Context, in *struct {
 	Body struct {
 		Input            json.RawMessage `json:"input" doc:"A text, a number, a boolean, a list of choices, or an option."`
 		InputType        string          `json:"input_type,omitempty" maxLength:"40" doc:"dtmf for keys; else text."`
-		ExpectedRevision int             `json:"expected_revision,omitempty" minimum:"0" doc:"409 unless the session is at it."`
+		ExpectedRevision int             `json:"expected_revision,omitempty" minimum:"0" maximum:"2147483647" doc:"409 unless the session is at it."`
 	}
 }) (*reply[chatJSON], error) {
 	ctx, c, err := s.openChat(ctx, in.ChatPath, true)
@@ -247,7 +247,7 @@ func (s *Server) patchChat(ctx context.Context, in *struct {
 	ChatPath
 	Body struct {
 		Updates          json.RawMessage `json:"updates" doc:"Values by scope, merged deep."`
-		ExpectedRevision int             `json:"expected_revision,omitempty" minimum:"0" doc:"409 unless the session is at it."`
+		ExpectedRevision int             `json:"expected_revision,omitempty" minimum:"0" maximum:"2147483647" doc:"409 unless the session is at it."`
 	}
 }) (*reply[chatJSON], error) {
 	ctx, c, err := s.openChat(ctx, in.ChatPath, true)
@@ -282,7 +282,7 @@ type saidJSON struct {
 
 // HistoryQuery pages a history; exported for huma, which fills it.
 type HistoryQuery struct {
-	After int `query:"after" minimum:"0" doc:"The next of the page before."`
+	After int `query:"after" minimum:"0" maximum:"2147483647" doc:"The next of the page before."`
 	Limit int `query:"limit" minimum:"1" maximum:"200" default:"50"`
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"strconv"
 	"strings"
 	"time"
 
@@ -119,7 +118,7 @@ func (s *Server) sayTo(ctx context.Context, in *wordsIn) (*reply[commandJSON], e
 }
 
 func (s *Server) order(ctx context.Context, in CallOrder, c control.Command) (*reply[commandJSON], error) {
-	revision, err := s.revisionOf(in.IfMatch)
+	revision, err := in.revision()
 	if err != nil {
 		return nil, err
 	}
@@ -131,13 +130,14 @@ func (s *Server) order(ctx context.Context, in CallOrder, c control.Command) (*r
 	return &reply[commandJSON]{newCommandJSON(c)}, nil
 }
 
-func (s *Server) revisionOf(ifMatch string) (int, error) {
-	text := strings.TrimSpace(ifMatch)
-	if text == "" || text == "*" {
+// revision that the operator has seen.
+func (o CallOrder) revision() (int, error) {
+	tag := strings.TrimSpace(o.IfMatch)
+	if tag == "" || tag == "*" {
 		return control.AnyRevision, nil
 	}
-	n, err := strconv.Atoi(strings.Trim(strings.TrimPrefix(text, "W/"), `"`))
-	if err != nil || n < 0 {
+	n, ok := revisionOf(tag)
+	if !ok {
 		return 0, &control.Invalid{Field: "If-Match", Reason: "must be the call's ETag"}
 	}
 	return n, nil

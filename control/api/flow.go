@@ -157,7 +157,7 @@ func (s *Server) listFlowVersions(ctx context.Context, in *struct {
 
 func (s *Server) getVersion(ctx context.Context, in *struct {
 	FlowPath
-	Number int `path:"number" minimum:"1"`
+	Number int `path:"number" minimum:"1" maximum:"2147483647"`
 }) (*reply[versionJSON], error) {
 	v, err := s.o.Flows.Releases().Version(ctx, in.Flow, in.Number)
 	if err != nil {

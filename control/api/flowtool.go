@@ -52,7 +52,7 @@ func (s *Server) validateDocument(_ context.Context, in *struct {
 // DocumentChoice is a version of a flow, or a document that is none yet;
 // exported for huma, which fills it.
 type DocumentChoice struct {
-	Number   int             `json:"number,omitempty" minimum:"1" doc:"The version; the newest by default."`
+	Number   int             `json:"number,omitempty" minimum:"1" maximum:"2147483647" doc:"The version; the newest by default."`
 	Document json.RawMessage `json:"document,omitempty" doc:"Looked at instead of a version."`
 }
 
@@ -173,8 +173,8 @@ type nodesJSON struct {
 
 func (s *Server) diffFlow(ctx context.Context, in *struct {
 	FlowPath
-	From int `query:"from" minimum:"1" required:"true" doc:"Number of a version."`
-	To   int `query:"to" minimum:"1" doc:"Number of a version; the newest by default."`
+	From int `query:"from" minimum:"1" maximum:"2147483647" required:"true" doc:"Number of a version."`
+	To   int `query:"to" minimum:"1" maximum:"2147483647" doc:"Number of a version; the newest by default."`
 }) (*reply[diffJSON], error) {
 	from, err := s.o.Flows.Releases().Version(ctx, in.Flow, in.From)
 	if err != nil {
@@ -225,7 +225,7 @@ type exportOut struct {
 
 func (s *Server) exportFlow(ctx context.Context, in *struct {
 	FlowPath
-	Number int `query:"number" minimum:"1" doc:"The version; the newest by default."`
+	Number int `query:"number" minimum:"1" maximum:"2147483647" doc:"The version; the newest by default."`
 }) (*exportOut, error) {
 	v, err := s.o.Flows.Releases().Version(ctx, in.Flow, in.Number)
 	if err != nil {

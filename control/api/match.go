@@ -19,11 +19,17 @@ func (m Match) revision() (int, error) {
 	if s == "" || s == "*" {
 		return 0, nil
 	}
-	n, err := strconv.Atoi(strings.Trim(strings.TrimPrefix(s, "W/"), `"`))
-	if err != nil || n < 1 {
+	n, ok := revisionOf(s)
+	if !ok || n == 0 {
 		return 0, errChanged
 	}
 	return n, nil
+}
+
+// revisionOf reads an ETag of ours: a revision, which has 31 bits where it is kept.
+func revisionOf(tag string) (int, bool) {
+	n, err := strconv.ParseUint(strings.Trim(strings.TrimPrefix(tag, "W/"), `"`), 10, 31)
+	return int(n), err == nil
 }
 
 // onto puts the revision that the client has seen, if it says one, in the place of

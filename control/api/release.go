@@ -35,7 +35,7 @@ func addVersion(ctx context.Context, r *control.Releases, of uuid.UUID, document
 
 // ReleaseBody says what is to be published; exported for huma, which fills it.
 type ReleaseBody struct {
-	Number      int    `json:"number,omitempty" minimum:"1" doc:"The version; the newest by default."`
+	Number      int    `json:"number,omitempty" minimum:"1" maximum:"2147483647" doc:"The version; the newest by default."`
 	Percent     int    `json:"percent,omitempty" minimum:"1" maximum:"100" doc:"Of new sessions; 100 by default. The others run what is published already."`
 	Environment string `json:"environment,omitempty" doc:"Such as staging; live by default."`
 }

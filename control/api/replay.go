@@ -11,7 +11,7 @@ import (
 type replayIn struct {
 	SessionPath
 	Body *struct {
-		Number   int             `json:"number,omitempty" minimum:"0" doc:"Version of the flow to compare with."`
+		Number   int             `json:"number,omitempty" minimum:"0" maximum:"2147483647" doc:"Version of the flow to compare with."`
 		Latest   bool            `json:"latest,omitempty" doc:"Compare with the newest version."`
 		Version  string          `json:"version,omitempty" maxLength:"100" doc:"The same by the documents' own versions: 1.4.0, ^1.4. The newest that fits."`
 		Document json.RawMessage `json:"document,omitempty" doc:"Compare with a document that is no version."`

@@ -18,7 +18,7 @@ type testCallOut struct {
 func (s *Server) testAgent(ctx context.Context, in *struct {
 	AgentPath
 	Body struct {
-		Number int               `json:"number,omitempty" minimum:"0" doc:"Of the version, published or not; what is live by default."`
+		Number int               `json:"number,omitempty" minimum:"0" maximum:"2147483647" doc:"Of the version, published or not; what is live by default."`
 		Script []control.TestAct `json:"script,omitempty" maxItems:"20" doc:"What the caller does, each act once the agent has spoken and is silent again; then the caller hears the answer and hangs up."`
 	}
 }) (*testCallOut, error) {
