@@ -47,22 +47,31 @@ func (s *Store) atOnce(ctx context.Context, q string, args ...any) error {
 	}))
 }
 
+// ready tells of a span s whether all that it is summed of is: a day is of hours.
+const ready = `NOT EXISTS (SELECT FROM figure_spans h WHERE h.tenant_id = current_tenant() AND s.hours = 24 AND h.hours = 1
+	AND NOT h.summed AND h.start >= s.start AND h.start < s.start + interval '1 day')`
+
 // SumUp implements [control.FigureStore]: hours before the days that they are
 // part of. A span whose quarters are to be counted again waits for that.
 func (s *Store) SumUp(ctx context.Context, now time.Time, most int) error {
-	for _, hours := range []int{1, 24} {
-		spans, err := rows(ctx, s, pgx.RowTo[time.Time], `SELECT start FROM figure_spans s
+	const (
+		due = `SELECT start FROM figure_spans s
 			WHERE tenant_id = current_tenant() AND hours = $1 AND NOT summed AND start + $1 * interval '1 hour' <= $2
 			  AND NOT EXISTS (SELECT FROM figure_marks m WHERE m.tenant_id = current_tenant()
 				AND m.slot >= s.start AND m.slot < s.start + $1 * interval '1 hour')
-			  AND NOT EXISTS (SELECT FROM figure_spans h WHERE h.tenant_id = current_tenant() AND $1 = 24 AND h.hours = 1
-				AND NOT h.summed AND h.start >= s.start AND h.start < s.start + interval '1 day')
-			ORDER BY start LIMIT $3`, hours, now, most)
+			  AND ` + ready + `
+			ORDER BY start LIMIT $3`
+		// Another process may have counted a quarter again since it was due.
+		sum = `SELECT sum_figures(s.hours, s.start) FROM figure_spans s
+			WHERE tenant_id = current_tenant() AND hours = $1 AND start = $2 AND ` + ready
+	)
+	for _, hours := range []int{1, 24} {
+		spans, err := rows(ctx, s, pgx.RowTo[time.Time], due, hours, now, most)
 		if err != nil {
 			return err
 		}
 		for _, start := range spans {
-			if err := s.atOnce(ctx, `SELECT sum_figures($1, $2)`, hours, start); err != nil && !errors.Is(err, control.ErrConflict) {
+			if err := s.atOnce(ctx, sum, hours, start); err != nil && !errors.Is(err, control.ErrConflict) {
 				return fmt.Errorf("sum up %d hours from %s: %w", hours, start.Format(time.RFC3339), err)
 			}
 		}
