@@ -31,7 +31,7 @@ var ErrToken = errors.New("signaling: token is not good")
 // Nothing of it is stored before it is used. It is safe for concurrent use.
 //
 // With another key and life they are a browser's resume tokens too; there the
-// agent stands in the place of the carrier's call.
+// agent stands in the place of the carrier's call, and who began it behind ours.
 type MediaTokens struct {
 	// Key signs tokens (HMAC-SHA-256). At least 32 bytes, the same on all nodes.
 	Key []byte

@@ -36,7 +36,8 @@ type WebRTCOptions struct {
 	// it. It answers nil, ErrUnauthorized, ErrForbidden or ErrTooMany. A valid
 	// resume token stands for it.
 	//
-	// Who is a name of the caller, in whatever words, for Flooded.
+	// Who is a name of the caller for Flooded, of at most 24 bytes. The page gets to
+	// see it in its resume token.
 	Authorize func(r *http.Request, agent string) (who string, err error)
 
 	// Flooded is told who had a session ended for sending too much, that the next

@@ -51,6 +51,35 @@ func TestWebRTCFlood(t *testing.T) {
 	}
 }
 
+// Whoever comes back to a call is who began it: a resume token is no way to flood
+// without being known.
+func TestWebRTCFloodAfterResume(t *testing.T) {
+	d := newRTCDesk()
+	who := make(chan string, 8)
+	url, _ := rtcGateway(t, d, func(o *signaling.WebRTCOptions) { o.Flooded = func(w string) { who <- w } })
+	p := dialPeer(t, signalingtest.PeerOptions{URL: url})
+	for range 2 { // come back twice: it is carried on
+		p = dialPeer(t, signalingtest.PeerOptions{URL: url, Bearer: "wrong", Resume: p.Session().Resume})
+		d.await(t, media.HungUp) // of the session before
+	}
+	for range 2000 {
+		if p.SendRaw(`{"type":"other"}`) != nil {
+			break // it is closed: that is the test
+		}
+	}
+	if got := d.await(t, media.HungUp).Reason; got != "too many messages" {
+		t.Errorf("reason %q, want too many messages", got)
+	}
+	select {
+	case got := <-who:
+		if got != "jane" {
+			t.Errorf("%q is told to have flooded, want jane", got)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("nobody is told to have flooded")
+	}
+}
+
 // A line that stalls for 3 s, all of it coming at once, is no flood.
 func TestWebRTCStallIsNoFlood(t *testing.T) {
 	d := newRTCDesk()

@@ -88,17 +88,10 @@ func (w *WebRTC) post(rw http.ResponseWriter, r *http.Request) {
 
 // accept makes a session of a POST.
 func (w *WebRTC) accept(r *http.Request) (*rtcSession, string, error) {
-	agent, callID, who := r.PathValue("agent"), "", ""
-	if token := r.Header.Get(resumeHeader); token != "" {
-		var err error
-		if callID, err = w.redeem(r.Context(), token, agent); err != nil {
-			return nil, "", err
-		}
-	} else {
-		var err error
-		if who, err = w.o.Authorize(r, agent); err != nil {
-			return nil, "", err
-		}
+	agent := r.PathValue("agent")
+	callID, who, err := w.entitled(r, agent)
+	if err != nil {
+		return nil, "", err
 	}
 	body, err := readBody(r, TypeOffer)
 	if err != nil {
@@ -142,6 +135,15 @@ func (w *WebRTC) accept(r *http.Request) (*rtcSession, string, error) {
 		return nil, "", err
 	}
 	return s, answer, nil
+}
+
+// entitled finds out who may call, and with which call they go on, "" for none.
+func (w *WebRTC) entitled(r *http.Request, agent string) (callID, who string, err error) {
+	if token := r.Header.Get(resumeHeader); token != "" {
+		return w.redeem(r.Context(), token, agent)
+	}
+	who, err = w.o.Authorize(r, agent)
+	return "", who, err
 }
 
 // patch trickles candidates in, or restarts ICE.

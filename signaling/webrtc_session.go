@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -157,7 +158,7 @@ func (s *rtcSession) restart(ctx context.Context, f fragment) (string, error) {
 // hello puts the session's first message before all others. Until the offer is
 // answered there is no channel that could open.
 func (s *rtcSession) hello() error {
-	resume, err := s.w.o.Resume.Mint(s.agent, s.call.CallID)
+	resume, err := s.w.o.Resume.Mint(s.agent, s.call.CallID+" "+s.leg.who)
 	if err != nil {
 		return err
 	}
@@ -189,35 +190,37 @@ func (w *WebRTC) admit(s *rtcSession) error {
 	return nil
 }
 
-// redeem uses a resume token up and returns the call it goes on with. A session
-// of it here is ended first; one elsewhere ends as Desk serves the call anew.
-func (w *WebRTC) redeem(ctx context.Context, token, agent string) (string, error) {
+// redeem uses a resume token up and returns the call it goes on with, and who began
+// it. A session of it here is ended first; one elsewhere ends as Desk serves the
+// call anew.
+func (w *WebRTC) redeem(ctx context.Context, token, agent string) (callID, who string, err error) {
 	claim, err := w.o.Resume.Redeem(ctx, token)
 	switch {
 	case err != nil:
-		return "", refuse(http.StatusGone, "the resume token is unknown, used or expired")
+		return "", "", refuse(http.StatusGone, "the resume token is unknown, used or expired")
 	case !claim.For(agent):
-		return "", ErrForbidden
+		return "", "", ErrForbidden
 	}
+	callID, who, _ = strings.Cut(claim.CallID, " ")
 	w.mu.Lock()
 	var before *rtcSession
 	for _, s := range w.live {
-		if s.call.CallID == claim.CallID {
+		if s.call.CallID == callID {
 			before = s
 		}
 	}
 	w.mu.Unlock()
 	if before == nil {
-		return claim.CallID, nil
+		return callID, who, nil
 	}
 	before.leg.end("network") // to the call it is a line that broke, not a hang-up
 	ctx, cancel := context.WithTimeout(ctx, 2*rtcTeardown)
 	defer cancel()
 	select {
 	case <-before.leg.gone:
-		return claim.CallID, nil
+		return callID, who, nil
 	case <-ctx.Done():
-		return "", ErrBusy
+		return "", "", ErrBusy
 	}
 }
 

@@ -37,7 +37,7 @@ func (g *gateway) authorizeBrowser(r *http.Request, name string) (who string, er
 	if err := control.Allow(p, control.CallsStart, control.Object{Tenant: p.Tenant, Agent: a.ID}); err != nil {
 		return "", signaling.ErrForbidden
 	}
-	who = principalOf(ctx, p)
+	who = ingress.Pseudonym(g.pseudonyms, principalOf(ctx, p))
 	if g.floods(ctx, who, "opens") > floodsMost { // this counts itself, once
 		return "", signaling.ErrTooMany
 	}
@@ -69,9 +69,9 @@ func (g *gateway) flooded(who string) {
 	g.floods(context.Background(), who, control.NewID().String())
 }
 
-// floods counts something for who, on all nodes, and returns how many there
+// floods counts something for who, a pseudonym, on all nodes, and returns how many there
 // were in the window.
 func (g *gateway) floods(ctx context.Context, who, what string) int {
-	n, _, _ := g.redis.Sight(ctx, "flood "+ingress.Pseudonym(g.pseudonyms, who), what, floodsWindow)
+	n, _, _ := g.redis.Sight(ctx, "flood "+who, what, floodsWindow)
 	return n
 }

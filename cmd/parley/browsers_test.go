@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"parley/control"
+	"parley/control/ingress"
 	"parley/signaling"
 )
 
@@ -58,7 +59,7 @@ func TestFloodsByPrincipal(t *testing.T) {
 		}
 	}
 	for range floodsMost { // pages have a token for anybody: their network counts
-		a.flooded(principalOf(control.WithClient(t.Context(), netip.MustParseAddr("192.0.2.1")), page))
+		a.flooded(ingress.Pseudonym(a.pseudonyms, principalOf(control.WithClient(t.Context(), netip.MustParseAddr("192.0.2.1")), page)))
 	}
 	if _, err := opens(a, page, "192.0.2.1"); !errors.Is(err, signaling.ErrTooMany) {
 		t.Errorf("a page of the network: %v", err)
