@@ -90,13 +90,14 @@ func (s *Store) tally(ctx context.Context, q string, args ...any) (outbound.Tall
 	return got[0], nil
 }
 
-// NewCountries implements [outbound.Traffic].
+// NewCountries implements [outbound.Traffic]. A dial from before countries were
+// noted may have gone to any.
 func (s *Store) NewCountries(ctx context.Context, before, since time.Time) (outbound.Tally, error) {
 	return s.tally(ctx, `
 		SELECT count(*)::int, string_agg(country, ' ' ORDER BY country), mode() WITHIN GROUP (ORDER BY orderer) FROM (
 		    SELECT country, mode() WITHIN GROUP (ORDER BY created_by) AS orderer FROM dials
 		    WHERE tenant_id = current_tenant() AND created_at >= $2 AND country <> '' GROUP BY country) n
-		WHERE NOT EXISTS (SELECT FROM dials d WHERE d.tenant_id = current_tenant() AND d.country = n.country
+		WHERE NOT EXISTS (SELECT FROM dials d WHERE d.tenant_id = current_tenant() AND d.country IN (n.country, '')
 		    AND d.created_at >= $1 AND d.created_at < $2)`, before, since)
 }
 

@@ -74,6 +74,27 @@ func TestTrafficIsCounted(t *testing.T) {
 	}
 }
 
+// Of dials from before countries were noted nobody knows where they went: a tenant
+// that has some is not stopped for going on as ever.
+func TestCountriesOfOlderDials(t *testing.T) {
+	db := server.New(t)
+	a, b := seed(t, db, "a"), seed(t, db, "b")
+	now := time.Now().UTC()
+	since, before := now.Add(-time.Hour), now.Add(-31*24*time.Hour)
+	a.ordered(t, "+4930123456", "", "key:1", now.Add(-24*time.Hour))
+	b.ordered(t, "+4930123456", "", "key:1", before.Add(-time.Hour)) // forgotten
+	for i, country := range []string{"DE", "ES", "FR"} {
+		for _, v := range []tenancy{a, b} {
+			v.ordered(t, fmt.Sprintf("+3491123456%d", i), country, "key:1", now)
+		}
+	}
+	for want, v := range map[int]tenancy{0: a, 3: b} {
+		if got, err := v.store.NewCountries(v.ctx, before, since); err != nil || got.Count != want {
+			t.Errorf("%d new countries, %v; want %d", got.Count, err, want)
+		}
+	}
+}
+
 // A stop is one of its tenant's, made and lifted once whoever does it at the same
 // time, and there after a restart.
 func TestOutboundStop(t *testing.T) {
