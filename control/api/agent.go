@@ -132,7 +132,7 @@ func (s *Server) deleteAgent(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return nil, in.unlessRefused(s.o.Agents.Delete(ctx, a.ID, revision))
+	return nil, in.matched(s.o.Agents.Delete(ctx, a.ID, revision))
 }
 
 type callTokenJSON struct {

@@ -137,7 +137,7 @@ func (s *Server) deleteCarrierAccount(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return nil, in.unlessRefused(s.o.Carriers.Delete(ctx, in.ID, revision))
+	return nil, in.matched(s.o.Carriers.Delete(ctx, in.ID, revision))
 }
 
 type carrierTestJSON struct {

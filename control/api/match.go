@@ -56,19 +56,12 @@ func (m Match) only() (int, error) {
 
 var errChanged = newProblem(412, "changed", "it has changed meanwhile; read it again")
 
-// matched turns the conflict of a change that was based on an ETag into 412.
+// matched turns the conflict of a change that was based on an ETag into 412, but
+// for what is refused whatever the revision.
 func (m Match) matched(err error) error {
-	if m.IfMatch != "" && errors.Is(err, control.ErrConflict) {
+	var refused *control.Refusal
+	if m.IfMatch != "" && errors.Is(err, control.ErrConflict) && !errors.As(err, &refused) {
 		return errChanged
 	}
 	return err
-}
-
-// unlessRefused is matched, but for what is refused whatever the revision.
-func (m Match) unlessRefused(err error) error {
-	var refused *control.Refusal
-	if errors.As(err, &refused) {
-		return err
-	}
-	return m.matched(err)
 }

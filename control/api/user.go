@@ -85,7 +85,7 @@ func (s *Server) changeUser(ctx context.Context, in *struct {
 		return nil, err
 	}
 	m, err := s.o.Members.ChangeRole(ctx, in.ID, in.Body.Role, revision)
-	return newUserOut(m), in.unlessRefused(err)
+	return newUserOut(m), in.matched(err)
 }
 
 func (s *Server) removeUser(ctx context.Context, in *UserPath) (*struct{}, error) {

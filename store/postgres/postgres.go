@@ -117,7 +117,8 @@ func problem(err error) error {
 	case errors.As(err, &pg):
 		switch {
 		case pg.Code == "23505": // unique_violation
-			return fmt.Errorf("%w: %s is taken", control.ErrConflict, pg.ConstraintName)
+			// No revision would let it pass, unlike a conflict without a reason.
+			return fmt.Errorf("%s: %w", pg.ConstraintName, control.Refuse(control.ErrConflict, "there is one like it already: choose another name, or read it again"))
 		case pg.Code == "40001", pg.Code == "40P01": // serialization_failure, deadlock_detected
 			return fmt.Errorf("%w: %s", control.ErrConflict, pg.Code)
 		case pg.Code[:2] == "08", pg.Code[:2] == "53", pg.Code[:3] == "57P", pg.Code == "57014": // connection, resources, shutdown, time limit
