@@ -20,7 +20,7 @@ const announceBeat = time.Second
 
 // Announce implements [control.Announcer] by publishing.
 func (c *Client) Announce(ctx context.Context, topic, text string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	if err := c.rdb.Publish(ctx, "announce:"+topic, text).Err(); err != nil {
 		return fmt.Errorf("announce: %w", err)

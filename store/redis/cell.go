@@ -35,7 +35,7 @@ func (c *Client) Change(ctx context.Context, key string, life time.Duration, f f
 	if !c.limit.reachable(time.Now()) {
 		return errAway
 	}
-	try, cancel := context.WithTimeout(ctx, patience)
+	try, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	err := c.change(try, "cell:"+key, life, f)
 	if err == nil {
@@ -81,7 +81,7 @@ func (c *Client) Spend(ctx context.Context, key string, window time.Duration, am
 	if !c.limit.reachable(time.Now()) {
 		return sums, errAway
 	}
-	try, cancel := context.WithTimeout(ctx, patience)
+	try, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	got, err := meter.Run(try, c.rdb, []string{"meter:" + key}, window.Milliseconds(), amounts[0], amounts[1], amounts[2]).Int64Slice()
 	if err != nil {

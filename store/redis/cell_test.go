@@ -14,7 +14,7 @@ import (
 // Two processes change a cell many times at once: no change is lost.
 func TestCells(t *testing.T) {
 	here, m := open(t)
-	there, err := Open("redis://" + m.Addr())
+	there, err := openPatient("redis://"+m.Addr(), unhurried)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestCells(t *testing.T) {
 // A server that fails one process is spared by the other; one probe goes out.
 func TestCircuitOfTwoProcesses(t *testing.T) {
 	a, m := open(t)
-	b, err := Open("redis://" + m.Addr())
+	b, err := openPatient("redis://"+m.Addr(), unhurried)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestCircuitOfTwoProcesses(t *testing.T) {
 
 func TestSpend(t *testing.T) {
 	here, m := open(t)
-	there, err := Open("redis://" + m.Addr())
+	there, err := openPatient("redis://"+m.Addr(), unhurried)
 	if err != nil {
 		t.Fatal(err)
 	}

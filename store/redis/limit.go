@@ -54,7 +54,7 @@ var take = redis.NewScript(`
 func (c *Client) Take(ctx context.Context, asks ...ingress.Ask) ingress.Verdict {
 	l := c.limit
 	if len(asks) > 0 && l.reachable(time.Now()) {
-		try, cancel := context.WithTimeout(ctx, patience)
+		try, cancel := context.WithTimeout(ctx, c.patience)
 		defer cancel()
 		v, err := l.shared(try, asks)
 		if err == nil {

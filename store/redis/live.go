@@ -19,7 +19,7 @@ func (c *Client) SetLive(ctx context.Context, life time.Duration, calls ...uuid.
 	if len(calls) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	z := make([]redis.Z, len(calls))
 	for i, id := range calls {
@@ -33,7 +33,7 @@ func (c *Client) SetLive(ctx context.Context, life time.Duration, calls ...uuid.
 
 // Alive reports whether a call is noted as live.
 func (c *Client) Alive(ctx context.Context, call uuid.UUID) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	until, err := c.rdb.ZScore(ctx, liveKey, call.String()).Result()
 	if errors.Is(err, redis.Nil) {
@@ -47,7 +47,7 @@ func (c *Client) Alive(ctx context.Context, call uuid.UUID) (bool, error) {
 
 // Ended takes a call out.
 func (c *Client) Ended(ctx context.Context, call uuid.UUID) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	if err := c.rdb.ZRem(ctx, liveKey, call.String()).Err(); err != nil {
 		return fmt.Errorf("note an ended call: %w", err)
@@ -57,7 +57,7 @@ func (c *Client) Ended(ctx context.Context, call uuid.UUID) error {
 
 // Live counts the calls of all nodes, lapsed ones left out.
 func (c *Client) Live(ctx context.Context) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	pipe := c.rdb.TxPipeline()
 	pipe.ZRemRangeByScore(ctx, liveKey, "-inf", fmt.Sprintf("(%d", time.Now().UnixMilli()))

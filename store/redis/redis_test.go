@@ -12,10 +12,14 @@ import (
 	"parley/control/ingress/ingresstest"
 )
 
+// unhurried is the patience of tests: a machine that stands still for a moment
+// is no Redis that is away.
+const unhurried = time.Minute
+
 func open(t *testing.T) (*Client, *miniredis.Miniredis) {
 	t.Helper()
 	m := miniredis.RunT(t)
-	c, err := Open("redis://" + m.Addr())
+	c, err := openPatient("redis://"+m.Addr(), unhurried)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +29,7 @@ func open(t *testing.T) (*Client, *miniredis.Miniredis) {
 
 func TestUseOnce(t *testing.T) {
 	here, m := open(t)
-	there, err := Open("redis://" + m.Addr())
+	there, err := openPatient("redis://"+m.Addr(), unhurried)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +111,7 @@ func TestLimits(t *testing.T) {
 // Two processes count together, and each alone without Redis.
 func TestLimitsOfTwoProcesses(t *testing.T) {
 	here, m := open(t)
-	there, err := Open("redis://" + m.Addr())
+	there, err := openPatient("redis://"+m.Addr(), unhurried)
 	if err != nil {
 		t.Fatal(err)
 	}

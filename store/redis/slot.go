@@ -190,7 +190,7 @@ var errForgot = errors.New("redis: was emptied meanwhile")
 // slotScript runs a script with the client's patience. What is asked seldom, and
 // must not be guessed, is asked even if Redis was away a moment ago.
 func slotScript(ctx context.Context, c *Client, script *redis.Script, keys []string, args ...any) (any, error) {
-	try, cancel := context.WithTimeout(ctx, patience)
+	try, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	return script.Run(try, c.rdb, keys, args...).Result()
 }

@@ -36,7 +36,7 @@ var sight = redis.NewScript(`
 // Sight implements [ingress.Sightings].
 func (c *Client) Sight(ctx context.Context, key, member string, window time.Duration) (n int, fresh, alone bool) {
 	if c.limit.reachable(time.Now()) {
-		try, cancel := context.WithTimeout(ctx, patience)
+		try, cancel := context.WithTimeout(ctx, c.patience)
 		defer cancel()
 		got, err := sight.Run(try, c.rdb, []string{"seen:" + key}, member, window.Milliseconds(), ingress.MaxSightings).Int64Slice()
 		if err == nil && len(got) == 2 {
@@ -61,7 +61,7 @@ type storedBlock struct {
 
 // PutBlock implements [ingress.Deny].
 func (c *Client) PutBlock(ctx context.Context, b ingress.Block) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	text, err := json.Marshal(storedBlock{b.Until.UnixMilli(), b.Reason, b.By})
 	if err != nil {
@@ -75,7 +75,7 @@ func (c *Client) PutBlock(ctx context.Context, b ingress.Block) error {
 
 // LiftBlock implements [ingress.Deny].
 func (c *Client) LiftBlock(ctx context.Context, network netip.Prefix) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	n, err := c.rdb.HDel(ctx, blocksKey, network.String()).Result()
 	if err != nil {
@@ -86,7 +86,7 @@ func (c *Client) LiftBlock(ctx context.Context, network netip.Prefix) (bool, err
 
 // Blocks implements [ingress.Deny]; what has lapsed is taken out.
 func (c *Client) Blocks(ctx context.Context) ([]ingress.Block, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	all, err := c.rdb.HGetAll(ctx, blocksKey).Result()
 	if err != nil {

@@ -33,7 +33,7 @@ func TestSignalsAlone(t *testing.T) {
 // All nodes share the list; what has lapsed, or is not ours, is taken out of it.
 func TestBlockList(t *testing.T) {
 	here, m := open(t)
-	there, err := Open("redis://" + m.Addr())
+	there, err := openPatient("redis://"+m.Addr(), unhurried)
 	if err != nil {
 		t.Fatal(err)
 	}
