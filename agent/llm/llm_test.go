@@ -30,11 +30,11 @@ func TestVendors(t *testing.T) {
 			if v.Name != name || standIns[name] == nil {
 				t.Fatalf("vendor %q has name %q or no stand-in", name, v.Name)
 			}
-			providertest.TestLLM(t, providertest.LLMCase{Dial: func(t *testing.T, m providertest.Manner) (agent.LLM, error) {
+			providertest.TestLLM(t, providertest.LLMCase{Dial: func(t *testing.T, m providertest.Manner, limit time.Duration) (agent.LLM, error) {
 				client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 				return v.Dial(t.Context(), llm.Options{
 					Key: providertest.Key, URL: standIns[name](t, m), Client: client,
-					FirstToken: 300 * time.Millisecond, Idle: 300 * time.Millisecond,
+					FirstToken: limit, Idle: limit,
 				})
 			}})
 		})

@@ -16,7 +16,7 @@ func TestDeepgramLateFinalize(t *testing.T) {
 	server := providertest.NewDeepgram(providertest.DeepgramScript{
 		Utterances: []string{"one two", "three four"}, Manner: providertest.Slow, Delay: deepgramFinal + 300*time.Millisecond})
 	t.Cleanup(server.Close)
-	s, err := deepgram.Dial(t.Context(), Options{URL: server.URL, Rate: 8000})
+	s, err := deepgram.Dial(t.Context(), Options{URL: server.URL, Rate: 8000, Limit: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,12 +71,12 @@ func TestDeepgramLateFinalize(t *testing.T) {
 func TestDeepgramKeepsAlive(t *testing.T) {
 	server := providertest.NewDeepgram(providertest.DeepgramScript{})
 	t.Cleanup(server.Close)
-	s, err := deepgram.Dial(t.Context(), Options{URL: server.URL, Rate: 8000})
+	s, err := deepgram.Dial(t.Context(), Options{URL: server.URL, Rate: 8000, Limit: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	late := time.After(2 * deepgramKeepAlive)
+	late := time.After(deepgramKeepAlive + time.Minute)
 	for {
 		for _, r := range server.Requests() {
 			if string(r.Body) == `{"type":"KeepAlive"}` {

@@ -266,7 +266,7 @@ func TestFluxConfigure(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	conn, err := socket.Dial(t.Context(), t.Context(), socket.Line{Vendor: "deepgram-flux", Base: server.URL, Limit: time.Second})
+	conn, err := socket.Dial(t.Context(), t.Context(), socket.Line{Vendor: "deepgram-flux", Base: server.URL, Limit: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

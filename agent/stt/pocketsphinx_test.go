@@ -102,7 +102,10 @@ func hear(t *testing.T, s agent.STT, pcm []int16, rate int) (agent.Transcript, t
 		if err := s.WriteFrame(media.Frame{Rate: rate, PCM: pcm[i*frame : (i+1)*frame]}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(10 * time.Millisecond) // twice as fast as life: the ring holds 2 s, and drops what a busy machine leaves
+		time.Sleep(10 * time.Millisecond) // twice as fast as life, or as fast as it is taken: the ring holds 2 s, and drops more
+		for s.(*stream).ring.held() > time.Second {
+			time.Sleep(10 * time.Millisecond)
+		}
 	}
 	start = time.Now()
 	if err := s.Speech(false); err != nil {
@@ -117,4 +120,11 @@ func hear(t *testing.T, s agent.STT, pcm []int16, rate int) (agent.Transcript, t
 			return tr, time.Since(start)
 		}
 	}
+}
+
+// held is how much audio is not taken yet.
+func (r *ring) held() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return media.Duration(int64(r.n), r.rate)
 }

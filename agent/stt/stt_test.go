@@ -46,8 +46,8 @@ func TestVendors(t *testing.T) {
 					c.Speech, c.Text = speak(t, "Sales, please.", rate), "sales please"
 					c.Expect = agent.Expectation{Kind: "choice", Phrases: []string{"Sales", "Support"}}
 				}
-				c.Dial = func(t *testing.T, ctx context.Context, m providertest.Manner) (agent.STT, error) {
-					o := Options{Key: providertest.Key, Rate: rate, Limit: 500 * time.Millisecond, Client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+				c.Dial = func(t *testing.T, ctx context.Context, m providertest.Manner, limit time.Duration) (agent.STT, error) {
+					o := Options{Key: providertest.Key, Rate: rate, Limit: limit, Client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 					if !v.Local {
 						o.URL = standIns[name](t, m)
 					}

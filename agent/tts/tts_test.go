@@ -41,9 +41,9 @@ func TestVendors(t *testing.T) {
 			}
 			providertest.TestTTS(t, providertest.TTSCase{
 				Aligns: v.Aligns, Local: v.Local,
-				Dial: func(t *testing.T, ctx context.Context, m providertest.Manner) (agent.TTS, error) {
+				Dial: func(t *testing.T, ctx context.Context, m providertest.Manner, limit time.Duration) (agent.TTS, error) {
 					o := tts.Options{
-						Key: providertest.Key, FirstByte: 300 * time.Millisecond, Idle: 300 * time.Millisecond,
+						Key: providertest.Key, FirstByte: limit, Idle: limit,
 						Client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 					}
 					if !v.Local {

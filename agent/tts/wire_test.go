@@ -142,7 +142,7 @@ func TestSocketIsOpenBeforeItIsNeeded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // it waits most of the time
 			server, url := start(t)
-			v, err := Vendors[name].Dial(t.Context(), Options{URL: url, Key: providertest.Key})
+			v, err := Vendors[name].Dial(t.Context(), Options{URL: url, Key: providertest.Key, FirstByte: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -178,7 +178,7 @@ const keptUnused = 2
 
 func waitUntil(t *testing.T, ok func() bool) {
 	t.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(time.Minute)
 	for !ok() {
 		select {
 		case <-late:

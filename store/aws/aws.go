@@ -24,7 +24,10 @@ const Timeout = 2 * time.Second
 
 // Secrets keeps secrets behind references aws-sm://name#key. It implements
 // [control.SecretKeeper] and is safe for use by several goroutines.
-type Secrets struct{ api *secretsmanager.Client }
+type Secrets struct {
+	api     *secretsmanager.Client
+	timeout time.Duration
+}
 
 var _ control.SecretKeeper = (*Secrets)(nil)
 
@@ -39,12 +42,12 @@ func Open(ctx context.Context) (*Secrets, error) {
 	if cfg.Region == "" {
 		return nil, errors.New("open aws secrets: no region: set AWS_REGION")
 	}
-	return &Secrets{secretsmanager.NewFromConfig(cfg)}, nil
+	return &Secrets{secretsmanager.NewFromConfig(cfg), Timeout}, nil
 }
 
 // ReadSecret implements [control.SecretReader].
 func (s *Secrets) ReadSecret(ctx context.Context, r control.SecretRef) (effect.Secret, control.SecretRef, error) {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	in := &secretsmanager.GetSecretValueInput{SecretId: &r.Path}
 	if r.Version != "" {
@@ -74,7 +77,7 @@ func (s *Secrets) ReadSecret(ctx context.Context, r control.SecretRef) (effect.S
 // WriteSecret implements [control.SecretKeeper]. AWS compares nothing before it
 // writes: of two that write at once, whose row comes second takes its version back.
 func (s *Secrets) WriteSecret(ctx context.Context, r control.SecretRef, value effect.Secret) (control.SecretRef, error) {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	text := string(value)
 	got, err := s.api.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &r.Path, SecretString: &text})
@@ -105,7 +108,7 @@ func (s *Secrets) SecretVersions(ctx context.Context, r control.SecretRef) ([]co
 }
 
 func (s *Secrets) versions(ctx context.Context, r control.SecretRef) ([]types.SecretVersionsListEntry, error) {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	got, err := s.api.ListSecretVersionIds(ctx, &secretsmanager.ListSecretVersionIdsInput{SecretId: &r.Path, MaxResults: aws.Int32(100)})
 	if err != nil {
@@ -124,7 +127,7 @@ func (s *Secrets) RetractSecret(ctx context.Context, r control.SecretRef) error 
 	for _, v := range list {
 		for _, stage := range v.VersionStages {
 			if stage == "AWSPREVIOUS" && aws.ToString(v.VersionId) != r.Version {
-				ctx, cancel := context.WithTimeout(ctx, Timeout)
+				ctx, cancel := context.WithTimeout(ctx, s.timeout)
 				defer cancel()
 				_, err := s.api.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{SecretId: &r.Path,
 					VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: v.VersionId, RemoveFromVersionId: &r.Version})
@@ -138,7 +141,7 @@ func (s *Secrets) RetractSecret(ctx context.Context, r control.SecretRef) error 
 // ForgetSecret implements [control.SecretKeeper]: at once, without the days in
 // which AWS would bring it back.
 func (s *Secrets) ForgetSecret(ctx context.Context, r control.SecretRef) error {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	_, err := s.api.DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{SecretId: &r.Path, ForceDeleteWithoutRecovery: aws.Bool(true)})
 	return problem("delete", r, err)

@@ -100,7 +100,7 @@ func program(t testing.TB) string {
 
 func client(t testing.TB, address, token string) *api.Client {
 	t.Helper()
-	c, err := api.NewClient(&api.Config{Address: address, Timeout: 10 * time.Second})
+	c, err := api.NewClient(&api.Config{Address: address, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func (s *Server) mount(t testing.TB) {
 		t.Fatal(err)
 	}
 	// The engine upgrades itself in the background before it takes a request.
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		_, err := s.Root.KVv2("kv").Put(context.Background(), "ready", map[string]any{"a": "b"})
 		if err == nil {
 			return
