@@ -2,6 +2,7 @@ package stt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -71,7 +72,7 @@ func dialPocketsphinx(ctx context.Context, o Options) (agent.STT, error) {
 	}
 	s := newStream(ctx, o.Rate)
 	s.model = o.Model
-	p := &sphinx{stream: s, program: program, model: model, features: features, dir: dir, log: o.Logger,
+	p := &sphinx{stream: s, program: program, model: model, features: features, dir: dir, log: o.Logger, limit: cmp.Or(o.Limit, sphinxLimit),
 		lexicon: filepath.Join(o.URL, "cmudict-en-us.dict"), lm: filepath.Join(o.URL, "en-us.lm.bin")}
 	s.start(func(ctx context.Context) error {
 		defer os.RemoveAll(dir)
@@ -95,6 +96,7 @@ type sphinx struct {
 	dir      string // holds grammar, dictionary and features
 	features string // path of the model's feat.params with our means
 	log      *slog.Logger
+	limit    time.Duration // from the end of an utterance to its words
 
 	grammar string // path; "" for open speech
 	dict    string
@@ -227,13 +229,13 @@ func (p *sphinx) audio(pcm []int16) error {
 func (p *sphinx) end(end time.Duration, flushed bool) error {
 	_ = p.in.Close()
 	running := p.cmd.Process
-	limit := time.AfterFunc(sphinxLimit, func() { _ = running.Kill() })
+	limit := time.AfterFunc(p.limit, func() { _ = running.Kill() })
 	err := p.cmd.Wait()
 	inTime := limit.Stop()
 	p.cmd = nil
 	if err != nil {
 		if !inTime {
-			err = fmt.Errorf("no answer within %v", sphinxLimit)
+			err = fmt.Errorf("no answer within %v", p.limit)
 		}
 		return fmt.Errorf("pocketsphinx: %w: %w", agent.ErrUnavailable, err)
 	}

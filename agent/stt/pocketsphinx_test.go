@@ -70,7 +70,7 @@ func TestPocketsphinxHears(t *testing.T) {
 				continue
 			}
 			t.Run(tt.name, func(t *testing.T) {
-				s, err := Vendors["pocketsphinx"].Dial(t.Context(), Options{Rate: rate})
+				s, err := Vendors["pocketsphinx"].Dial(t.Context(), Options{Rate: rate, Limit: time.Minute})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 // hiss adds white noise at a level in dBFS.
@@ -57,7 +58,7 @@ func TestSteady(t *testing.T) {
 func TestPocketsphinxMakesNoWordsOfNoise(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for _, db := range []float64{-35, -45} {
-		s, err := Vendors["pocketsphinx"].Dial(t.Context(), Options{Rate: 8000})
+		s, err := Vendors["pocketsphinx"].Dial(t.Context(), Options{Rate: 8000, Limit: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}

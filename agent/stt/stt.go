@@ -46,7 +46,7 @@ type Options struct {
 	Rate     int              // samples per second; a member of Vendor.Rates
 	URL      string           // overrides Vendor.DefaultURL
 	Logger   *slog.Logger     // default: discards
-	Limit    time.Duration    // for the vendor's answer to a dial or an utterance; default 3 s and 10 s
+	Limit    time.Duration    // for the vendor's answer to a dial or an utterance; default 3 s, and 10 s of what is remote
 	Client   *http.Client     // for vendors over HTTP; default http.DefaultClient
 
 	// Terms are words to be heard before others, and Boost how much they weigh,

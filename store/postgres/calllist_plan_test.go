@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"parley/control"
 	"parley/store/postgres"
 )
@@ -33,6 +35,58 @@ func TestCallListsUseIndexes(t *testing.T) {
 	for name, plan := range postgres.PlansOf(t, v.ctx, v.store) {
 		if strings.Contains(plan, "Seq Scan on calls") {
 			t.Errorf("%s:\n%s", name, plan)
+		}
+	}
+	keepsByIndexes(t, v, super)
+}
+
+// keepsByIndexes holds that what is due to be deleted is found by an index of
+// its own, and never by looking at all calls of the tenant.
+func keepsByIndexes(t *testing.T, v tenancy, super *pgx.Conn) {
+	t.Helper()
+	for _, q := range []string{ // as of many, of which few are due
+		`ALTER TABLE conversations DISABLE TRIGGER USER`,
+		`INSERT INTO conversations (id, tenant_id, channel, flow_id, revision, status, state, state_hash, user_id, ended_at)
+		 SELECT gen_random_uuid(), '` + v.tenant.String() + `', 'chat', '` + v.flow.String() + `', 1, 'completed', '{}', repeat('0', 44), 'user' || n,
+			now() - n * interval '1 minute' FROM generate_series(1, 20000) n`,
+		`ALTER TABLE conversations ENABLE TRIGGER USER`,
+		`ANALYZE conversations`, `ANALYZE legal_holds`, `ANALYZE deletions`,
+	} {
+		mustExec(t, super, q)
+	}
+	old := time.Now().Add(-69 * 24 * time.Hour) // the calls are of 69.4 days
+	person := func(e control.Erasure) *control.Erasure { e.RequestedAt = time.Now(); return &e }
+	for _, tt := range []struct {
+		name  string
+		due   control.Due
+		index []string
+	}{
+		{"calls", control.Due{Class: control.KeepCalls, Reason: control.ByPeriod}, []string{"calls_ended"}},
+		{"transcripts", control.Due{Class: control.KeepTranscripts, Reason: control.ByPeriod}, []string{"calls_transcripts"}},
+		{"recordings", control.Due{Class: control.KeepRecordings, Reason: control.ByPeriod}, []string{"calls_recordings"}},
+		{"messages", control.Due{Class: control.KeepMessages, Reason: control.ByPeriod}, []string{"calls_messages"}},
+		{"sessions", control.Due{Class: control.KeepSessions, Reason: control.ByPeriod}, []string{"conversations_ended"}},
+		{"deleted calls", control.Due{Class: control.KeepCalls, Reason: control.ByHand}, []string{"calls_deleted"}},
+		{"deleted recordings", control.Due{Class: control.KeepRecordings, Reason: control.ByHand}, []string{"calls_recording_deleted"}},
+		{"deleted sessions", control.Due{Class: control.KeepSessions, Reason: control.ByHand}, []string{"conversations_deleted"}},
+		{"deleted states", control.Due{Class: control.KeepStates, Reason: control.ByHand}, []string{"conversations_deleted"}},
+		{"a caller's calls", control.Due{Class: control.KeepCalls, Reason: control.ByErasure, Erasure: person(control.Erasure{Caller: "+15550000007"})},
+			[]string{"calls_caller", "calls_callee", "calls_pkey"}},
+		{"a user's calls", control.Due{Class: control.KeepCalls, Reason: control.ByErasure, Erasure: person(control.Erasure{User: "user7"})},
+			[]string{"conversations_user", "calls_pkey"}},
+		{"a user's sessions", control.Due{Class: control.KeepSessions, Reason: control.ByErasure, Erasure: person(control.Erasure{User: "user7"})},
+			[]string{"conversations_user"}},
+	} {
+		tt.due.Before = old
+		plan := postgres.DuePlanOf(t, v.ctx, v.store, tt.due)
+		for _, index := range tt.index {
+			if !strings.Contains(plan, index) {
+				t.Errorf("%s do not come by %s:\n%s", tt.name, index, plan)
+			}
+		}
+		// By these names: what is asked for a number is no user's, and is not run.
+		if strings.Contains(plan, "Seq Scan on calls c ") || strings.Contains(plan, "Seq Scan on conversations v ") {
+			t.Errorf("%s are looked for among all:\n%s", tt.name, plan)
 		}
 	}
 }

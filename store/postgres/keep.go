@@ -50,10 +50,13 @@ const (
 	beingDeleted = `EXISTS (SELECT FROM deletions d WHERE d.tenant_id = current_tenant() AND d.finished_at IS NULL AND %s = ANY (d.objects))`
 )
 
-// Whose calls c and sessions v are: $1 is a number, $2 a user; one is empty.
+// Whose calls c and sessions v are: $1 is a number, $2 a user; one is empty. The
+// calls are named by their ids: with an OR in its place a user's are looked for
+// among all of the tenant.
 const (
-	callOf = `c.started_at <= $3 AND ($1::text <> '' AND (c.caller = $1 OR c.callee = $1)
-		OR $2::text <> '' AND c.id IN (SELECT ov.id FROM conversations ov WHERE ov.tenant_id = current_tenant() AND ov.user_id = $2))`
+	callOf = `c.started_at <= $3 AND c.id IN (
+		SELECT oc.id FROM calls oc WHERE oc.tenant_id = current_tenant() AND $1::text <> '' AND (oc.caller = $1 OR oc.callee = $1)
+		UNION ALL SELECT ov.id FROM conversations ov WHERE ov.tenant_id = current_tenant() AND $2::text <> '' AND ov.user_id = $2)`
 	sessionOf = `v.channel = 'chat' AND v.created_at <= $3 AND v.user_id = $1::text || $2::text`
 )
 
