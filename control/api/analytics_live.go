@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -87,10 +88,7 @@ func (n *figuresNow) figures(ctx context.Context, read func(context.Context) ([]
 	}
 	n.mu.Unlock()
 	if mine {
-		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTime)
-		r.event, r.err = read(ask)
-		cancel()
-		close(r.done)
+		r.fill(context.WithoutCancel(ctx), read)
 	}
 	select {
 	case <-r.done:
@@ -98,6 +96,15 @@ func (n *figuresNow) figures(ctx context.Context, read func(context.Context) ([]
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// fill reads, and lets those who wait go on, however that ends.
+func (r *readFigures) fill(ctx context.Context, read func(context.Context) ([]byte, error)) {
+	defer close(r.done)
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	r.err = errors.New("the figures were not read") // where read panics
+	r.event, r.err = read(ctx)
 }
 
 // liveFigures is the event of now.

@@ -56,6 +56,19 @@ func TestLiveFiguresAreShared(t *testing.T) {
 		if _, err := n.figures(control.WithTenant(t.Context(), a), func(context.Context) ([]byte, error) { return nil, fails }); !errors.Is(err, fails) {
 			t.Errorf("a read that fails: %v", err)
 		}
+		time.Sleep(liveBeat)
+		work.Go(func() {
+			defer func() { _ = recover() }()
+			_, _ = n.figures(control.WithTenant(t.Context(), a), func(context.Context) ([]byte, error) {
+				time.Sleep(time.Millisecond)
+				panic("in the store")
+			})
+		})
+		synctest.Wait()
+		if _, err := n.figures(control.WithTenant(t.Context(), a), read); err == nil {
+			t.Error("who waits for a read that panics has no error")
+		}
+		work.Wait()
 		time.Sleep(2 * time.Minute)
 		if _, err := n.figures(control.WithTenant(t.Context(), a), read); err != nil || len(n.last) != 1 {
 			t.Errorf("%v; %d tenants are remembered", err, len(n.last))

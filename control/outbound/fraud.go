@@ -68,6 +68,9 @@ func DefaultThresholds() Thresholds {
 	return Thresholds{NewCountries: 6, NumberRange: 20, ShortCalls: 30, RiskyNumbers: 10, SpendJump: 5}
 }
 
+// mostRisky is how far different risky numbers are counted: ingress.MaxSightings.
+const mostRisky = 1000
+
 // ParseThresholds reads "new_countries=10,spend=0"; what is not named has its
 // default.
 func ParseThresholds(text string) (Thresholds, error) {
@@ -77,6 +80,9 @@ func ParseThresholds(text string) (Thresholds, error) {
 		n, err := strconv.Atoi(value)
 		if _, ok := t[Signal(name)]; !ok || err != nil || n < 0 || n > 1_000_000 {
 			return nil, fmt.Errorf("%q is not one such as number_range=20; there are %v", part, Signals())
+		}
+		if Signal(name) == RiskyNumbers && n > mostRisky {
+			return nil, fmt.Errorf("%q is never reached: risky numbers are counted to %d; 0 is never", part, mostRisky)
 		}
 		t[Signal(name)] = n
 	}

@@ -395,7 +395,7 @@ func TestParseThresholds(t *testing.T) {
 	if err != nil || got[NumberRange] != 50 || got[SpendJump] != 0 || got[NewCountries] != DefaultThresholds()[NewCountries] {
 		t.Errorf("%v, %v", got, err)
 	}
-	for _, bad := range []string{"range=5", "spend", "spend=-1", "spend=x"} {
+	for _, bad := range []string{"range=5", "spend", "spend=-1", "spend=x", "risky_numbers=1001"} {
 		if _, err := ParseThresholds(bad); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
