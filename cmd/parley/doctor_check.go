@@ -150,8 +150,8 @@ func (s Settings) checkRedis(ctx context.Context) finding {
 	if err := c.Ping(ctx); err != nil {
 		return fail("see that it runs and that REDIS_URL names it; limits are each node's own until then", "it does not answer")
 	}
-	if u, err := url.Parse(s.RedisURL); err == nil && u.Scheme != "rediss" && !onThisMachine(u.Hostname()) {
-		return warn("use rediss://", "what is sent to it leaves this machine without TLS")
+	if !safeRedis(s.RedisURL) {
+		return fail("use rediss://", "what is sent to it leaves this machine without TLS")
 	}
 	return pass("answers")
 }

@@ -68,6 +68,8 @@ func goesOut(name, address string) transport {
 	case err != nil:
 	case u.Scheme == "https" || u.Scheme == "rediss" || u.Scheme == "wss":
 		t.TLS, t.Safe = "1.2 or later, certificate verified", true
+	case u.Scheme == "unix":
+		t.Address, t.TLS, t.Safe = u.Path, "none; this machine alone", true
 	case u.Hostname() == "localhost" || loopback(net.JoinHostPort(u.Hostname(), "0")):
 		t.TLS, t.Safe = "none; this machine alone", true
 	}

@@ -31,6 +31,32 @@ func TestDatabaseWantsTLS(t *testing.T) {
 	}
 }
 
+// So is what leaves it for Redis.
+func TestRedisWantsTLS(t *testing.T) {
+	for address, want := range map[string]bool{
+		"redis://localhost:6379/0":                true,
+		"redis://:s3cret@127.0.0.1:6379":          true,
+		"redis://[::1]:6379":                      true,
+		"unix:///run/redis/redis.sock":            true,
+		"rediss://:s3cret@cache.example:6379":     true,
+		"redis://:s3cret@cache.example:6379":      false,
+		"redis://u:s3cret@192.0.2.7":              false,
+		"redis://:s3cret@localhost.cache.example": false,
+		"redis://:s3cret@[::/0":                   false,
+	} {
+		s := Settings{RedisURL: address}
+		said := s.unsafe().Error() // of all else that is missing, too
+		if refused := strings.Contains(said, "  REDIS_URL ") && strings.Contains(said, "rediss://"); refused == want || strings.Contains(said, "s3cret") {
+			t.Errorf("%s: refused %v, want %v: %s", address, refused, !want, said)
+		}
+		for _, told := range s.transports() {
+			if told.Name == "redis" && told.Safe != want {
+				t.Errorf("%s: told as safe %v, want %v", address, told.Safe, want)
+			}
+		}
+	}
+}
+
 // In production no listener takes plain requests from other machines, unless a
 // proxy stands before it and is named; and no secret stands in clear.
 func TestUnsafeSettings(t *testing.T) {
