@@ -41,6 +41,7 @@ func TestRedisWantsTLS(t *testing.T) {
 		"rediss://:s3cret@cache.example:6379":     true,
 		"redis://:s3cret@cache.example:6379":      false,
 		"redis://u:s3cret@192.0.2.7":              false,
+		"rediss://cache.example?skip_verify=true": false,
 		"redis://:s3cret@localhost.cache.example": false,
 		"redis://:s3cret@[::/0":                   false,
 	} {
