@@ -46,6 +46,7 @@ type promised struct {
 	id, secret string
 	began, at  time.Time
 	revision   int
+	lapsed     bool // an attempt at it had to lapse
 }
 
 // shopSecret is what the shop wants.
@@ -227,6 +228,7 @@ func (l *load) row(id string) (row string) {
 func (l *load) key() {
 	p := promised{began: time.Now()}
 	if !l.insist("key", "POST", "/v1/keys", l.s.key, uuid.NewString(), `{"name":"k","scopes":["agents.read"]}`, func(status int, m map[string]any) bool {
+		p.lapsed = p.lapsed || status == 409 // an attempt is taken to be under way
 		if status == 201 {
 			p.id, p.secret = m["id"].(string), m["secret"].(string)
 		}
@@ -329,6 +331,14 @@ func (l *load) heldKeys(conn *pgx.Conn) {
 			t.Errorf("key %s that was promised: %d, %v", p.id, status, err)
 		}
 	}
+	// An attempt that lost its answer, as one does whose database dies between a
+	// commit and the word of it, may be made again once it has lapsed.
+	lapsed := 0
+	for _, p := range l.keys {
+		if p.lapsed {
+			lapsed++
+		}
+	}
 	var unnoted, twice, gaps int
 	err := errors.Join(
 		conn.QueryRow(t.Context(), `SELECT count(*) FROM api_keys k WHERE k.name = 'k' AND 1 <> (SELECT count(*) FROM audit a
@@ -339,8 +349,8 @@ func (l *load) heldKeys(conn *pgx.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if unnoted != 0 || gaps != 0 || twice != 0 {
-		t.Errorf("%d keys without their entry, %d trails with gaps, %d keys more than were promised", unnoted, gaps, twice)
+	if unnoted != 0 || gaps != 0 || twice < 0 || twice > lapsed {
+		t.Errorf("%d keys without their entry, %d trails with gaps, %d keys more than were promised, of %d attempts that lapsed", unnoted, gaps, twice, lapsed)
 	}
 }
 
